@@ -1,0 +1,76 @@
+"""Partner rows for methods that mix two rows: who it is, and which of its tokens meets which."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from augpro.draws import Draws
+from augpro.tokens import TokenBatch
+
+Partner = Literal["random", "same-class", "other-class"]
+BLOCK_ROWS = 256
+
+
+def partner_rows(
+    row_ids: Tensor, rows: int, partner: Partner, draws: Draws, classes: Tensor | None = None
+) -> Tensor:
+    """Draw a partner for each row from the fixed block of row ids that the row is in.
+
+    Blocks are 256 consecutive row ids (rows are shuffled when they are loaded; the last block takes the
+    remainder), so the partner does not depend on the batch.
+
+    Args:
+        row_ids: int64 [B].
+        rows: rows in the table.
+        partner: the rule; where no row of the block fits it, any other row may come.
+        draws: random numbers of this copy.
+        classes: the teacher's class of every row, int64 [rows], for the two class rules.
+
+    Returns:
+        Row numbers, int64 [B]; never the row itself.
+
+    Raises:
+        ValueError: if there is only one row, or a class rule is asked for without classes.
+    """
+    if rows < 2:
+        raise ValueError("mixing needs at least 2 training rows")
+    if partner != "random" and classes is None:
+        raise ValueError(f"partner={partner!r} needs predicted classes; a regression has none: use 'random'")
+    blocks = max(1, rows // BLOCK_ROWS)
+    block = (row_ids // BLOCK_ROWS).clamp_max(blocks - 1)
+    start = block * BLOCK_ROWS
+    size = torch.where(block == blocks - 1, rows - start, BLOCK_ROWS)
+    offsets = torch.arange(int(size.max()), device=row_ids.device)
+    others = (offsets < size[:, None]) & (start[:, None] + offsets != row_ids[:, None])
+    if classes is not None and partner != "random":
+        of_block = classes.to(row_ids.device)[(start[:, None] + offsets).clamp_max(rows - 1)]
+        same = of_block == classes.to(row_ids.device)[row_ids][:, None]
+        fitting = others & (same if partner == "same-class" else ~same)
+        others = torch.where(fitting.any(1, keepdim=True), fitting, others)
+    # The largest of independent uniform draws is a uniform choice among those that are allowed.
+    draw = draws.uniform("partner", row_ids, len(offsets)).masked_fill(~others, -1.0)
+    return start + draw.argmax(1)
+
+
+def aligned_ids(batch: TokenBatch, partner: TokenBatch) -> Tensor:
+    """The partner's token at the same place of the same segment; never across a separator.
+
+    Args:
+        batch: rows, [B, T].
+        partner: their partners, [B, T'].
+
+    Returns:
+        int64 [B, T]; -1 at special tokens, padding, and where the partner's segment is shorter.
+    """
+    partner_ids, partner_segments = partner.ids.to(batch.ids.device), partner.segments.to(batch.ids.device)
+    aligned = torch.full_like(batch.ids, -1)
+    for segment in (0, 1):
+        own, other = batch.segments == segment, partner_segments == segment
+        shift = other.int().argmax(1) - own.int().argmax(1)  # argmax: the first position of the segment
+        position = torch.arange(own.shape[1], device=own.device) + shift[:, None]
+        inside = (position >= 0) & (position < other.shape[1])
+        position = position.clamp(0, other.shape[1] - 1)
+        met = own & inside & other.gather(1, position)
+        aligned = torch.where(met, partner_ids.gather(1, position), aligned)
+    return aligned

@@ -1,0 +1,200 @@
+"""Perturbations: where a token goes in embedding space before it is projected.
+
+The maths is in pure functions (:func:`mix`, :func:`move_along`); the classes draw their parameters.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_args
+
+import torch
+from scipy import special
+from torch import Tensor
+
+from augpro.augment.base import AugmentContext, Moved
+from augpro.augment.partners import Partner, aligned_ids, partner_rows
+from augpro.projection import Projection
+from augpro.tokens import TokenBatch
+from augpro.vocabulary import BANNED
+
+
+def mix(own: Tensor, other: Tensor, weight: Tensor | float) -> Tensor:
+    """Convex combination ``weight * own + (1 - weight) * other`` (mixup, Zhang et al. 2018, arXiv 1710.09412)."""
+    return weight * own + (1 - weight) * other
+
+
+def move_along(start: Tensor, direction: Tensor, step: Tensor | float) -> Tensor:
+    """``start + step * direction / ||direction||`` over the last dimension; a zero direction moves nothing.
+
+    With the loss gradient as direction this is FGSM with an L2 step (Miyato et al. 2017, arXiv
+    1605.07725); with normal draws it is a step in a uniformly random direction.
+    """
+    return start + step * torch.nn.functional.normalize(direction, dim=-1, eps=1e-30)
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ``ValueError`` naming the argument unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Mix:
+    """AugPro-Mix: the token is mixed with the token at the same place of a partner row.
+
+    Attributes:
+        weight: share of the row's own token, lambda in [0, 1]; 1 moves nothing.
+        beta: where given, lambda is drawn for each row from Beta(beta, beta) instead.
+        partner: "random" row of a fixed block of 256 training rows, or one of the block for which the
+            teacher predicts the "same-class" or an "other-class"; a random one where there is none.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    needs_student: ClassVar[bool] = False
+    mixes_rows: ClassVar[bool] = True
+
+    weight: float = 0.5
+    beta: float | None = None
+    partner: Partner = "random"
+
+    def __post_init__(self) -> None:
+        check_range("weight", self.weight, 0.0, 1.0)
+        if self.beta is not None:
+            check_range("beta", self.beta, 1e-3, 1e3)
+        if self.partner not in get_args(Partner):
+            raise ValueError(f"partner must be one of {', '.join(get_args(Partner))}, not {self.partner!r}")
+
+    def move(
+        self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
+    ) -> Moved:
+        """Mix the chosen positions that have an ordinary token at the same place of the partner."""
+        if context.table is None:
+            raise ValueError("augpro-mix needs the training rows: pass them as AugmentContext.table")
+        rows = partner_rows(batch.row_ids, len(context.table), self.partner, context.draws, context.classes)
+        partner_ids = aligned_ids(batch, context.table.batch(rows.cpu()))
+        groups, table = context.space.groups, context.space.table
+        where = chosen & (partner_ids >= 0) & (groups[partner_ids.clamp_min(0)] != BANNED)
+        weight = self._weights(batch, context)[:, None].expand_as(where)[where][:, None]
+        vectors = mix(table[batch.ids[where]], table[partner_ids[where]], weight)
+        return Moved(where, vectors, partner_ids)
+
+    def _weights(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        if self.beta is None:
+            return torch.full((len(batch.ids),), self.weight, device=batch.ids.device)
+        uniform = context.draws.uniform("weight", batch.row_ids)[:, 0]
+        drawn = special.betaincinv(self.beta, self.beta, uniform.cpu().double().numpy())
+        return torch.as_tensor(drawn, dtype=torch.float32, device=batch.ids.device)
+
+
+@dataclass(frozen=True)
+class _Stepped:
+    """A step of a given length, or as long as a given share of the row's tokens needs to flip.
+
+    The share is met for every row by itself, so that a row's text does not depend on its batch.
+
+    Attributes:
+        step: length in the units of the embedding table; 0 moves nothing.
+        target_rate: share of the chosen tokens of a row that the step shall carry nearer to another
+            token than to their own, in (0, 1]; used where ``step`` is not given.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    mixes_rows: ClassVar[bool] = False
+
+    step: float | None = None
+    target_rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range("target_rate", self.target_rate, 0.0, 1.0)
+        if self.step is not None:
+            check_range("step", self.step, 0.0, float("inf"))
+
+    def move(
+        self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
+    ) -> Moved:
+        """Move the chosen positions along their directions."""
+        start = context.space.table[batch.ids[chosen]]
+        direction = self._directions(batch, context)[chosen].float()
+        if self.step is not None:
+            return Moved(chosen, move_along(start, direction, self.step))
+        unit = move_along(torch.zeros_like(start), direction, 1.0)
+        flips = projection.flip_step(batch.ids[chosen], start, unit, context.space.groups[batch.ids[chosen]])
+        rounding = context.draws.uniform("rate", batch.row_ids)[:, 0]
+        steps = step_for_rate(flips, chosen, self.target_rate, rounding)
+        return Moved(chosen, move_along(start, direction, steps[:, None].expand_as(chosen)[chosen][:, None]))
+
+    def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        raise NotImplementedError
+
+
+def step_for_rate(flips: Tensor, chosen: Tensor, rate: float, rounding: Tensor) -> Tensor:
+    """Step for each row that flips the share ``rate`` of its chosen tokens.
+
+    Args:
+        flips: smallest step that flips each chosen token, [N]; inf where none does.
+        chosen: bool [B, T] with N true.
+        rate: share in [0, 1].
+        rounding: uniform draws [B]: rate times tokens is rounded up with the probability of its fraction,
+            so that the share is met on average in short rows too.
+
+    Returns:
+        [B].
+    """
+    ordered = torch.full(chosen.shape, torch.inf, device=flips.device)
+    ordered[chosen] = flips
+    ordered = torch.nn.functional.pad(ordered.sort(dim=1).values, (1, 1), value=0.0)
+    ordered[:, -1] = torch.inf
+    wanted = (chosen.sum(1) * rate + rounding).floor().long()
+    wanted = torch.minimum(wanted, ordered[:, 1:].isfinite().sum(1))
+    last = ordered.gather(1, wanted[:, None])[:, 0]
+    following = ordered.gather(1, wanted[:, None] + 1)[:, 0]
+    # Between the last token to flip and the first that must not; no further than 10 % past the former.
+    return torch.where(wanted > 0, torch.minimum((last + following) / 2, 1.1 * last), 0.0)
+
+
+@dataclass(frozen=True)
+class FGSM(_Stepped):
+    """AugPro-FGSM: the token takes one step up the gradient of the student's distillation loss."""
+
+    needs_student: ClassVar[bool] = True
+
+    def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        if context.student is None or context.target_logits is None or context.row_loss is None:
+            raise ValueError("augpro-fgsm follows the student's gradient: it runs only inside training")
+        return embedding_gradient(context.student, batch, context.row_loss, context.target_logits)
+
+
+@dataclass(frozen=True)
+class Noise(_Stepped):
+    """The control for FGSM: a step as long, in a random direction."""
+
+    needs_student: ClassVar[bool] = False
+
+    def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        rows, positions = batch.ids.shape
+        width = context.space.table.shape[1]
+        return context.draws.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)
+
+
+def embedding_gradient(model: Any, batch: TokenBatch, row_loss: Any, target_logits: Tensor) -> Tensor:
+    """Gradient of each row's loss at its word embeddings, [B, T, D].
+
+    Dropout is off, and neither the parameters' gradients nor the modules' training flags are changed:
+    only the embeddings are differentiated. The rows' losses are summed, not averaged, so that a row's
+    gradient does not depend on the batch.
+    """
+    flags = {module: module.training for module in model.modules()}
+    inputs = batch.model_inputs()
+    embeddings = model.get_input_embeddings()(inputs.pop("input_ids")).detach().requires_grad_()
+    try:
+        model.eval()
+        with torch.enable_grad():
+            logits = model(inputs_embeds=embeddings, **inputs).logits
+            gradient: Tensor = torch.autograd.grad(row_loss(logits, target_logits).sum(), embeddings)[0]
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+    return gradient

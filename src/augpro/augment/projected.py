@@ -1,0 +1,85 @@
+"""AugPro: a perturbation in embedding space, projected back onto real tokens."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from augpro.augment.base import AugmentContext, Moved, Perturbation
+from augpro.augment.perturb import check_range
+from augpro.projection import Metric, Projection
+from augpro.tokens import TokenBatch
+
+
+@dataclass(frozen=True)
+class Projected:
+    """Move some tokens of every row, then replace each by the nearest token of its candidate group.
+
+    What comes out is text, so any teacher can label it (AugPro, Wang et al. 2023, arXiv 2210.11768).
+    Cost: one matrix product of the moved positions with the embedding table.
+
+    Attributes:
+        perturbation: how tokens are moved: :class:`~augpro.augment.perturb.Mix`, ``FGSM`` or ``Noise``.
+        replace_fraction: share of a row's tokens that are moved, drawn token by token, in [0, 1].
+        exclude_parents: whether the tokens that a vector was made from are barred, so that every moved
+            position becomes a new token. With the parents in, a mix at weight 0.5 is a crossover.
+        metric: "cosine", "l2" or "dot".
+        top_k: the token is drawn from this many nearest.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    perturbation: Perturbation
+    replace_fraction: float = 0.6
+    exclude_parents: bool = True
+    metric: Metric = "cosine"
+    top_k: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("replace_fraction", self.replace_fraction, 0.0, 1.0)
+        check_range("top_k", self.top_k, 1, 1000)
+        if self.metric not in get_args(Metric):
+            raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, not {self.metric!r}")
+
+    @property
+    def needs_student(self) -> bool:
+        """Whether the perturbation follows the current student."""
+        return self.perturbation.needs_student
+
+    @property
+    def mixes_rows(self) -> bool:
+        """Whether the perturbation needs partner rows."""
+        return self.perturbation.mixes_rows
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter by name, as JSON; ``augmenter(name, **parameters)`` rebuilds the object."""
+        own = asdict(self)
+        return {**own.pop("perturbation"), **own}
+
+    def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
+        """Augment every row once; shape, special tokens and padding stay as they are."""
+        space = context.space
+        editable = space.vocabulary.editable(batch)
+        draw = context.draws.uniform("replace", batch.row_ids, batch.ids.shape[1])
+        projection = space.projection(self.metric)
+        moved = self.perturbation.move(batch, editable & (draw < self.replace_fraction), context, projection)
+        ids = batch.ids.clone()
+        ids[moved.where] = self._project(batch, moved, context, projection)
+        ids = space.vocabulary.keep_canonical(ids, batch)
+        context.counts.add(batch, ids, editable, moved.partner_ids)
+        return batch.with_ids(ids)
+
+    def _project(
+        self, batch: TokenBatch, moved: Moved, context: AugmentContext, projection: Projection
+    ) -> Tensor:
+        own = batch.ids[moved.where]
+        excluded = moved.parents(batch) if self.exclude_parents else None
+        nearest = projection.nearest(moved.vectors, context.space.groups[own], excluded, self.top_k)
+        found = (nearest >= 0).sum(1)
+        draw = context.draws.uniform("pick", batch.row_ids, batch.ids.shape[1])[moved.where]
+        picked = (draw * found).long().clamp(max=self.top_k - 1)
+        token = nearest.gather(1, picked[:, None])[:, 0]
+        return torch.where(found > 0, token, own)  # a group so small that nothing is left keeps its token

@@ -1,0 +1,207 @@
+"""The command line: options come from :mod:`augpro.config`, work is done elsewhere, heavy imports wait."""
+
+import inspect
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import typer
+import yaml
+from pydantic.fields import FieldInfo
+from rich.console import Console
+
+from augpro.config import DataOptions, DistillConfig, EvaluateConfig, FinetuneConfig, build, read_yaml
+from augpro.errors import InputError
+
+app = typer.Typer(
+    help="Turn a large text classifier into a small, fast one from few task examples.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+# Mappings are given one `key=value` at a time, so their options are named in the singular.
+_SINGULAR: dict[str, str] = {"augment_options": "augment_option", "trainer_options": "trainer_option"}
+
+
+def _command(
+    name: str, kind: type[DataOptions], example: str, extra: dict[str, Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function of (checked options, **extra options) as a command with one option a field."""
+
+    def register(work: Callable[..., None]) -> Callable[..., None]:
+        def call(**given: Any) -> None:
+            values = {key: given.pop(key) for key in (extra or {})}
+            with friendly_errors():
+                work(_options(kind, given), **values)
+
+        hints = {
+            "config": Annotated[Path | None, typer.Option(help="YAML file with options; flags override it.")]
+        }
+        hints |= {_SINGULAR.get(key, key): _hint(key, field) for key, field in kind.model_fields.items()}
+        hints |= extra or {}
+        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=_unset(hint), annotation=hint)
+                for key, hint in hints.items()
+            ]
+        )
+        call.__annotations__ = hints
+        doc = inspect.getdoc(work) or ""
+        app.command(name, help=f"{doc}\n\nExample:\n\n`{example}`")(call)
+        return work
+
+    return register
+
+
+def _unset(hint: Any) -> Any:
+    return False if get_args(hint)[0] is bool else None
+
+
+def _hint(key: str, field: FieldInfo) -> Any:
+    """The option's type for Typer. Values stay text: pydantic checks them, for files and flags alike."""
+    default = "" if field.is_required() or field.get_default(call_default_factory=True) in (None, {}, ()) else (
+        f" [default: {field.default}]"
+    )  # fmt: skip
+    shown = f"{field.description}{' [required]' if field.is_required() else default}"
+    if key in _SINGULAR:
+        return Annotated[list[str] | None, typer.Option(help=shown, metavar="KEY=VALUE")]
+    if field.annotation is bool:
+        return Annotated[bool | None, typer.Option(help=shown)]
+    return Annotated[str | None, typer.Option(help=shown, metavar=_metavar(field.annotation))]
+
+
+def _metavar(annotation: Any) -> str:
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
+    if get_origin(annotation) not in (Union, types.UnionType, None):
+        return "|".join(map(str, kinds)) if isinstance(kinds[0], str) else "LIST"
+    choices = get_args(kinds[0])
+    if choices:
+        return "|".join(map(str, choices))
+    return {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(kinds[0], "TEXT")
+
+
+def _options(kind: type[DataOptions], given: dict[str, Any]) -> DataOptions:
+    """Merge the YAML file and the flags that were given, and check them."""
+    path = given.pop("config")
+    options = read_yaml(path) if path else {}
+    plural = {short: key for key, short in _SINGULAR.items()}
+    for key, value in given.items():
+        if value is None or value == []:
+            continue
+        if key in plural:
+            options[plural[key]] = {**options.get(plural[key], {}), **_key_values(key, value)}
+        else:
+            options[key] = value
+    return build(kind, options, str(path) if path else "options")
+
+
+def _key_values(option: str, items: list[str]) -> dict[str, Any]:
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise InputError(f"--{option.replace('_', '-')} {item!r}: write it as key=value.")
+        pairs[key.strip().replace("-", "_")] = yaml.safe_load(value)
+    return pairs
+
+
+class friendly_errors:
+    """Wrong input ends in one sentence on standard error and exit code 2; a bug keeps its traceback."""
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        """Turn an input error into an exit."""
+        if isinstance(error, InputError):
+            print(f"augpro: {' '.join(str(error).split())}", file=sys.stderr)
+            raise typer.Exit(2) from None
+
+
+_DRY_RUN = {
+    "dry_run": Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan.")]
+}
+
+
+def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
+    from augpro.display import quiet_libraries, show_plan, show_result
+    from augpro.output import check_output
+    from augpro.plan import make_plan
+
+    quiet_libraries()
+    check_output(config)
+    plan = make_plan(config)
+    console = Console()
+    if dry_run:
+        from augpro.training import training_arguments
+
+        training_arguments(config)
+        show_plan(console, plan, config)
+        return
+    from augpro.pipeline import run_plan
+
+    show_result(console, run_plan(plan, config), config.out)
+
+
+@_command(
+    "finetune", FinetuneConfig, "augpro finetune --data helpdesk --model minilm --out runs/teacher", _DRY_RUN
+)
+def finetune(config: FinetuneConfig, dry_run: bool) -> None:
+    """Train a teacher: a sequence classifier on gold labels."""
+    _train(config, dry_run)
+
+
+@_command(
+    "distill",
+    DistillConfig,
+    "augpro distill --data helpdesk --teacher runs/teacher --student minilm --student-layers 0,5 "
+    "--out runs/student",
+    _DRY_RUN,
+)
+def distill(config: DistillConfig, dry_run: bool) -> None:
+    """Train a student on a teacher's output, with augmented text that the teacher labels."""
+    _train(config, dry_run)
+
+
+@_command(
+    "evaluate", EvaluateConfig, "augpro evaluate --data helpdesk --model runs/student --teacher runs/teacher"
+)
+def evaluate(config: EvaluateConfig) -> None:
+    """Score a classifier on a data set, and its agreement with a teacher."""
+    from augpro.display import quiet_libraries, show_scores
+    from augpro.scoring import evaluate_model
+
+    quiet_libraries()
+    show_scores(Console(), evaluate_model(config), config.model)
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for the models and results.")] = Path("augpro-quickstart"),
+    seed: Annotated[int, typer.Option(help="Decides everything random.", min=0)] = 0,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="A smoke test in under 90 s; its figures mean little.")
+    ] = False,
+) -> None:
+    """Distil a helpdesk classifier, three ways, and compare the students.
+
+    Nothing but the installed package is needed: data and model come with it.
+
+    Example:
+    `augpro quickstart --out my-first-student`
+    """
+    from augpro.display import quiet_libraries
+    from augpro.quickstart import run_quickstart
+
+    quiet_libraries()
+    with friendly_errors():
+        run_quickstart(out, seed, fast, Console())
+
+
+if __name__ == "__main__":
+    app()

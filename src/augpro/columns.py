@@ -1,0 +1,146 @@
+"""Which column is the text, the second text and the label; and the check of the texts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from augpro.errors import InputError
+from augpro.readers import Table, listed
+
+# Usual names of columns, the likeliest first; compared without case.
+_TEXT = (
+    *("text", "sentence", "sentence1", "question1", "text1", "premise", "question", "content", "message"),
+    *("review", "body", "comment", "utterance", "query", "document", "headline", "title"),
+)
+_LABEL = (
+    *("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "emotion"),
+    *("rating", "stars", "score"),
+)
+_PARTNER = {
+    "sentence1": "sentence2",
+    "question1": "question2",
+    "text1": "text2",
+    "premise": "hypothesis",
+    "text": "text_pair",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns to read."""
+
+    text: str
+    pair: str | None
+    label: str | None
+
+
+def choose_columns(
+    tables: dict[str, Table], text: str | None, pair: str | None, label: str | None
+) -> tuple[Columns, list[str]]:
+    """Check the columns that the user says, guess the others, and say what was guessed.
+
+    Raises:
+        InputError: If a split lacks a column, or no column is the obvious text.
+    """
+    first = next(iter(tables.values()))
+    everywhere = list(dict.fromkeys(column for table in tables.values() for column in table.columns))
+    if label is not None and label not in everywhere:
+        raise _no_column(first, label, "label")
+    for name, option in ((text, "text"), (pair, "pair")):
+        if name is not None and name not in first.columns:
+            raise _no_column(first, name, option)
+    columns = _guess(first, everywhere, text, pair, label)
+    for table in tables.values():
+        for name, option in ((columns.text, "text"), (columns.pair, "pair")):
+            if name is not None and name not in table.columns:
+                raise _no_column(table, name, option)
+    notes = []
+    if columns != Columns(text or "", pair, label):
+        second = f", second text {columns.pair!r}" if columns.pair else ""
+        label_part = f", label {columns.label!r}" if columns.label else ""
+        notes.append(f"columns guessed: text {columns.text!r}{second}{label_part}")
+    if columns.label is None:
+        notes.append(f"no label column is among {listed(everywhere)}; name it by --label-column if one is")
+    return columns, notes
+
+
+def _guess(
+    table: Table, everywhere: list[str], text: str | None, pair: str | None, label: str | None
+) -> Columns:
+    if label is None:
+        label = _usual([column for column in everywhere if column not in (text, pair)], _LABEL)
+    if text is None:
+        free = [column for column in table.columns if column not in (pair, label)]
+        text = _guess_text(table, free)
+        if pair is None and text.lower() in _PARTNER:
+            pair = _usual(free, (_PARTNER[text.lower()],))
+    return Columns(text, pair, label)
+
+
+def _no_column(table: Table, name: str, option: str) -> InputError:
+    return InputError(
+        f"{table.source}: there is no column {name!r} among its columns ({listed(list(table.columns))}); "
+        f"name the {option} column of the file by --{option}-column"
+    )
+
+
+def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    by_lower = {column.lower(): column for column in reversed(columns)}
+    return next((by_lower[name] for name in names if name in by_lower), None)
+
+
+def _guess_text(table: Table, free: list[str]) -> str:
+    usual = _usual(free, _TEXT)
+    if usual is not None:
+        return usual
+    strings = [column for column in free if _holds_strings(table, column)]
+    if len(strings) != 1:
+        raise InputError(
+            f"{table.source}: which column is the text cannot be told from its columns "
+            f"({listed(list(table.columns))}); name it by --text-column"
+        )
+    return strings[0]
+
+
+def _holds_strings(table: Table, column: str) -> bool:
+    cells = (cell for cell in table.columns[column] if isinstance(cell, str) and cell.strip())
+    return any(table.typed or not _is_number(cell) for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def read_texts(table: Table, column: str) -> list[str]:
+    """Return the texts of a column.
+
+    Raises:
+        InputError: If one of them is missing, empty, or not text.
+    """
+    texts = []
+    for index, cell in enumerate(table.columns[column]):
+        problem = _problem(cell)
+        if problem is not None or not isinstance(cell, str):
+            raise InputError(f"{table.place(index, column)}: {problem}")
+        texts.append(cell)
+    return texts
+
+
+def _problem(cell: object) -> str | None:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return "the text is missing; remove that row or fill it in"
+    if not isinstance(cell, str):
+        kind = {"int": "a number", "float": "a number", "list": "a list", "dict": "an object"}
+        what = kind.get(type(cell).__name__, f"a {type(cell).__name__}")
+        return f"the text is {what}; write it as text, or name another column by --text-column"
+    if not cell.strip():
+        return "the text is empty; remove that row or fill it in"
+    try:
+        cell.encode()
+    except UnicodeEncodeError:  # JSON can write such a half as an escape; no tokenizer takes it
+        return "the text holds half of a surrogate pair, which is no character; remove that character"
+    return None

@@ -1,0 +1,144 @@
+"""Every option of every command, once: names, types, defaults, help.
+
+The command line, YAML files and the Python API all build these objects; an unknown key is an error, and
+all errors are told at once, before anything is loaded.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from augpro.data import DataSpec
+from augpro.errors import InputError
+from augpro.tasks import ProblemType
+
+EvalSplit = Literal["auto", "validation", "test"]
+
+
+class DataOptions(BaseModel):
+    """Which rows, which columns."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field(description="CSV, TSV, JSONL or Parquet file, folder of split files, 'helpdesk', "
+                                  "'glue/sst2' or a Hugging Face data set name.")  # fmt: skip
+    text_column: str | None = Field(None, description="Column with the text; guessed if not given.")
+    pair_column: str | None = Field(None, description="Column with the second text of a pair.")
+    label_column: str | None = Field(None, description="Column with the label; rows may lack one.")
+    problem_type: ProblemType | None = Field(None, description="Guessed from the labels if not given.")
+    train_rows: float | None = Field(
+        None, gt=0, description="Train on this many rows, or below 1 this share."
+    )
+    holdout_rows: int = Field(0, ge=0, description="Training rows set aside first, for evaluation too.")
+    eval_split: EvalSplit = Field("auto", description="auto: validation where it has labels, else test.")
+    max_tokens: int | None = Field(None, ge=8, description="Cut texts here; default is the model's limit.")
+    seed: int = Field(0, ge=0, description="Decides training rows, order, new weights and every draw.")
+    split_seed: int = Field(0, ge=0, description="Decides which rows are set aside, for all seeds alike.")
+    trust_remote_code: bool = Field(False, description="Run code that comes with a model from the hub.")
+
+    def data_spec(self) -> DataSpec:
+        """The part that reading data needs."""
+        shared = set(DataOptions.model_fields) & {field.name for field in fields(DataSpec)}
+        return DataSpec(self.data, **{name: getattr(self, name) for name in shared})
+
+
+class TrainOptions(DataOptions):
+    """How long and how fast to train, and where the result goes."""
+
+    epochs: float = Field(3.0, gt=0, description="Passes over the training rows.")
+    batch_size: int = Field(32, ge=1, description="Original rows in a step.")
+    learning_rate: float = Field(1e-4, gt=0, description="Peak; falls linearly to 0.")
+    freeze_embeddings: bool = Field(False, description="Keep the word embeddings as they are.")
+    trainer_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Any transformers.TrainingArguments field, e.g. bf16=true.",
+    )
+    out: Path = Field(description="Folder for the model, result.json and samples.md.")
+    resume: bool = Field(False, description="Go on from the last checkpoint in --out.")
+
+
+class FinetuneConfig(TrainOptions):
+    """Train a classifier on gold labels: a teacher."""
+
+    model: str = Field("minilm", description="Model folder, hub name or 'minilm'.")
+    learning_rate: float = Field(5e-5, gt=0, description="Peak; falls linearly to 0.")
+
+
+class DistillConfig(TrainOptions):
+    """Train a student on a teacher's output."""
+
+    teacher: str = Field(description="Folder or hub name of a sequence classifier.")
+    student: str = Field("minilm", description="Model folder, hub name or 'minilm'.")
+    student_layers: tuple[int, ...] = Field((), description="Layers to keep, e.g. 0,5; default all.")
+    augment: str = Field("augpro-mix", description="none, augpro-mix, augpro-fgsm or augpro-noise.")
+    augment_options: dict[str, Any] = Field(
+        default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
+    )
+    label_weight: float = Field(0.0, ge=0, description="Weight of the gold labels (alpha).")
+    teacher_weight: float = Field(1.0, ge=0, description="Weight of the teacher on original rows (beta).")
+    augmented_weight: float = Field(1.0, ge=0, description="Weight of the teacher on augmented rows (gamma).")
+    temperature: float = Field(
+        1.0, gt=0, description="Softens teacher and student; the loss is scaled by its square."
+    )
+    epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
+
+    @field_validator("student_layers", mode="before")
+    @classmethod
+    def _split_layers(cls, value: Any) -> Any:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+
+class EvaluateConfig(DataOptions):
+    """Score a model, beside its teacher where one is given."""
+
+    model: str = Field(description="Model folder, hub name or 'minilm'.")
+    teacher: str | None = Field(None, description="Report agreement with this classifier too.")
+    out: Path | None = Field(None, description="Write the scores as JSON to this file.")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Options from a YAML file.
+
+    Raises:
+        InputError: if it is missing, not YAML, or not a mapping of options.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; give the YAML file with your options.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that place.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold 'option: value' lines, such as 'epochs: 10'.")
+    return {str(key).replace("-", "_"): value for key, value in content.items()}
+
+
+C = TypeVar("C", bound=DataOptions)
+
+
+def build(kind: type[C], options: dict[str, Any], source: str = "options") -> C:
+    """Check options and make the configuration object.
+
+    Raises:
+        InputError: one sentence that tells every wrong option at once.
+    """
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise InputError(
+            f"{source}: " + "; ".join(_tell(item, kind) for item in error.errors()) + "."
+        ) from error
+
+
+def _tell(item: Any, kind: type[BaseModel]) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown option {name!r} (known: {', '.join(kind.model_fields)})"
+    if item["type"] == "missing":
+        return f"--{name.replace('_', '-')} is missing"
+    return f"--{name.replace('_', '-')} {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"

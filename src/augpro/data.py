@@ -1,0 +1,201 @@
+"""The one door for outside data: what the user names becomes checked splits and a ``Task``.
+
+Whatever comes out of :func:`load_data` holds whole texts, known labels and splits that do not overlap, so no
+other module has to check them again.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from augpro.columns import Columns, choose_columns, read_texts
+from augpro.errors import InputError
+from augpro.labels import Label, decode_labels
+from augpro.readers import listed
+from augpro.sources import Source, open_source
+from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
+
+__all__ = ["DataSpec", "Label", "Split", "TaskData", "load_data"]
+
+_VALIDATION_SHARE = 10  # one row in ten
+_VALIDATION_MOST = 2000
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a task: texts, the second texts of a pair task, and labels.
+
+    ``source`` is the file or the name of the data set that the rows came from.
+    """
+
+    texts: list[str]
+    pairs: list[str] | None
+    labels: list[Label]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Sequence[int]) -> "Split":
+        """Return the rows with these indices, in this order."""
+        pairs = None if self.pairs is None else [self.pairs[row] for row in rows]
+        return Split(
+            [self.texts[row] for row in rows], pairs, [self.labels[row] for row in rows], self.source
+        )
+
+    def without_labels(self) -> "Split":
+        """Return the same rows with no label on any of them."""
+        return replace(self, labels=[None] * len(self))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any row has a label."""
+        return any(label is not None for label in self.labels)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What to load, and how to read and divide it.
+
+    ``train_rows`` is a number of rows when whole, and a share of them when between 0 and 1. ``holdout_rows``
+    are taken from the train split before anything else. ``split_seed`` decides the holdout and the validation
+    rows, ``seed`` which of the others are trained on and their order: runs of several seeds, and their
+    teacher, share one holdout. ``make_validation`` is whether a lone train split gives up a tenth of its rows.
+    """
+
+    source: str
+    text_column: str | None = None
+    pair_column: str | None = None
+    label_column: str | None = None
+    problem_type: ProblemType | None = None
+    train_rows: float | None = None
+    holdout_rows: int = 0
+    seed: int = 0
+    split_seed: int = 0
+    make_validation: bool = True
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task with its splits (among train, validation, test, holdout), and what the user should be told."""
+
+    task: Task
+    splits: dict[str, Split]
+    notes: list[str]
+
+
+def load_data(spec: DataSpec) -> TaskData:
+    """Load, check and divide the data that ``spec`` names.
+
+    Args:
+        spec: A CSV, TSV, JSON Lines, JSON or Parquet file, a folder of split files, ``helpdesk``,
+            ``glue/sst2`` and so on, or the name of a data set on the Hugging Face hub; and how to read it.
+
+    Raises:
+        InputError: If the source, a column, a row or an option does not fit; the message says where, and
+            how to mend it.
+    """
+    _check_options(spec)
+    source = open_source(spec.source)
+    notes = list(source.notes)
+    glue = _fitting_glue(spec, source)
+    if glue:
+        columns = Columns(glue.text_column, glue.pair_column, glue.label_column)
+    else:
+        columns, guessed = choose_columns(
+            source.tables, spec.text_column, spec.pair_column, spec.label_column
+        )
+        notes += guessed
+    texts = {name: read_texts(table, columns.text) for name, table in source.tables.items()}
+    pairs = {name: read_texts(t, columns.pair) for name, t in source.tables.items()} if columns.pair else {}
+    decoded = decode_labels(source.tables, columns.label, spec.problem_type, glue)
+    splits = {
+        name: Split(texts[name], pairs.get(name), decoded.labels[name], table.source)
+        for name, table in source.tables.items()
+    }
+    metric = DEFAULT_METRIC[decoded.problem_type]
+    own = (columns.text, columns.pair, columns.label)
+    task = glue or Task(source.name, decoded.problem_type, metric, decoded.names, *own)
+    notes += decoded.notes
+    return TaskData(task, _divide(spec, splits, notes), notes)
+
+
+def _check_options(spec: DataSpec) -> None:
+    rows = spec.train_rows
+    if rows is not None and not (0 < rows < 1 or (rows >= 1 and rows == rows // 1)):
+        raise InputError(
+            f"train rows: {rows} is neither a whole number from 1 nor a share between 0 and 1; pass one"
+        )
+    if spec.holdout_rows < 0:
+        raise InputError(f"holdout rows: {spec.holdout_rows} is below 0; pass 0 or a number of rows")
+    said = [name for name in (spec.text_column, spec.pair_column, spec.label_column) if name is not None]
+    if len(set(said)) < len(said):
+        raise InputError(f"columns: {listed(said)} name one column twice; name another for each")
+
+
+def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
+    """Return the GLUE task of the source's name if the columns, and what the user says, are its own."""
+    task = source.glue
+    if task is None or spec.problem_type not in (None, task.problem_type):
+        return None
+    said = (spec.text_column, spec.pair_column, spec.label_column)
+    own = (task.text_column, task.pair_column, task.label_column)
+    if any(said_one not in (None, own_one) for said_one, own_one in zip(said, own, strict=True)):
+        return None
+    for table in source.tables.values():
+        names = table.class_names.get(task.label_column or "", task.label_names)
+        if not {task.text_column, task.pair_column or task.text_column} <= table.columns.keys():
+            return None
+        if names != task.label_names:  # the file numbers the classes in another order: its own word counts
+            return None
+    return task
+
+
+def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
+    """Take holdout, validation and train rows, in this order, from the train split.
+
+    The holdout depends on nothing but ``split_seed`` and its size, the validation rows not on ``train_rows``,
+    and a smaller train split is the beginning of a larger one. Train rows are always shuffled: a file that is
+    sorted by class must not give batches, or partners, of one class.
+    """
+    make_validation = spec.make_validation and splits.keys() == {"train"}
+    if "train" not in splits and not (spec.holdout_rows or spec.train_rows):
+        return splits
+    if "train" not in splits:
+        raise InputError(
+            f"{spec.source}: there is no train split to take rows from; add a train file to the folder"
+        )
+    train = splits["train"]
+    order = list(range(len(train)))
+    random.Random(spec.split_seed).shuffle(order)
+    most = len(train) - (2 if make_validation else 1)
+    if spec.holdout_rows > max(most, 0):
+        raise InputError(
+            f"{train.source}: {spec.holdout_rows} holdout rows cannot be taken from {len(train)} train rows; "
+            f"take at most {max(most, 0)}"
+        )
+    parts = {"holdout": order[: spec.holdout_rows]} if spec.holdout_rows else {}
+    rest = order[spec.holdout_rows :]
+    if make_validation:
+        if len(rest) < 2:
+            raise InputError(f"{train.source}: one row cannot be divided into train and validation; add rows")
+        size = min(max(len(rest) // _VALIDATION_SHARE, 1), _VALIDATION_MOST)
+        parts["validation"], rest = rest[:size], rest[size:]
+        notes.append(f"took {size} of the train rows as the validation split, as there is none")
+    rest.sort()
+    random.Random(spec.seed).shuffle(rest)
+    parts["train"] = rest[: _train_size(spec.train_rows, len(rest), train.source)]
+    divided = splits | {name: train.select(rows) for name, rows in parts.items()}
+    return {name: divided[name] for name in ("train", "validation", "test", "holdout") if name in divided}
+
+
+def _train_size(wanted: float | None, available: int, source: str) -> int:
+    if wanted is None:
+        return available
+    if wanted < 1:
+        return max(1, round(wanted * available))
+    if wanted > available:
+        raise InputError(
+            f"{source}: {wanted:.0f} train rows are asked for and {available} available; pass at most that"
+        )
+    return int(wanted)

@@ -1,0 +1,87 @@
+"""What people see on the terminal; nothing is computed here."""
+
+import logging
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from augpro.config import DistillConfig, FinetuneConfig
+from augpro.plan import Plan
+from augpro.results import RunResult, Scores
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' advice about our own internals away from the user; warnings of ours stay."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def with_interval(scores: Scores | None) -> str:
+    """The primary metric with its interval."""
+    if scores is None or scores.metric is None:
+        return "-"
+    if scores.interval is None:
+        return number(scores.metric)
+    return f"{scores.metric:.3f} ({scores.interval[0]:.3f} to {scores.interval[1]:.3f})"
+
+
+def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConfig) -> None:
+    """The resolved configuration of a dry run."""
+    table = Table("what", "value", title="Dry run: everything fits", title_justify="left")
+    for key, value in {**plan.describe(), **config.model_dump(mode="json")}.items():
+        table.add_row(escape(key), escape(str(value)))
+    for note in plan.data.notes:
+        table.add_row("note", escape(note))
+    console.print(table)
+
+
+def show_result(console: Console, result: RunResult, out: Path) -> None:
+    """The figures of one run, and where things are."""
+    table = Table(
+        "rows", "how many", f"{result.metric_name} (95 % interval)", "teacher", "agreement", "KL to teacher",
+        title=f"{result.task}: {result.method}, {result.train_rows} training rows, seed {result.seed}",
+        title_justify="left",
+    )  # fmt: skip
+    for name, scores in (("evaluation", result.evaluation), ("holdout", result.holdout)):
+        if scores is not None:
+            teacher = result.teacher.get(name)
+            table.add_row(
+                name, str(scores.rows), with_interval(scores), number(teacher.metric if teacher else None),
+                number(scores.agreement), number(scores.kl_to_teacher),
+            )  # fmt: skip
+    console.print(table)
+    for note in result.notes:
+        console.print(f"note: {escape(note)}", style="yellow", highlight=False)
+    if result.replacement:
+        shares = ", ".join(
+            f"{key.replace('_', ' ')} {value:.1%}" for key, value in result.replacement.items()
+        )
+        console.print(f"tokens: {shares}", highlight=False)
+    console.print(
+        f"{result.seconds:.0f} s; model, result.json and samples are in {escape(str(out))}", highlight=False
+    )
+
+
+def show_scores(console: Console, scores: dict[str, Scores], model: str) -> None:
+    """The figures of ``augpro evaluate``."""
+    table = Table("rows", "how many", "metric", "value", title=escape(model), title_justify="left")
+    for name, one in scores.items():
+        figures = {**one.metrics, "agreement": one.agreement, "KL to teacher": one.kl_to_teacher}
+        for index, (metric, value) in enumerate(figures.items()):
+            if value is not None:
+                table.add_row(
+                    name, str(one.rows), metric, with_interval(one) if index == 0 else number(value)
+                )
+    console.print(table)

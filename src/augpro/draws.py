@@ -1,0 +1,71 @@
+"""Random numbers that belong to a row, not to the moment they are drawn.
+
+Every draw is a hash of (seed, copy, name of the draw, row id, position): a counter-based generator.
+So a row's augmentation does not depend on the batch it is in, on the number of workers, on what was
+drawn before, or on a restart, and a whole batch is drawn without a loop. The hash is SplitMix64's
+finalizer (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush on counters.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MULTIPLY_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MULTIPLY_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical shift: torch's own fills with the sign bit."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """SplitMix64 finalizer, a bijection of 64-bit integers."""
+    x = (x ^ _shift_right(x, 30)) * _MULTIPLY_1
+    x = (x ^ _shift_right(x, 27)) * _MULTIPLY_2
+    return x ^ _shift_right(x, 31)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws for one augmented copy of every row.
+
+    Attributes:
+        seed: the run's seed.
+        copy: number of the copy: the epoch in online training.
+    """
+
+    seed: int
+    copy: int = 0
+
+    def uniform(self, name: str, row_ids: Tensor, positions: int = 1) -> Tensor:
+        """Uniform draws in [0, 1), one for each row and position.
+
+        Args:
+            name: what the draw decides; draws of other names are independent.
+            row_ids: int64 [B].
+            positions: how many draws a row.
+
+        Returns:
+            float32 [B, positions]; the first T columns are the same for every ``positions`` >= T.
+        """
+        bits: Tensor = _shift_right(self._bits(name, row_ids, positions), 40)
+        return bits.float() * 2.0**-24
+
+    def normal(self, name: str, row_ids: Tensor, positions: int) -> Tensor:
+        """Standard normal draws by the inverse distribution function, float32 [B, positions]."""
+        # Half a step up, so that 0 and 1 are never reached and the result is finite.
+        normal: Tensor = torch.special.ndtri(self.uniform(name, row_ids, positions).double() + 2.0**-25)
+        return normal.float()
+
+    def _bits(self, name: str, row_ids: Tensor, positions: int) -> Tensor:
+        key = torch.tensor([self.seed, self.copy, zlib.crc32(name.encode())], dtype=torch.int64)
+        state = torch.zeros((), dtype=torch.int64)
+        for part in key:
+            state = _scramble(state + part * _GOLDEN + _GOLDEN)
+        rows = _scramble(row_ids.to(torch.int64) * _GOLDEN + state.to(row_ids.device))
+        steps = torch.arange(1, positions + 1, device=row_ids.device)
+        return _scramble(rows[:, None] + steps * _GOLDEN)

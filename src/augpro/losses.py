@@ -1,0 +1,112 @@
+"""The distillation loss: L = alpha CE(s(x), y) + beta KD(s(x), t(x)) + gamma KD(s(x'), t(x')).
+
+x is an original row, x' its augmented text, s and t the student's and the teacher's logits, y a gold
+label where there is one. Functions return one value a row; :class:`Objective` weights and averages
+them over all rows of the batch, labelled or not, so that accumulating gradients over small batches
+equals one large batch. KD follows Hinton et al. 2015 (arXiv 1503.02531) with the factor
+temperature**2, which keeps the gradient's size independent of the temperature.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from augpro.tasks import ProblemType
+
+NO_LABEL = -100  # class id of a row without a gold label; nan for scores and multi-label rows
+
+
+def kd_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, temperature: float = 1.0) -> Tensor:
+    """Distance of the student's output to the teacher's, one value a row.
+
+    Args:
+        student: logits [B, C]; [B, 1] for a regression.
+        teacher: logits of the same shape; no gradient flows into them.
+        problem_type: "single_label": KL(teacher || student) of the softened distributions times
+            temperature**2. "multi_label": binary cross-entropy with soft targets, mean over the labels,
+            times temperature**2. "regression": squared error; the temperature has no meaning there.
+        temperature: divides both logits; above 1 it shows the student how the teacher ranks wrong classes.
+
+    Returns:
+        [B].
+    """
+    teacher = teacher.detach()
+    if problem_type == "regression":
+        return (student - teacher).square().mean(1)
+    scale = temperature**2
+    if problem_type == "multi_label":
+        target = torch.sigmoid(teacher / temperature)
+        return (
+            F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none").mean(1)
+            * scale
+        )
+    return (
+        F.kl_div(
+            F.log_softmax(student / temperature, dim=1),
+            F.log_softmax(teacher / temperature, dim=1),
+            reduction="none",
+            log_target=True,
+        ).sum(1)
+        * scale
+    )
+
+
+def label_loss(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
+    """Loss against gold labels, one value a row, 0 where a row has none.
+
+    Args:
+        logits: [B, C].
+        labels: class ids [B] with -100 for none; or scores [B] with nan; or 0/1 [B, C] with nan rows.
+        problem_type: cross-entropy, binary cross-entropy (mean over labels) or squared error.
+
+    Returns:
+        [B].
+    """
+    if problem_type == "single_label":
+        return F.cross_entropy(logits, labels, reduction="none", ignore_index=NO_LABEL)
+    labels = labels.reshape(len(labels), -1).to(logits.dtype)
+    missing = labels.isnan()
+    labels = labels.nan_to_num()
+    if problem_type == "multi_label":
+        loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    else:
+        loss = (logits - labels).square()
+    return loss.masked_fill(missing, 0.0).mean(1)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weights of the three terms, and the temperature.
+
+    Attributes:
+        problem_type: decides the form of every term.
+        label_weight: alpha, of the gold labels.
+        teacher_weight: beta, of the teacher's output on original rows.
+        augmented_weight: gamma, of the teacher's output on augmented rows.
+        temperature: of both distillation terms.
+    """
+
+    problem_type: ProblemType
+    label_weight: float = 0.0
+    teacher_weight: float = 1.0
+    augmented_weight: float = 1.0
+    temperature: float = 1.0
+
+    def kd(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """:func:`kd_loss` with this problem type and temperature, [B]."""
+        return kd_loss(student, teacher, self.problem_type, self.temperature)
+
+    def originals(self, student: Tensor, labels: Tensor | None, teacher: Tensor | None) -> Tensor:
+        """Mean loss of original rows: the label term and, where the teacher's logits are given, its term."""
+        loss = student.new_zeros(len(student))
+        if labels is not None and self.label_weight:
+            loss = loss + self.label_weight * label_loss(student, labels, self.problem_type)
+        if teacher is not None and self.teacher_weight:
+            loss = loss + self.teacher_weight * self.kd(student, teacher)
+        return loss.mean()
+
+    def augmented(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Mean loss of augmented rows; a gold label is never copied onto them."""
+        return self.augmented_weight * self.kd(student, teacher).mean()

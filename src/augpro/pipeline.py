@@ -1,0 +1,104 @@
+"""The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from augpro.augment import EmbeddingSpace
+from augpro.config import DistillConfig, FinetuneConfig
+from augpro.evaluation import score
+from augpro.models import load_student
+from augpro.output import OutputFolder
+from augpro.plan import Plan, make_plan
+from augpro.results import RunResult, Scores, write_json, write_text
+from augpro.samples import draw_samples, samples_markdown
+from augpro.summary import Clock, notes_of, summarize
+from augpro.teacher import Teacher, predict_logits
+from augpro.tokens import tokenize
+from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor
+from augpro.training import training_arguments
+from augpro.vocabulary import Vocabulary
+
+
+def run(config: FinetuneConfig | DistillConfig) -> RunResult:
+    """Train a model as the configuration says and write it to ``config.out``.
+
+    The folder is an ordinary ``save_pretrained`` folder with ``result.json`` and, where texts were
+    augmented, ``samples.md`` beside the weights.
+
+    Raises:
+        augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
+    """
+    return run_plan(make_plan(config), config)
+
+
+def run_plan(plan: Plan, config: FinetuneConfig | DistillConfig) -> RunResult:
+    """:func:`run` for a plan that was made before."""
+    clock = Clock()
+    arguments = training_arguments(config)
+    tokenizer = plan.student.load_tokenizer()
+    student = load_student(
+        plan.student, plan.task, plan.student_layers, config.freeze_embeddings, config.seed
+    )
+    torch.nn.Module.to(student, arguments.device)
+    teacher = load_teacher(plan, config.max_tokens, arguments.device)
+    train, scored = plan.data.splits["train"], plan.scored_splits()
+    tables = {
+        name: tokenize(tokenizer, split.texts, split.pairs, config.max_tokens)
+        for name, split in {"train": train, **scored}.items()
+    }
+    clock.lap("load")
+
+    folder = OutputFolder(config)
+    teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
+    dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
+    clock.lap("teacher_originals")
+
+    augmentation = online_augmentation(plan, student, tokenizer, teacher, config.seed)
+    trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, args=arguments)
+    trainer.train(resume_from_checkpoint=folder.checkpoint)
+    clock.lap("train")
+
+    scores: dict[str, Scores] = {}
+    teacher_scores: dict[str, Scores] = {}
+    for name, split in scored.items():
+        labels = label_tensor(split.labels, plan.task)
+        theirs = teacher.label(split.texts, split.pairs) if teacher else None
+        scores[name] = score(plan.task, predict_logits(student, tables[name]), labels, theirs)
+        if theirs is not None:
+            teacher_scores[name] = score(plan.task, theirs, labels)
+    clock.lap("evaluate")
+
+    result = summarize(plan, config, scores, teacher_scores, clock.laps, trainer)
+    result.notes = notes_of(plan, result, list(tables.values()))
+    student.save_pretrained(folder.path)
+    tokenizer.save_pretrained(folder.path)
+    if augmentation:
+        samples, mismatched = draw_samples(augmentation, dataset, student, plan.task)
+        result.replacement["rows_retokenized_differently"] = mismatched
+        result.samples = samples[:20]
+        write_text(folder.path / "samples.md", samples_markdown(result))
+    write_json(folder.path / "result.json", result.to_json())
+    folder.finish()
+    return result
+
+
+def load_teacher(plan: Plan, max_tokens: int | None, device: torch.device) -> Teacher | None:
+    """The plan's teacher with its own tokenizer, if it has one."""
+    if plan.teacher is None:
+        return None
+    return Teacher(plan.teacher.load_classifier(), plan.teacher.load_tokenizer(), max_tokens, device)
+
+
+def online_augmentation(
+    plan: Plan,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    seed: int,
+) -> OnlineAugmentation | None:
+    """The plan's augmentation over the student's word embeddings, if it has one."""
+    if plan.augmenter is None or teacher is None:
+        return None
+    table = student.get_input_embeddings().get_parameter("weight")
+    space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
+    return OnlineAugmentation(plan.augmenter, space, teacher, plan.objective, seed)

@@ -1,0 +1,145 @@
+"""A configuration that has been checked against the data and the models, before anything heavy is loaded."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from augpro.augment import Projected, augmenter
+from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
+from augpro.data import Split, TaskData, load_data
+from augpro.errors import InputError
+from augpro.losses import Objective
+from augpro.models import ModelSource
+from augpro.tasks import Task
+from augpro.teacher import adopt_labels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        data: checked splits, with the teacher's classes.
+        eval_split: the split that is scored beside the holdout.
+        student: where the student starts from.
+        student_layers: layers of it to keep; all if empty.
+        teacher: the teacher, or None to train on gold labels.
+        augmenter: the method, or None.
+        objective: weights of the loss.
+        method: name in the results: "finetune", "kd" or the augmenter's.
+    """
+
+    data: TaskData
+    eval_split: str
+    student: ModelSource
+    student_layers: tuple[int, ...]
+    teacher: ModelSource | None
+    augmenter: Projected | None
+    objective: Objective
+    method: str
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.data.task
+
+    def scored_splits(self) -> dict[str, Split]:
+        """Splits to evaluate on, under the names that the result gives them."""
+        splits = {"evaluation": self.data.splits[self.eval_split]}
+        if "holdout" in self.data.splits:
+            splits["holdout"] = self.data.splits["holdout"]
+        return splits
+
+    def describe(self) -> dict[str, Any]:
+        """The resolved plan for people to read."""
+        return {
+            "task": self.task.name,
+            "problem type": self.task.problem_type,
+            "labels": ", ".join(self.task.label_names) or "a score",
+            "rows": ", ".join(f"{name} {len(split)}" for name, split in self.data.splits.items()),
+            "evaluated on": ", ".join(self.scored_splits()) + f" ({self.eval_split} split)",
+            "teacher": self.teacher.name if self.teacher else "none: gold labels only",
+            "student": self.student.name,
+            "augmentation": self.augmenter.parameters if self.augmenter else "none",
+        }
+
+
+def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
+    """Check the configuration against data and models; reads files, loads no weights.
+
+    Raises:
+        InputError: with one sentence that names the mend.
+    """
+    data = load_data(config.data_spec())
+    layers: tuple[int, ...] = ()
+    teacher, changer, method = None, None, "finetune"
+    if isinstance(config, FinetuneConfig):
+        student = _source(config, config.model)
+        objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
+        if not data.splits["train"].labelled:
+            raise InputError(
+                f"{data.splits['train'].source}: no row has a label, so there is nothing to fine-tune on; "
+                "name the column with --label-column."
+            )
+    else:
+        student, layers = _source(config, config.student), config.student_layers
+        teacher = _source(config, config.teacher)
+        data = adopt_labels(data, teacher.load_config(), config.teacher)
+        changer = _augmenter(config)
+        objective = _objective(config, data.task)
+        method = config.augment if changer else ("kd" if config.teacher_weight else "labels")
+    student.load_config()
+    _check_rows(config, data)
+    return Plan(data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method)
+
+
+def _source(config: TrainOptions, name: str) -> ModelSource:
+    return ModelSource(name, config.trust_remote_code)
+
+
+def _augmenter(config: DistillConfig) -> Projected | None:
+    if config.augment == "none":
+        if config.augment_options:
+            raise InputError(
+                "--augment-option has no effect with --augment none; leave it out or name a method."
+            )
+        return None
+    try:
+        return augmenter(config.augment, **config.augment_options)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"--augment {config.augment}: {error}; see docs/methods.") from error
+
+
+def _objective(config: DistillConfig, task: Task) -> Objective:
+    weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
+    used = weights if config.augment != "none" else weights[:2]
+    if not any(used):
+        raise InputError(
+            "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
+        )
+    return Objective(task.problem_type, *weights, temperature=config.temperature)
+
+
+def _check_rows(config: TrainOptions, data: TaskData) -> None:
+    train = data.splits["train"]
+    if len(train) < config.batch_size:
+        raise InputError(
+            f"{train.source}: {len(train)} training rows are fewer than one batch of {config.batch_size}; "
+            f"give more rows or --batch-size {max(1, len(train) // 2)}."
+        )
+
+
+def choose_eval_split(config: DataOptions, data: TaskData) -> str:
+    """The split to score: the one that was asked for, or the first of validation and test with labels.
+
+    Raises:
+        InputError: if there is none.
+    """
+    wanted = ("validation", "test") if config.eval_split == "auto" else (config.eval_split,)
+    present = [name for name in wanted if name in data.splits]
+    if not present:
+        raise InputError(
+            f"{config.data}: there is no {' or '.join(wanted)} split (there are {', '.join(data.splits)}); "
+            "add the file or choose another --eval-split."
+        )
+    # A test split without labels, as GLUE's, still says how near the student is to its teacher.
+    return next((name for name in present if data.splits[name].labelled), present[0])

@@ -1,0 +1,167 @@
+"""``augpro quickstart``: the main job on the embedded data, from a base model to a compared student."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from augpro.config import DistillConfig, FinetuneConfig
+from augpro.data import DataSpec, load_data
+from augpro.display import number, with_interval
+from augpro.models import ModelSource
+from augpro.output import claim_new
+from augpro.pipeline import run
+from augpro.results import RunResult, Sample, write_json
+from augpro.samples import marked
+from augpro.teacher import Teacher
+
+LAYERS = (0, 5)
+TRANSFER_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Lengths of the runs; chosen on the validation split (benchmarks/quickstart_sizes.py)."""
+
+    teacher_epochs: float = 5
+    teacher_rows: float | None = None
+    student_epochs: float = 25
+
+
+FULL, FAST = Sizes(), Sizes(teacher_epochs=1, teacher_rows=320, student_epochs=2)
+
+
+def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
+    """Fine-tune a teacher on ``helpdesk``, distil a 2-layer student three ways, print one table.
+
+    Args:
+        out: new folder for teacher, students and results.
+        seed: decides everything random.
+        fast: a smoke test.
+        console: where to print.
+
+    Raises:
+        augpro.errors.InputError: if the folder is in use or the base model is not to be had.
+    """
+    claim_new(out)
+    started = time.perf_counter()
+    sizes = FAST if fast else FULL
+    console.rule("1/4 teacher: MiniLM, 6 layers, fine-tuned on the labelled messages")
+    teacher = run(
+        FinetuneConfig(
+            data="helpdesk",
+            model="minilm",
+            out=out / "teacher",
+            seed=seed,
+            eval_split="test",
+            epochs=sizes.teacher_epochs,
+            train_rows=sizes.teacher_rows,
+            learning_rate=3e-4,
+        )
+    )
+    results = {"teacher, 6 layers": teacher}
+    for step, (title, name, options) in enumerate(_STUDENTS, start=2):
+        console.rule(f"{step}/4 student, 2 layers: {title}")
+        results[title] = run(
+            DistillConfig(
+                data="helpdesk",
+                teacher=str(out / "teacher"),
+                student="minilm",
+                student_layers=LAYERS,
+                out=out / name,
+                seed=seed,
+                eval_split="test",
+                train_rows=TRANSFER_SHARE,
+                epochs=sizes.student_epochs,
+                learning_rate=3e-4,
+                **options,
+            )
+        )
+    folders = ["teacher", *(name for _, name, _ in _STUDENTS)]
+    latencies = [latency_ms(out / folder) for folder in folders]
+    console.print(_table(results, [out / folder for folder in folders], latencies, started))
+    if fast:
+        console.print(
+            "--fast only shows that everything works; leave it out for real figures.", style="yellow"
+        )
+    _show_pairs(console, results["KD + AugPro-Mix"].samples[:5])
+    console.print(_how_to_use(out / "augpro"), highlight=False)
+    write_json(out / "quickstart.json", {title: result.to_json() for title, result in results.items()})
+
+
+# The transfer set is unlabelled for both distilled students: label_weight is 0 by default.
+_STUDENTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("labels only", "labels", {"augment": "none", "label_weight": 1.0, "teacher_weight": 0.0}),
+    ("plain KD", "kd", {"augment": "none"}),
+    ("KD + AugPro-Mix", "augpro", {"augment": "augpro-mix"}),
+)
+
+
+def latency_ms(folder: Path, texts: int = 50) -> float:
+    """Median time to classify one text, tokenizing included, in milliseconds."""
+    source = ModelSource(str(folder))
+    model = Teacher(source.load_classifier(), source.load_tokenizer())
+    rows = load_data(DataSpec("helpdesk")).splits["test"].texts[: texts + 5]
+    seconds = []
+    for text in rows:
+        started = time.perf_counter()
+        model.label([text])
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[5:])  # the first few warm up
+
+
+def _table(
+    results: dict[str, RunResult], folders: list[Path], latencies: list[float], started: float
+) -> Table:
+    rows = next(iter(results.values())).eval_rows
+    transfer = results["plain KD"].train_rows
+    table = Table(
+        "model",
+        "accuracy (95 % interval)",
+        "agreement",
+        "MB",
+        "ms a text",
+        "seconds",
+        title=f"helpdesk, test split ({rows} messages); students saw {transfer} messages",
+        caption=f"Sizes were chosen on the validation split, figures are from the test split. "
+        f"{time.perf_counter() - started:.0f} s in all.",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for (title, result), folder, latency in zip(results.items(), folders, latencies, strict=True):
+        size = (folder / "model.safetensors").stat().st_size / 1e6
+        table.add_row(
+            title,
+            with_interval(result.evaluation),
+            number(result.agreement),
+            f"{size:.0f}",
+            f"{latency:.1f}",
+            f"{result.seconds:.0f}",
+        )
+    return table
+
+
+def _show_pairs(console: Console, samples: list[Sample]) -> None:
+    console.print("\nWhat the teacher labelled: [bold]changed words[/bold] in AugPro's text")
+    for sample in samples:
+        before, after = marked(sample, "\0", escape)
+        for text, label in ((before, sample.original_label), (after, sample.augmented_label)):
+            # An odd number of markers opens, an even one closes.
+            pieces = text.split("\0")
+            styled = "".join(f"[bold]{piece}[/bold]" if i % 2 else piece for i, piece in enumerate(pieces))
+            console.print(f"  {styled}  [dim]{escape(label)}[/dim]", highlight=False)
+        console.print()
+
+
+def _how_to_use(folder: Path) -> str:
+    return (
+        f"The student is in {folder}. Use it:\n\n"
+        "    from transformers import pipeline\n"
+        f"    classify = pipeline('text-classification', '{folder}')\n"
+        "    print(classify('I was charged twice this month'))\n"
+    )

@@ -1,0 +1,137 @@
+"""What a run leaves behind: the contract between running and reporting.
+
+``result.json`` has the headline figures as flat keys, so that a table is one ``pandas.read_json`` away,
+and everything needed to judge or repeat them under them.
+"""
+
+import json
+import math
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Scores:
+    """How a model did on one set of rows.
+
+    Attributes:
+        rows: rows it was run on.
+        metrics: by name, the primary one first; empty where no row has a gold label.
+        interval: 95 % interval of the primary metric.
+        agreement: with the teacher, see :func:`augpro.evaluation.score`.
+        kl_to_teacher: distance to the teacher, likewise.
+    """
+
+    rows: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    agreement: float | None = None
+    kl_to_teacher: float | None = None
+
+    @property
+    def metric(self) -> float | None:
+        """The primary metric."""
+        return next(iter(self.metrics.values()), None)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row before and after, with what the teacher says of both."""
+
+    original: str
+    augmented: str
+    original_label: str
+    augmented_label: str
+
+
+@dataclass
+class RunResult:
+    """One training run, scored.
+
+    The flat keys are those of the evaluation split; ``holdout`` has the same for the rows that were set
+    aside with ``--holdout-rows``. ``seconds`` is the wall time of the whole run.
+    """
+
+    task: str
+    method: str
+    seed: int
+    train_rows: int
+    epochs: float
+    metric_name: str
+    metric: float | None
+    teacher_metric: float | None
+    agreement: float | None
+    kl_to_teacher: float | None
+    eval_rows: int
+    seconds: float
+    evaluation: Scores | None = None
+    holdout: Scores | None = None
+    teacher: dict[str, Scores] = field(default_factory=dict)
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+    texts_per_second: dict[str, float] = field(default_factory=dict)
+    replacement: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; nan becomes null."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file whole or not at all: a run that is killed leaves the old one."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+    os.chmod(temporary, 0o644)  # mkstemp makes it private to the user
+    os.replace(temporary, path)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and the libraries that decide the numbers."""
+    names = ("augpro", "torch", "transformers", "tokenizers", "accelerate", "numpy", "scikit-learn")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "source tree"
+    return found
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the seconds were measured on; no host name, no paths."""
+    import torch
+
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": gpu,
+    }

@@ -1,0 +1,61 @@
+"""``augpro evaluate``: score a finished model."""
+
+from dataclasses import replace
+
+from augpro.config import EvaluateConfig
+from augpro.data import TaskData, load_data
+from augpro.errors import InputError
+from augpro.evaluation import score
+from augpro.models import ModelSource
+from augpro.output import output_file
+from augpro.plan import choose_eval_split
+from augpro.results import Scores, write_json
+from augpro.teacher import Teacher, adopt_labels
+from augpro.trainer import label_tensor
+
+
+def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
+    """Score a model on the evaluation split, and on the holdout where one was asked for.
+
+    Raises:
+        InputError: if data or models do not fit.
+    """
+    output_file(config.out)
+    source = ModelSource(config.model, config.trust_remote_code)
+    teacher_source = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
+    data = adopt_labels(
+        load_data(replace(config.data_spec(), make_validation=False)), source.load_config(), config.model
+    )
+    if teacher_source:
+        theirs = adopt_labels(data, teacher_source.load_config(), teacher_source.name).task.label_names
+        if theirs != data.task.label_names:
+            raise InputError(
+                f"{config.teacher} has the classes {', '.join(theirs[:10])}, {config.model} has "
+                f"{', '.join(data.task.label_names[:10])}; give a teacher with the same classes in the same order."
+            )
+    names = {"evaluation": _split(config, data)} | (
+        {"holdout": "holdout"} if "holdout" in data.splits else {}
+    )
+    model = Teacher(source.load_classifier(), source.load_tokenizer(), config.max_tokens)
+    teacher = (
+        Teacher(teacher_source.load_classifier(), teacher_source.load_tokenizer(), config.max_tokens)
+        if teacher_source
+        else None
+    )
+    scores = {}
+    for name, key in names.items():
+        split = data.splits[key]
+        scores[name] = score(
+            data.task,
+            model.label(split.texts, split.pairs),
+            label_tensor(split.labels, data.task),
+            teacher.label(split.texts, split.pairs) if teacher else None,
+        )
+    if config.out:
+        write_json(config.out, {name: vars(value) for name, value in scores.items()})
+    return scores
+
+
+def _split(config: EvaluateConfig, data: TaskData) -> str:
+    """A lone file is scored whole."""
+    return "train" if data.splits.keys() <= {"train", "holdout"} else choose_eval_split(config, data)

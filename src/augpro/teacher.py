@@ -1,0 +1,179 @@
+"""The teacher: text in, logits out, and the labels it knows.
+
+It reads text through its own tokenizer. Token ids are handed over only where its tokenizer is proven
+identical to the student's, which spares decoding and tokenizing again.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from augpro.data import Split, TaskData
+from augpro.errors import InputError
+from augpro.models import same_tokenizer
+from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
+from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
+from augpro.vocabulary import Vocabulary
+
+_GENERIC_LABEL = re.compile(r"LABEL_\d+")
+_PROBLEM_TYPE: dict[str, ProblemType] = {
+    "single_label_classification": "single_label",
+    "multi_label_classification": "multi_label",
+    "regression": "regression",
+}
+
+
+def predict_logits(
+    model: PreTrainedModel, table: TokenTable, batch_size: int = 128, what: str = "predicting"
+) -> Tensor:
+    """Logits of every row, on the CPU, [rows, C]; rows run in order of length, so little is padded.
+
+    Args:
+        model: a sequence classifier; it is run without dropout and left in the mode it was in.
+        table: its own tokens.
+        batch_size: rows at once.
+        what: name of the progress bar, shown when it takes more than two seconds.
+    """
+    order = np.argsort(table.lengths, kind="stable")
+    training = model.training
+    model.eval()
+    logits = []
+    with torch.inference_mode():
+        for start in tqdm(range(0, len(order), batch_size), desc=what, delay=2, leave=False):
+            inputs = table.batch(order[start : start + batch_size]).model_inputs()
+            logits.append(model(**{k: v.to(model.device) for k, v in inputs.items()}).logits.float().cpu())
+    model.train(training)
+    result = torch.empty(len(order), *logits[0].shape[1:])
+    result[torch.from_numpy(order)] = torch.cat(logits)
+    return result
+
+
+class Teacher:
+    """A sequence classifier that labels text.
+
+    Args:
+        model: the classifier.
+        tokenizer: its own tokenizer.
+        limit: most tokens a text may have; longer ones are cut.
+        device: where it runs; default is where the model is.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        limit: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        if device is not None:
+            torch.nn.Module.to(self.model, device)
+        self.tokenizer = tokenizer
+        self.limit = max_length(tokenizer, limit)
+
+    def label(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
+        """Logits of texts or text pairs, on the CPU, [N, C]."""
+        return predict_logits(
+            self.model, tokenize(self.tokenizer, texts, pairs, self.limit), what="teacher labels"
+        )
+
+    def label_tokens(self, batch: TokenBatch, vocabulary: Vocabulary) -> Tensor:
+        """Logits of the student's token rows, [B, C], on their device.
+
+        Args:
+            batch: rows in the student's tokens.
+            vocabulary: of the student, which turns them into text.
+        """
+        if self.reads_ids_of(vocabulary.tokenizer):
+            with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
+                logits: Tensor = self.model(**batch.model_inputs()).logits.float()
+            return logits
+        texts, pairs = vocabulary.decode(batch)
+        return self.label(texts, pairs).to(batch.ids.device)
+
+    def reads_ids_of(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        """Whether ids of this tokenizer mean the same to the teacher; compared once for each tokenizer."""
+        if getattr(self, "_compared", None) is not tokenizer:
+            self._compared, self._same = tokenizer, same_tokenizer(self.tokenizer, tokenizer)
+        return self._same
+
+
+def adopt_labels(data: TaskData, config: Any, name: str) -> TaskData:
+    """Give the data the teacher's classes: same names, same order, so that logits and labels line up.
+
+    Labels are matched by name. Where the teacher's names say nothing ("LABEL_0") or the data's are bare
+    numbers, they are matched by number, which is noted.
+
+    Args:
+        data: the task as it was read; unlabelled data has no classes yet.
+        config: the teacher's Hugging Face config.
+        name: the teacher's name, for messages.
+
+    Raises:
+        InputError: if the data has a label that the teacher does not have, or the problem types differ.
+    """
+    task, notes = data.task, list(data.notes)
+    problem = _problem_of(config, task)
+    labelled = any(split.labelled for split in data.splits.values())
+    if labelled and problem != task.problem_type:
+        raise InputError(
+            f"{name} is a {problem} teacher but column {task.label_column!r} of {_a_source(data)} is "
+            f"{task.problem_type}; give a teacher of that type or say --problem-type."
+        )
+    if problem == "regression":
+        return replace(
+            data, task=replace(task, problem_type=problem, label_names=(), metric=_metric(task, problem))
+        )
+    theirs = [str(config.id2label[index]) for index in range(config.num_labels)]
+    generic = all(_GENERIC_LABEL.fullmatch(label) for label in theirs)
+    numbers = bool(task.label_names) and all(label.isdigit() for label in task.label_names)
+    known = {label.casefold(): index for index, label in enumerate(theirs)}
+    if generic or (numbers and not all(label in known for label in task.label_names)):
+        mapping = [int(label) if numbers else index for index, label in enumerate(task.label_names)]
+        if generic and len(task.label_names) == len(theirs):
+            theirs = list(task.label_names)
+        if task.label_names:
+            notes.append(f"labels were matched to {name} by number, not by name: check its accuracy below")
+    else:
+        mapping = [known.get(label.casefold(), -1) for label in task.label_names]
+    for label, index in zip(task.label_names, mapping, strict=True):
+        if not 0 <= index < len(theirs):
+            raise InputError(
+                f"label {label!r} in column {task.label_column!r} of {_a_source(data)} is not one that {name} "
+                f"has ({', '.join(theirs[:10])}); remove those rows or give a teacher that was trained on them."
+            )
+    task = replace(task, problem_type=problem, label_names=tuple(theirs), metric=_metric(task, problem))
+    splits = {key: _relabel(split, mapping) for key, split in data.splits.items()}
+    return replace(data, task=task, splits=splits, notes=notes)
+
+
+def _problem_of(config: Any, task: Task) -> ProblemType:
+    if config.problem_type is not None:
+        return _PROBLEM_TYPE[config.problem_type]
+    if config.num_labels == 1:
+        return "regression"
+    return "single_label" if task.problem_type == "regression" else task.problem_type
+
+
+def _metric(task: Task, problem: ProblemType) -> str:
+    return task.metric if task.problem_type == problem else DEFAULT_METRIC[problem]
+
+
+def _a_source(data: TaskData) -> str:
+    return next(iter(data.splits.values())).source
+
+
+def _relabel(split: Split, mapping: Sequence[int]) -> Split:
+    def new(label: Any) -> Any:
+        if label is None:
+            return None
+        return tuple(mapping[i] for i in label) if isinstance(label, tuple) else mapping[label]
+
+    return replace(split, labels=[new(label) for label in split.labels])

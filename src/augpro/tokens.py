@@ -1,0 +1,162 @@
+"""Token rows: a padded batch, and the ragged table that every batch is cut from.
+
+Shape legend, used by every module: B rows, T positions, V vocabulary, D embedding width,
+C classes, K neighbours, N queries.
+
+Texts are tokenized once and kept ragged (32-bit ids and offsets), so memory follows the text and a
+batch is padded only to its own longest row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from tokenizers import Encoding
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+SPECIAL = -1  # segment of [CLS], [SEP] and padding: never changed, never mixed
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """A padded batch of token rows; augmenters take one and return one of the same shape.
+
+    Attributes:
+        ids: token ids, int64 [B, T].
+        mask: 1 where there is a token, 0 at padding, int64 [B, T].
+        segments: 0 for the first text, 1 for the second, -1 for special tokens and padding, int64 [B, T].
+        row_ids: number of each row in its table, int64 [B]; the key of the row's random draws.
+        type_ids: token type ids where the model takes them, else None, int64 [B, T].
+    """
+
+    ids: Tensor
+    mask: Tensor
+    segments: Tensor
+    row_ids: Tensor
+    type_ids: Tensor | None = None
+
+    def with_ids(self, ids: Tensor) -> "TokenBatch":
+        """The same rows with other tokens."""
+        return replace(self, ids=ids)
+
+    def to(self, device: torch.device | str) -> "TokenBatch":
+        """The same rows on another device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        return replace(self, **moved)
+
+    def model_inputs(self) -> dict[str, Tensor]:
+        """Keyword arguments of a Hugging Face model's forward."""
+        inputs = {"input_ids": self.ids, "attention_mask": self.mask}
+        return inputs if self.type_ids is None else inputs | {"token_type_ids": self.type_ids}
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """All rows of a split, tokenized once; ``batch`` pads any of them into a :class:`TokenBatch`.
+
+    Attributes:
+        flat: token id, segment and token type of every token of every row, int32 [3, total tokens].
+        offsets: where each row starts in ``flat``, int64 [rows + 1].
+        pad_id: the tokenizer's padding id.
+        has_types: whether the model takes token type ids.
+        truncated: how many rows were cut at the length limit.
+    """
+
+    flat: np.ndarray
+    offsets: np.ndarray
+    pad_id: int
+    has_types: bool
+    truncated: int = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, special tokens counted, int64 [rows]."""
+        return np.diff(self.offsets)
+
+    def batch(self, rows: Sequence[int] | np.ndarray | Tensor) -> TokenBatch:
+        """Pad the given rows to the longest of them.
+
+        Args:
+            rows: row numbers, [B].
+
+        Returns:
+            A batch on the CPU, [B, T].
+        """
+        index = np.asarray(rows, dtype=np.int64)
+        lengths = self.offsets[index + 1] - self.offsets[index]
+        columns = np.arange(max(int(lengths.max(initial=0)), 1))
+        present = columns[None, :] < lengths[:, None]
+        where = np.where(present, self.offsets[index][:, None] + columns[None, :], 0)
+        padding = np.array([self.pad_id, SPECIAL, 0])[:, None, None]
+        ids, segments, types = torch.from_numpy(np.where(present, self.flat[:, where], padding))
+        return TokenBatch(
+            ids=ids,
+            mask=torch.from_numpy(present.astype(np.int64)),
+            segments=segments,
+            row_ids=torch.from_numpy(index),
+            type_ids=types if self.has_types else None,
+        )
+
+
+def max_length(tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> int:
+    """Tokens a row may have: the tokenizer's own limit, or ``limit`` where that is smaller or unknown."""
+    own = int(tokenizer.model_max_length)
+    limit = 512 if limit is None else limit  # a tokenizer without a limit reports 1e30
+    return min(own, limit)
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> TokenTable:
+    """Tokenize texts, or text pairs, into a :class:`TokenTable`; rows over the limit are cut and counted.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+        texts: first texts.
+        pairs: second texts, one for each first text.
+        limit: most tokens a row may have; see :func:`max_length`.
+
+    Raises:
+        ValueError: if the tokenizer is a slow one, which cannot say which text a token belongs to.
+    """
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; augpro needs a fast one")
+    limit = max_length(tokenizer, limit)
+    # Tokenized without a cut first: a row of exactly `limit` tokens is whole, and only a full pass can tell.
+    arguments = [list(texts)] if pairs is None else [list(texts), list(pairs)]
+    encoded = tokenizer(*arguments, truncation=False, verbose=False)
+    too_long = [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) > limit]
+    encodings = list(encoded.encodings or [])
+    if too_long:
+        cut = tokenizer(
+            *[[column[row] for row in too_long] for column in arguments], truncation=True, max_length=limit
+        )
+        for row, encoding in zip(too_long, cut.encodings or [], strict=True):
+            encodings[row] = encoding
+    # By id: a "[SEP]" typed in a text is one too. An unknown word is still a word of its text.
+    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
+    flat = [_columns(encoding, special) for encoding in encodings]
+    lengths = [columns.shape[1] for columns in flat]
+    return TokenTable(
+        flat=np.concatenate(flat, axis=1) if flat else np.zeros((3, 0), dtype=np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+        pad_id=int(tokenizer.pad_token_id or 0),
+        has_types="token_type_ids" in tokenizer.model_input_names,
+        truncated=len(too_long),
+    )
+
+
+def _columns(encoding: Encoding, special_ids: list[int]) -> np.ndarray:
+    """Id, segment and type of each token of one row, int32 [3, tokens]."""
+    ids = np.array(encoding.ids, dtype=np.int32)
+    sequences = [SPECIAL if sequence is None else sequence for sequence in encoding.sequence_ids]
+    segments = np.where(np.isin(ids, special_ids), SPECIAL, sequences)
+    return np.stack([ids, segments, encoding.type_ids]).astype(np.int32)

@@ -1,0 +1,201 @@
+"""Distillation as a ``transformers.Trainer``: accumulation, bf16, resume, callbacks and logging are its own.
+
+One step: augment the batch, let the teacher label what came out, run originals and augmented rows
+through the student in one forward pass, and add up the terms of the loss. The teacher's logits of the
+originals are a stored column.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import Trainer
+
+from augpro.augment.base import AugmentContext, EmbeddingSpace, ReplacementCounts, TokenAugmenter
+from augpro.data import Label
+from augpro.draws import Draws
+from augpro.losses import NO_LABEL, Objective
+from augpro.tasks import Task
+from augpro.teacher import Teacher
+from augpro.tokens import TokenBatch, TokenTable
+
+
+def label_tensor(labels: Sequence[Label], task: Task) -> Tensor:
+    """Labels as the loss wants them: ids [N] with -100, scores [N] with nan, or 0/1 [N, C] with nan rows."""
+    if task.problem_type == "single_label":
+        return torch.tensor([NO_LABEL if label is None else label for label in labels])
+    if task.problem_type == "regression":
+        return torch.tensor(
+            [float("nan") if label is None else label for label in labels], dtype=torch.float32
+        )
+    rows = torch.full((len(labels), task.outputs), float("nan"))
+    for row, label in zip(rows, labels, strict=True):
+        if isinstance(label, tuple):
+            row[:] = 0.0
+            row[list(label)] = 1.0
+    return rows
+
+
+@dataclass(frozen=True)
+class DistillationDataset(Dataset[dict[str, Any]]):
+    """Rows for the trainer: tokens, gold labels, and the teacher's logits as a stored column.
+
+    Attributes:
+        table: tokens of all rows.
+        labels: see :func:`label_tensor`.
+        teacher_logits: [rows, C], or None to train on labels alone.
+    """
+
+    table: TokenTable
+    labels: Tensor
+    teacher_logits: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """The row's number, by which `collate` gathers it, and its tokens, by which the Trainer groups lengths."""
+        start, end = self.table.offsets[row], self.table.offsets[row + 1]
+        return {"row": row, "input_ids": self.table.flat[0, start:end]}
+
+    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Pad the rows into one batch of tensors."""
+        batch = self.table.batch([item["row"] for item in rows])
+        inputs = batch.model_inputs() | {
+            "segments": batch.segments,
+            "row_ids": batch.row_ids,
+            "labels": self.labels[batch.row_ids],
+        }
+        if self.teacher_logits is not None:
+            inputs["teacher_logits"] = self.teacher_logits[batch.row_ids]
+        return inputs
+
+
+@dataclass
+class OnlineAugmentation:
+    """Augments a batch during training and has the teacher label it.
+
+    Attributes:
+        augmenter: the method.
+        space: embedding table and vocabulary of the student.
+        teacher: labels the augmented rows.
+        objective: its distillation loss is what FGSM climbs.
+        seed: of the draws; every epoch is another copy.
+        counts: what was replaced so far.
+        seconds: spent so far in "augment" and "teacher".
+    """
+
+    augmenter: TokenAugmenter
+    space: EmbeddingSpace
+    teacher: Teacher
+    objective: Objective
+    seed: int = 0
+    counts: ReplacementCounts = field(default_factory=ReplacementCounts)
+    seconds: dict[str, float] = field(default_factory=lambda: {"augment": 0.0, "teacher": 0.0})
+
+    def __call__(
+        self,
+        batch: TokenBatch,
+        teacher_logits: Tensor,
+        dataset: DistillationDataset,
+        student: Any,
+        epoch: int,
+    ) -> tuple[TokenBatch, Tensor]:
+        """Augmented rows and the teacher's logits for them, [B, T] and [B, C]."""
+        started = time.perf_counter()
+        single_label = self.objective.problem_type == "single_label" and dataset.teacher_logits is not None
+        context = AugmentContext(
+            draws=Draws(self.seed, epoch),
+            space=self.space,
+            table=dataset.table,
+            classes=dataset.teacher_logits.argmax(1) if single_label else None,  # type: ignore[union-attr]
+            student=student,
+            target_logits=teacher_logits,
+            row_loss=self.objective.kd,
+            counts=self.counts,
+        )
+        with torch.no_grad():
+            augmented = self.augmenter(batch, context)
+        augmented_at = time.perf_counter()
+        logits = self.teacher.label_tokens(augmented, self.space.vocabulary)
+        self.seconds["augment"] += augmented_at - started
+        self.seconds["teacher"] += time.perf_counter() - augmented_at
+        return augmented, logits
+
+
+class DistillationTrainer(Trainer):
+    """A ``transformers.Trainer`` whose loss is the distillation loss of :mod:`augpro.losses`.
+
+    Args:
+        model: the student.
+        objective: weights, temperature and problem type.
+        train_dataset: rows to train on; with ``teacher_logits`` None and no augmentation this is plain
+            fine-tuning.
+        augmentation: makes and labels augmented rows; None trains on the originals alone.
+        **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ...
+
+    Raises:
+        ValueError: if augmentation is asked for without the teacher's logits of the originals.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        objective: Objective,
+        train_dataset: DistillationDataset,
+        augmentation: OnlineAugmentation | None = None,
+        **trainer: Any,
+    ) -> None:
+        if augmentation is not None and train_dataset.teacher_logits is None:
+            raise ValueError("augmentation needs train_dataset.teacher_logits: label the original rows first")
+        super().__init__(
+            model=model, train_dataset=train_dataset, data_collator=train_dataset.collate, **trainer
+        )
+        # The loss is a mean over rows, so the Trainer must average it over accumulated batches.
+        self.model_accepts_loss_kwargs = False
+        self.objective: Objective = objective
+        self.rows = train_dataset
+        self.augmentation = augmentation
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """The Trainer's own, with the evaluation set's collate: rows are looked up in their own table."""
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        training, self.data_collator = self.data_collator, dataset.collate
+        try:
+            return super().get_eval_dataloader(dataset)
+        finally:
+            self.data_collator = training
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Distillation loss of one batch; augmented rows are part of it in training only."""
+        batch = TokenBatch(
+            inputs["input_ids"],
+            inputs["attention_mask"],
+            inputs["segments"],
+            inputs["row_ids"],
+            inputs.get("token_type_ids"),
+        )
+        teacher_logits = inputs.get("teacher_logits")
+        rows = len(batch.ids)
+        forward, augmented_logits = batch.model_inputs(), None
+        if self.augmentation is not None and model.training and teacher_logits is not None:
+            student = self.accelerator.unwrap_model(model)
+            # The epoch as a number of finished passes; the margin is for the rounding of its sum.
+            epoch = int((self.state.epoch or 0.0) + 1e-6)
+            augmented, augmented_logits = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
+            forward = {k: torch.cat([v, augmented.model_inputs()[k]]) for k, v in forward.items()}
+        logits = model(**forward).logits
+        loss = self.objective.originals(logits[:rows], inputs.get("labels"), teacher_logits)
+        if augmented_logits is not None:
+            loss = loss + self.objective.augmented(logits[rows:], augmented_logits)
+        return (loss, {"logits": logits[:rows]}) if return_outputs else loss

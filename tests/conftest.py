@@ -1,0 +1,169 @@
+"""Small models, tokenizers and tables made in memory, and no network: every test runs anywhere."""
+
+import csv
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+torch.set_num_threads(1)  # tiny models: threads cost more than they bring, and the suite may share its cores
+
+WORDS = [
+    "the",
+    "a",
+    "my",
+    "your",
+    "movie",
+    "film",
+    "app",
+    "server",
+    "invoice",
+    "is",
+    "was",
+    "looks",
+    "feels",
+    "good",
+    "great",
+    "fine",
+    "bad",
+    "awful",
+    "slow",
+    "broken",
+    "very",
+    "quite",
+    "not",
+    "never",
+    "again",
+    "today",
+    "please",
+    "refund",
+    "help",
+    "work",
+    "works",
+    "plot",
+    "actor",
+    "price",
+    "bill",
+    "team",
+    "page",
+]
+PIECES = ["##s", "##ing", "##ed", "##er", "##ly", "##able", "##un", "##x"]
+SPECIALS = ["[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LABELS = ("negative", "positive")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Any attempt to open a connection fails the test."""
+
+    def refuse(*_args, **_kwargs):
+        raise ConnectionError("tests have no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def wordpiece(words: list[str], pieces: list[str] = PIECES) -> PreTrainedTokenizerFast:
+    """A BERT-type tokenizer with exactly these words and continuation pieces (and all letters)."""
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    single = [c for c in letters if c not in words]
+    vocabulary = [
+        *SPECIALS,
+        *words,
+        *single,
+        *pieces,
+        *[f"##{c}" for c in letters if f"##{c}" not in pieces],
+        ".",
+    ]
+    tokenizer = Tokenizer(models.WordPiece({t: i for i, t in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    ids = {token: vocabulary.index(token) for token in ("[CLS]", "[SEP]")}
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=list(ids.items())
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=32, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )  # fmt: skip
+
+
+def tiny_bert(
+    vocabulary: int, labels=LABELS, layers: int = 2, seed: int = 0, dropout: float = 0.0, **options
+):
+    """A BERT classifier with large random weights, so that its answers differ from text to text."""
+    torch.manual_seed(seed)
+    names = dict(enumerate(labels)) or {0: "score"}
+    config = BertConfig(
+        vocab_size=vocabulary, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        initializer_range=0.4, id2label=names, label2id={v: k for k, v in names.items()}, **options,
+    )  # fmt: skip
+    return BertForSequenceClassification(config).eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return wordpiece(WORDS)
+
+
+@pytest.fixture(scope="session")
+def other_tokenizer():
+    """Another vocabulary: the same words in reverse order, so that equal ids mean other words."""
+    return wordpiece(WORDS[::-1])
+
+
+@pytest.fixture
+def model(tokenizer):
+    return tiny_bert(len(tokenizer))
+
+
+@pytest.fixture(scope="session")
+def save_model(tmp_path_factory):
+    """Save a tiny classifier with its tokenizer; returns the folder."""
+
+    def save(tokenizer, **options) -> Path:
+        folder = tmp_path_factory.mktemp("model")
+        tiny_bert(len(tokenizer), **options).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(save_model, tokenizer):
+    return save_model(tokenizer, layers=3, seed=1)
+
+
+TEXTS = [
+    "the movie is great", "my server is broken again", "the plot feels slow", "your app works fine today",
+    "a very good film", "the invoice was not good", "please help my team", "this bill is awful",
+    "the actor was quite good", "never again", "the page looks great", "slow and broken app",
+    "my refund works", "not a bad film", "the price is fine", "your team is great", "the bill feels very bad",
+    "a good plot works", "the server never works", "quite awful movie",
+]  # fmt: skip
+ANSWERS = [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0]
+
+
+@pytest.fixture(scope="session")
+def texts():
+    return list(TEXTS)
+
+
+@pytest.fixture
+def table_file(tmp_path):
+    """A 20-row CSV folder: train, validation."""
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    for name, rows in {"train": range(20), "validation": range(8)}.items():
+        with open(folder / f"{name}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            writer.writerows([[TEXTS[row], LABELS[ANSWERS[row]]] for row in rows])
+    return folder

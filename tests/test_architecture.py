@@ -1,0 +1,119 @@
+"""House rules as code: who may import whom, what is public, what importing costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import augpro
+
+SOURCE = Path(augpro.__file__).parent
+# A module imports only from rows above its own, or from its own row where the order below allows it.
+ROWS = [
+    ["errors", "tasks", "draws", "results"],
+    ["readers", "tokens", "losses"],
+    ["sources", "labels", "columns", "vocabulary", "projection"],
+    ["data", "models"],
+    ["teacher"],
+    ["augment.base", "augment.partners"],
+    ["augment.perturb"],
+    ["augment.projected"],
+    ["augment"],
+    ["trainer", "evaluation", "config"],
+    ["samples", "output"],
+    ["plan", "training"],
+    ["summary", "scoring"],
+    ["pipeline", "display"],
+    ["quickstart"],
+    ["cli"],
+]
+ROW = {module: number for number, row in enumerate(ROWS) for module in row}
+# Outside packages that stay behind one door.
+DOORS = {
+    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation"}, "pydantic": {"config", "cli"},
+    "yaml": {"config", "cli"}, "typer": {"cli"}, "rich": {"cli", "display", "quickstart"},
+    "huggingface_hub": {"models"},
+}  # fmt: skip
+
+
+def modules():
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        if name:
+            yield name, path
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_a_module_imports_only_from_rows_above(name, path):
+    assert name in ROW, "a new module needs its row"
+    for imported in imports(path):
+        if imported.startswith("augpro."):
+            other = imported.removeprefix("augpro.")
+            assert ROW[other] < ROW[name], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_outside_packages_stay_behind_their_door(name, path):
+    for imported in imports(path):
+        package = imported.split(".")[0]
+        assert name in DOORS.get(package, {name}), f"{name} imports {package}"
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_files_and_functions_stay_small(name, path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 310
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = range(node.body[0].lineno, node.end_lineno + 1)
+            assert len(body) <= 62, f"{node.name} has {len(body)} lines"
+
+
+def test_the_story_of_the_data_fits_on_a_page():
+    tree = ast.parse((SOURCE / "pipeline.py").read_text(encoding="utf-8"))
+    story = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "run_plan")
+    assert story.end_lineno - story.lineno < 60
+
+
+def test_public_names_exist_and_are_documented():
+    for name in augpro.__all__:
+        assert getattr(augpro, name).__doc__, name
+    assert set(augpro.__all__) == set(augpro._HOME)
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = augpro.nothing_of_ours
+
+
+@pytest.mark.parametrize("command", [["-c", "import augpro"], ["-m", "augpro.cli", "--help"]])
+def test_import_and_help_are_light(command):
+    """No heavy library is loaded: the reason why both start in well under a second."""
+    code = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True, timeout=60
+    ).stderr
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in code.splitlines()}
+    assert not loaded & {
+        "torch",
+        "transformers",
+        "datasets",
+        "pyarrow",
+        "pandas",
+        "sklearn",
+        "scipy",
+        "numpy",
+    }
+
+
+def test_no_pickle_is_read_or_written():
+    for name, path in modules():
+        assert not {"pickle", "dill", "joblib", "torch.serialization"} & set(imports(path)), name
+        assert "torch.load" not in path.read_text(encoding="utf-8"), name

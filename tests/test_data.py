@@ -1,0 +1,620 @@
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from augpro.data import DataSpec, Split, TaskData, load_data
+from augpro.errors import InputError
+from augpro.tasks import GLUE
+
+NASTY = [
+    'say "hi", she said',
+    "C:\\temp\\new \\n",
+    "one\ntwo\r\nthree\rfour",
+    "tab\there",
+    "  spaces kept  ",
+    "emoji 🙂 é 漢字",
+    "line\u2028separator\x85next",
+    "'; DROP TABLE x; --",
+    "null",
+    "NaN",
+    ",,,",
+    '"',
+]
+
+
+def load(source: Path | str, **options: Any) -> TaskData:
+    return load_data(DataSpec(str(source), **options))
+
+
+def train_of(data: TaskData) -> dict[str, Any]:
+    """Labels of the train rows by their text: train rows are shuffled."""
+    train = data.splits["train"]
+    return dict(zip(train.texts, train.labels, strict=True))
+
+
+def rows_of(data: TaskData) -> list[tuple[str, Any]]:
+    """All rows of all splits with the names of their labels, sorted, however they were divided."""
+    names = data.task.label_names
+    rows = [row for split in data.splits.values() for row in zip(split.texts, split.labels, strict=True)]
+    return sorted(
+        ((text, names[label] if names and isinstance(label, int) else label) for text, label in rows), key=str
+    )
+
+
+def write_csv(path: Path, rows: Sequence[Any], **options: Any) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, **options).writerows(rows)
+    return path
+
+
+def write_jsonl(path: Path, records: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8", newline="")
+    return path
+
+
+def write_parquet(path: Path, columns: dict[str, Any], features: dict[str, Any] | None = None) -> Path:
+    table = pa.table(columns)
+    if features:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path)
+    return path
+
+
+def write_all(folder: Path, texts: list[str], labels: list[Any]) -> dict[str, Path]:
+    records = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    rows = [["text", "label"], *zip(texts, labels, strict=True)]
+    array = folder / "array.json"
+    array.write_text(json.dumps(records, indent=1), encoding="utf-8")
+    return {
+        "csv": write_csv(folder / "a.csv", rows),
+        "tsv": write_csv(folder / "a.tsv", rows, delimiter="\t"),
+        "jsonl": write_jsonl(folder / "a.jsonl", records),
+        "ndjson": write_jsonl(folder / "a.ndjson", records),
+        "json": write_jsonl(folder / "lines.json", records),
+        "array": array,
+        "parquet": write_parquet(folder / "a.parquet", {"text": texts, "label": labels}),
+    }
+
+
+GOOD = "text,label\ngood,a\nbad,b\n"
+
+
+# --- good input in every format ---
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "ndjson", "json", "array", "parquet"])
+def test_formats_and_nasty_text(tmp_path: Path, kind: str) -> None:
+    labels = ["yes" if i % 2 else "no" for i in range(len(NASTY))]
+    data = load(write_all(tmp_path, NASTY, labels)[kind])
+    assert rows_of(data) == sorted(zip(NASTY, labels, strict=True), key=str)
+    assert data.task.label_names == ("no", "yes")
+    assert data.task.metric == "accuracy"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(str.strip),
+            st.sampled_from(["a", "b", "c,d", 'e"f', "g\nh"]),
+        ),
+        min_size=2,
+        max_size=12,
+    ).filter(lambda rows: len({label for _, label in rows}) > 1)
+)
+def test_csv_round_trip(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    path = write_csv(tmp_path / "f.csv", [["text", "label"], *map(list, rows)])
+    assert rows_of(load(path)) == sorted(rows, key=str)
+
+
+def test_byte_order_mark_wide_cells_and_header_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(f"\ufeffText , LABEL\n{'x' * 200_000},a \ny, b\n", encoding="utf-8")
+    data = load(path)
+    assert data.task.text_column == "Text"
+    assert data.task.label_names == ("a", "b")
+    assert max(len(text) for text, _ in rows_of(data)) == 200_000
+
+
+def test_heavy_packages_are_not_imported() -> None:
+    heavy = {"torch", "pandas", "pyarrow", "datasets", "numpy"}
+    code = f"import sys, augpro.data; print(sorted({heavy} & set(sys.modules)))"
+    env = {"PYTHONPATH": str(Path(__file__).parent.parent / "src")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- columns ---
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("id,Sentence,Label", ("Sentence", None, "Label")),
+        ("premise,hypothesis,label", ("premise", "hypothesis", "label")),
+        ("question1,question2,class", ("question1", "question2", "class")),
+        ("text,hypothesis,label", ("text", None, "label")),  # not its partner
+        ("text,text_pair,intent", ("text", "text_pair", "intent")),
+        ("score,label,review", ("review", None, "label")),
+        ("1,2,words", ("words", None, None)),  # the one column of strings
+    ],
+)
+def test_guessed_columns(tmp_path: Path, header: str, expected: tuple[str, str | None, str | None]) -> None:
+    names = header.split(",")
+    cells = [["5" if name.lower() in {"id", "1", "2"} else f"{name} {i}" for name in names] for i in range(4)]
+    data = load(write_csv(tmp_path / "f.csv", [names, *cells]))
+    task = data.task
+    assert (task.text_column, task.pair_column, task.label_column) == expected
+    assert any("columns guessed" in note for note in data.notes)
+    assert (data.splits["train"].pairs is None) == (expected[1] is None)
+
+
+def test_said_columns(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "f.csv", [["a", "b", "c", "text"], ["p", "q", "r", "z"], ["s", "t", "u", "z"]]
+    )
+    data = load(path, text_column="a", pair_column="b", label_column="c")
+    assert sorted(data.splits["train"].texts + data.splits["validation"].texts) == ["p", "s"]
+    assert sorted((data.splits["train"].pairs or []) + (data.splits["validation"].pairs or [])) == ["q", "t"]
+    assert not any("guessed" in note for note in data.notes)
+
+
+# --- labels ---
+
+
+def label_names(folder: Path, labels: list[Any], **options: Any) -> tuple[str, ...]:
+    records = [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)]
+    return load(write_jsonl(folder / "f.jsonl", records), **options).task.label_names
+
+
+def test_names_do_not_depend_on_row_order(tmp_path: Path) -> None:
+    assert label_names(tmp_path, ["c", "a", "b"]) == label_names(tmp_path, ["b", "c", "a"]) == ("a", "b", "c")
+    assert label_names(tmp_path, [10, 9, 2]) == ("2", "9", "10")
+    assert label_names(tmp_path, [1.0, 0.0]) == ("0", "1")
+    assert label_names(tmp_path, [True, False, None]) == ("false", "true")
+    assert label_names(tmp_path, ["10", "9", "2"]) == ("10", "2", "9")  # JSON says that they are names
+    assert label_names(tmp_path, [-2, -1, 0]) == ("-2", "-1", "0")
+
+
+@pytest.mark.parametrize(
+    ("cells", "names"),
+    [(["10", "9", "2"], ("2", "9", "10")), (["1.0", "0.0"], ("0", "1")), (["007", "7"], ("007", "7"))],
+)
+def test_numbers_in_csv(tmp_path: Path, cells: list[str], names: tuple[str, ...]) -> None:
+    path = write_csv(tmp_path / "f.csv", [["text", "label"], *([f"text {cell}", cell] for cell in cells)])
+    assert load(path).task.label_names == names
+
+
+def test_rows_without_label(tmp_path: Path) -> None:
+    rows = [["text", "label"], ["x", "a"], ["y", ""], ["z", "b"], ["v", " "]]
+    data = load(write_csv(tmp_path / "train.csv", rows))
+    assert rows_of(data) == [("v", None), ("x", "a"), ("y", None), ("z", "b")]
+    write_csv(tmp_path / "validation.csv", [["text"], ["w"]])
+    data = load(tmp_path)
+    assert train_of(data) == {"x": 0, "y": None, "z": 1, "v": None}
+    assert data.splits["validation"].labels == [None]
+    assert data.splits["train"].labelled
+    assert not data.splits["validation"].labelled
+    assert "train: 2 of 4 rows have no label" in data.notes
+    assert "validation: 1 of 1 rows have no label" in data.notes
+
+
+def test_no_label_at_all(tmp_path: Path) -> None:
+    data = load(write_csv(tmp_path / "f.csv", [["text"], ["x"], ["y"]]))
+    assert data.task.label_names == ()
+    assert data.task.label_column is None
+    assert any("--label-column" in note for note in data.notes)
+
+
+def test_minus_one_is_no_label(tmp_path: Path) -> None:
+    data = load(write_parquet(tmp_path / "f.parquet", {"text": ["x", "y", "z"], "label": [0, -1, 1]}))
+    assert rows_of(data) == [("x", "0"), ("y", None), ("z", "1")]
+    assert any("-1" in note for note in data.notes)
+
+
+def test_regression(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "f.csv", [["text", "score"], ["x", "-1"], ["y", "2.5"], ["z", ""]])
+    data = load(path)
+    assert (data.task.problem_type, data.task.metric) == ("regression", "pearson")
+    assert data.task.outputs == 1
+    assert rows_of(data) == [("x", -1.0), ("y", 2.5), ("z", None)]
+    path = write_csv(tmp_path / "g.csv", [["text", "score"], ["x", "1"], ["y", "2"]])
+    assert rows_of(load(path, problem_type="regression")) == [("x", 1.0), ("y", 2.0)]
+    assert load(path).task.problem_type == "single_label"
+
+
+def test_multi_label(tmp_path: Path) -> None:
+    records = [
+        {"text": "x", "labels": ["b", "a"]},
+        {"text": "y", "labels": []},
+        {"text": "z", "labels": None},
+    ]
+    write_jsonl(tmp_path / "train.jsonl", records)
+    write_jsonl(tmp_path / "dev.jsonl", [{"text": "w", "labels": ["b"]}])
+    data = load(tmp_path)
+    assert (data.task.problem_type, data.task.metric) == ("multi_label", "micro_f1")
+    assert data.task.label_names == ("a", "b")
+    assert train_of(data) == {"x": (0, 1), "y": (), "z": None}
+    assert data.splits["validation"].labels == [(1,)]
+
+
+def test_multi_label_in_csv(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", [["text", "label"], ["x", "b | a"], ["y", "b"], ["z", ""]])
+    write_csv(tmp_path / "test.csv", [["text", "label"], ["x", "a"]])
+    data = load(tmp_path, problem_type="multi_label")
+    assert train_of(data) == {"x": (0, 1), "y": (1,), "z": None}
+    write_csv(tmp_path / "train.csv", [["text", "label"], ["x", "10|9"], ["y", "2"]])
+    write_csv(tmp_path / "test.csv", [["text", "label"], ["x", "9"]])
+    assert load(tmp_path, problem_type="multi_label").task.label_names == ("2", "9", "10")
+
+
+def test_class_names_of_parquet(tmp_path: Path) -> None:
+    feature = {"names": ["spam", "ham"], "_type": "ClassLabel"}
+    columns = {"text": ["x", "y"], "label": [0, 0]}
+    write_parquet(tmp_path / "train.parquet", {"text": ["x", "y"], "label": [1, 0]}, {"label": feature})
+    write_parquet(tmp_path / "test.parquet", columns, {"label": feature})
+    data = load(tmp_path)
+    assert data.task.label_names == ("spam", "ham")
+    assert data.splits["train"].labels == [1, 0]
+    write_parquet(tmp_path / "test.parquet", {"text": ["x"], "label": [2]}, {"label": feature})
+    with pytest.raises(InputError, match=r"test.parquet, row 1, column 'label'.*2.*'spam', 'ham'"):
+        load(tmp_path)
+    write_parquet(tmp_path / "test.parquet", columns, {"label": feature | {"names": ["ham", "spam"]}})
+    with pytest.raises(InputError, match=r"write all splits with the same names"):
+        load(tmp_path)
+
+
+def test_class_names_of_lists_and_other_metadata(tmp_path: Path) -> None:
+    columns = {"text": ["x", "y"], "label": [[1], [0, 1]]}
+    feature = {"feature": {"names": ["p", "q"], "_type": "ClassLabel"}, "_type": "List"}
+    assert load(write_parquet(tmp_path / "f.parquet", columns, {"label": feature})).task.label_names == (
+        "p",
+        "q",
+    )
+    other = pa.table({"text": ["x", "y"], "label": [1, 0]}).replace_schema_metadata(
+        {"huggingface": "no JSON"}
+    )
+    pq.write_table(other, tmp_path / "g.parquet")
+    assert load(tmp_path / "g.parquet").task.label_names == ("0", "1")
+
+
+def test_label_that_train_does_not_have(tmp_path: Path) -> None:
+    names = [f"class {i:02}" for i in range(12)]
+    write_csv(tmp_path / "train.csv", [["text", "label"], *([f"x {name}", name] for name in names)])
+    write_csv(tmp_path / "val.csv", [["text", "label"], ["x", "class 00"], ["y", "clas 01"]])
+    with pytest.raises(InputError) as caught:
+        load(tmp_path)
+    message = str(caught.value)
+    for part in ("val.csv", "row 3", "'label'", "'clas 01'", "'class 09' and 2 more", "add rows with it"):
+        assert part in message
+    assert "class 10" not in message
+
+
+def test_names_of_other_splits_without_labelled_train(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", [["text"], ["x"]])
+    write_csv(tmp_path / "validation.csv", [["text", "label"], ["x", "b"]])
+    write_csv(tmp_path / "test.csv", [["text", "label"], ["x", "a"]])
+    assert load(tmp_path).task.label_names == ("a", "b")
+
+
+# --- folders and GLUE ---
+
+
+@pytest.mark.parametrize(
+    "alias", ["validation", "dev", "val", "valid", "eval", "Validation", "validation_matched"]
+)
+def test_split_names(tmp_path: Path, alias: str) -> None:
+    for name in ("train", alias, "test"):
+        write_csv(tmp_path / f"{name}.csv", [["text", "label"], [f"{name} 1", "a"], [f"{name} 2", "b"]])
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "train.py").write_text("code")
+    data = load(tmp_path)
+    assert {name: split.texts for name, split in data.splits.items()} == {
+        "train": ["train 1", "train 2"],
+        "validation": [f"{alias} 1", f"{alias} 2"],
+        "test": ["test 1", "test 2"],
+    }
+    assert data.splits["validation"].source == str(tmp_path / f"{alias}.csv")
+    assert data.task.name == tmp_path.name
+
+
+def test_shards(tmp_path: Path) -> None:
+    for i in range(3):
+        write_parquet(
+            tmp_path / f"train-{i:05}-of-00003.parquet", {"text": [f"x{i}", f"y{i}"], "label": [0, 1]}
+        )
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", {"text": ["t"], "label": [0]})
+    data = load(tmp_path)
+    assert train_of(data) == {"x0": 0, "y0": 1, "x1": 0, "y1": 1, "x2": 0, "y2": 1}
+    assert "and 2 more" in data.splits["train"].source
+    write_parquet(tmp_path / "train-00001-of-00003.parquet", {"text": ["x", None], "label": [0, 1]})
+    with pytest.raises(InputError, match=r"train-00001-of-00003.parquet, row 2, column 'text'"):
+        load(tmp_path)
+    write_parquet(tmp_path / "train-00001-of-00003.parquet", {"other": ["x"], "label": [0]})
+    with pytest.raises(InputError, match=r"train-00001-of-00003.parquet.*'other'.*shards of a split alike"):
+        load(tmp_path)
+    (tmp_path / "train-00001-of-00003.parquet").unlink()
+    with pytest.raises(InputError, match=r"2 of the 3 shards of the train split"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["notes.md"], r"no file named train, validation or test.*'notes.md'.*name the split files so"),
+        ([], r"holds nothing"),
+        (["train.csv", "train.tsv"], r"several files stand for the train split.*keep one"),
+        (["train.csv", "dev.csv", "val.csv"], r"several files stand for the validation split"),
+        (["test.csv", "train.xlsx"], r"train.xlsx.*'.xlsx'.*\.parquet"),
+        (["test.csv", "train.csv.gz"], r"train.csv.gz.*'.gz'.*\.parquet"),
+    ],
+)
+def test_bad_folder(tmp_path: Path, files: list[str], said: str) -> None:
+    for name in files:
+        (tmp_path / name).write_text(GOOD)
+    with pytest.raises(InputError, match=said):
+        load(tmp_path)
+
+
+def test_split_that_lacks_the_text_column(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(GOOD)
+    (tmp_path / "test.csv").write_text("body,label\nx,a\n")
+    with pytest.raises(
+        InputError, match=r"test.csv: there is no column 'text'.*'body', 'label'.*--text-column"
+    ):
+        load(tmp_path)
+
+
+def glue_folder(tmp_path: Path, name: str, columns: dict[str, Any]) -> Path:
+    folder = tmp_path / name
+    folder.mkdir()
+    write_parquet(folder / "train.parquet", columns)
+    write_parquet(folder / "validation.parquet", columns)
+    write_parquet(folder / "test.parquet", columns | {"label": [-1] * len(columns["label"])})
+    return folder
+
+
+def test_glue_folder(tmp_path: Path) -> None:
+    data = load(glue_folder(tmp_path, "sst2", {"sentence": ["x", "y"], "label": [1, 0], "idx": [0, 1]}))
+    assert data.task is GLUE["glue/sst2"]
+    assert data.splits["train"].labels == [1, 0]
+    assert data.splits["test"].labels == [None, None]
+    pair = {"question": ["x", "y"], "sentence": ["p", "q"], "label": [1, 0]}
+    data = load(glue_folder(tmp_path, "qnli", pair))
+    assert data.task is GLUE["glue/qnli"]
+    assert data.splits["train"].pairs == ["p", "q"]
+    scores = {"sentence1": ["x", "y"], "sentence2": ["p", "q"], "label": [0.0, 4.5]}
+    data = load(glue_folder(tmp_path, "stsb", scores))
+    assert data.task is GLUE["glue/stsb"]
+    assert data.splits["test"].labels == [None, None]
+
+
+def test_glue_folder_whose_content_is_not_glue(tmp_path: Path) -> None:
+    folder = glue_folder(tmp_path, "cola", {"text": ["x", "y"], "label": [1, 0]})
+    assert load(folder).task.name == "cola"
+    feature = {"names": ["entailment", "not_entailment"][::-1], "_type": "ClassLabel"}
+    (tmp_path / "rte").mkdir()
+    columns = {"sentence1": ["x", "y"], "sentence2": ["x", "y"], "label": [1, 0]}
+    write_parquet(tmp_path / "rte" / "train.parquet", columns, {"label": feature})
+    assert load(tmp_path / "rte").task.label_names == ("not_entailment", "entailment")
+    sst2 = glue_folder(tmp_path, "sst2", {"sentence": ["x", "y"], "label": [1, 0], "topic": ["p", "q"]})
+    assert load(sst2, label_column="topic").task.label_names == ("p", "q")
+    write_parquet(sst2 / "validation.parquet", {"sentence": ["x"], "label": [2], "topic": ["p"]})
+    with pytest.raises(
+        InputError, match=r"validation.parquet, row 1, column 'label'.*2.*'negative', 'positive'"
+    ):
+        load(sst2)
+
+
+def test_glue_labels_by_name(tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "sst2" / "train.csv").write_text("sentence,label\nx,positive\ny,negative\nz,positive\n")
+    (tmp_path / "sst2" / "dev.csv").write_text("sentence,label\nx,positive\n")
+    assert train_of(load(tmp_path / "sst2")) == {"x": 1, "y": 0, "z": 1}
+
+
+# --- names: embedded data, the hub, missing files ---
+
+
+def test_embedded_data() -> None:
+    data = load("helpdesk")
+    assert set(data.splits) == {"train", "validation", "test"}
+    assert all(split.labelled for split in data.splits.values())
+    assert data.task.name == "helpdesk"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[Any]]:
+    """Make the hub answer with a data set or an error, and return the calls that it gets."""
+    import datasets
+
+    def answer_with(answer: Any) -> list[Any]:
+        calls: list[Any] = []
+
+        def load_dataset(*args: Any, **options: Any) -> Any:
+            calls.append((args, options))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        return calls
+
+    return answer_with
+
+
+@pytest.mark.parametrize("name", ["glue/sst2", "owner/some-data.v2", "some_name"])
+def test_hub_cannot_be_reached(hub: Callable[[Any], list[Any]], name: str) -> None:
+    calls = hub(ConnectionError("Couldn't reach it"))
+    with pytest.raises(InputError) as caught:
+        load(name)
+    message = str(caught.value)
+    assert name in message
+    assert "cannot be reached" in message
+    assert "pass the path of a local folder" in message
+    expected = ("nyu-mll/glue", "sst2") if name == "glue/sst2" else (name, None)
+    assert calls == [(expected, {})]  # so never trust_remote_code
+
+
+def test_hub_has_no_such_data(
+    hub: Callable[[Any], list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets.exceptions import DatasetNotFoundError
+
+    hub(DatasetNotFoundError("no"))
+    with pytest.raises(InputError, match=r"no such file, folder or public data set.*check the name"):
+        load("owner/name")
+    (tmp_path / "mydata.csv").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"did you mean 'mydata.csv'"):
+        load("mydata")
+    hub(RuntimeError("two\nlines"))
+    with pytest.raises(InputError, match=r"RuntimeError: two lines.*pass the path of a local folder"):
+        load("owner/name")
+
+
+def test_hub_data(hub: Callable[[Any], list[Any]]) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    features = Features(
+        {"premise": Value("string"), "hypothesis": Value("string"), "label": ClassLabel(names=["n", "m"])}
+    )
+    rows = Dataset.from_dict(
+        {"premise": ["x", "y"], "hypothesis": ["p", "q"], "label": [1, 0]}, features=features
+    )
+    names = ["validation_mismatched", "validation_matched", "train", "unsupervised"]
+    hub(DatasetDict(dict.fromkeys(names, rows)))
+    data = load("owner/nli")
+    assert list(data.splits) == ["train", "validation"]
+    assert data.task.label_names == ("n", "m")
+    assert data.splits["validation"].pairs == ["p", "q"]
+    assert data.splits["validation"].source == "owner/nli (validation_matched)"
+    assert any("validation_mismatched" in note for note in data.notes)
+    hub(DatasetDict({"other": rows}))
+    with pytest.raises(InputError, match=r"no split named train, validation or test.*'other'"):
+        load("owner/nli")
+
+
+def test_hub_glue(hub: Callable[[Any], list[Any]]) -> None:
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_dict({"premise": ["x", "y"], "hypothesis": ["p", "q"], "label": [2, 0]})
+    hub(DatasetDict({"train": rows, "validation_matched": rows}))
+    data = load("glue/mnli")
+    assert data.task is GLUE["glue/mnli"]
+    assert data.splits["train"].labels == [2, 0]
+
+
+def test_unknown_glue_task() -> None:
+    with pytest.raises(InputError, match=r"no such GLUE task.*glue/sst2, glue/cola"):
+        load("glue/sst")
+
+
+def test_file_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.csv").write_text(GOOD)
+    with pytest.raises(
+        InputError, match=r"trian.csv: file not found \(did you mean '.*train.csv'\?\); check"
+    ):
+        load(tmp_path / "trian.csv")
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "./train",
+        "trian.csv",
+        "",
+        "no/such/folder/x.csv",
+        "../x",
+        "tra\0in.csv",
+        "x" * 5000 + ".csv",
+    ):
+        with pytest.raises(InputError, match=r"file not found"):
+            load(name)
+
+
+# --- dividing ---
+
+
+@pytest.fixture
+def hundred(tmp_path: Path) -> Path:
+    return write_csv(
+        tmp_path / "f.csv", [["text", "label"], *([f"text {i}", "ab"[i % 2]] for i in range(100))]
+    )
+
+
+def test_single_file_gets_a_validation_split(hundred: Path) -> None:
+    data = load(hundred)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 90, "validation": 10}
+    assert any("took 10 of the train rows" in note for note in data.notes)
+    assert len(rows_of(data)) == len(set(rows_of(data))) == 100
+
+
+def test_validation_has_at_most_2000_rows(tmp_path: Path) -> None:
+    rows = [["text", "label"], *([f"text {i}", i % 2] for i in range(20_100))]
+    data = load(write_csv(tmp_path / "f.csv", rows))
+    assert len(data.splits["validation"]) == 2000
+    assert len(load(write_csv(tmp_path / "g.csv", rows[:4])).splits["validation"]) == 1
+
+
+def test_folder_with_test_gets_no_validation_split_and_is_shuffled(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(30)))
+    (tmp_path / "test.csv").write_text("text,label\nx,0\n")
+    data = load(tmp_path)
+    assert set(data.splits) == {"train", "test"}
+    in_file = [f"text {i}" for i in range(30)]
+    assert sorted(data.splits["train"].texts) == sorted(in_file) != data.splits["train"].texts
+    assert data.splits["train"].texts == load(tmp_path).splits["train"].texts
+    assert load(tmp_path, holdout_rows=5).splits["test"].texts == ["x"]
+
+
+def test_subsets_are_nested_and_leave_the_other_splits_alone(hundred: Path) -> None:
+    whole = load(hundred, holdout_rows=20, seed=3)
+    assert {name: len(split) for name, split in whole.splits.items()} == {
+        "train": 72,
+        "validation": 8,
+        "holdout": 20,
+    }
+    for wanted, size in ((5, 5), (0.5, 36), (0.001, 1), (72, 72)):
+        part = load(hundred, holdout_rows=20, seed=3, train_rows=wanted)
+        assert part.splits["train"].texts == whole.splits["train"].texts[:size]
+        assert part.splits["holdout"] == whole.splits["holdout"]
+        assert part.splits["validation"] == whole.splits["validation"]
+        assert part.task == whole.task
+    texts = [text for split in whole.splits.values() for text in split.texts]
+    assert len(texts) == len(set(texts)) == 100
+    other_seed = load(hundred, holdout_rows=20, seed=4)
+    assert other_seed.splits["holdout"] == whole.splits["holdout"]
+    assert other_seed.splits["validation"] == whole.splits["validation"]
+    assert other_seed.splits["train"].texts != whole.splits["train"].texts
+    assert load(hundred, holdout_rows=20, split_seed=4).splits["holdout"] != whole.splits["holdout"]
+    assert load(hundred, holdout_rows=20, seed=3).splits == whole.splits
+
+
+def test_a_lone_file_stays_whole_where_no_validation_split_is_wanted(hundred: Path) -> None:
+    data = load(hundred, make_validation=False)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 100}
+
+
+def test_holdout_needs_a_train_split(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text(GOOD)
+    assert set(load(tmp_path).splits) == {"test"}
+    with pytest.raises(InputError, match=r"no train split.*add a train file"):
+        load(tmp_path, holdout_rows=1)
+
+
+def test_split_methods() -> None:
+    split = Split(["x", "y", "z"], ["p", "q", "r"], [0, None, 1], "f.csv")
+    assert split.select([2, 0]) == Split(["z", "x"], ["r", "p"], [1, 0], "f.csv")
+    assert len(split) == 3
+    bare = split.without_labels()
+    assert bare == Split(["x", "y", "z"], ["p", "q", "r"], [None] * 3, "f.csv")
+    assert (split.labelled, bare.labelled) == (True, False)
+    assert Split(["x"], None, [0], "f").select([]).texts == []

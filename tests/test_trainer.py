@@ -1,0 +1,187 @@
+"""The training step and the equalities that must hold between two ways to do the same work."""
+
+import pytest
+import torch
+from transformers import EarlyStoppingCallback, TrainingArguments
+
+from augpro.augment import EmbeddingSpace, augmenter
+from augpro.losses import NO_LABEL, Objective
+from augpro.teacher import Teacher
+from augpro.tokens import tokenize
+from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor
+from augpro.vocabulary import Vocabulary
+from conftest import ANSWERS, tiny_bert
+
+OBJECTIVE = Objective("single_label", label_weight=0.5)
+
+
+@pytest.fixture
+def teacher(tokenizer):
+    return Teacher(tiny_bert(len(tokenizer), layers=3, seed=7), tokenizer)
+
+
+@pytest.fixture
+def dataset(tokenizer, texts, teacher):
+    return DistillationDataset(tokenize(tokenizer, texts), torch.tensor(ANSWERS), teacher.label(texts))
+
+
+@pytest.fixture
+def make_trainer(tokenizer, teacher, dataset, tmp_path):
+    def make(augment="augpro-mix", objective=OBJECTIVE, dropout=0.0, extra=None, rows=dataset, **options):
+        student = tiny_bert(len(tokenizer), dropout=dropout)
+        augmentation = None
+        if augment != "none":
+            space = EmbeddingSpace(
+                student.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer))
+            )
+            augmentation = OnlineAugmentation(augmenter(augment), space, teacher, objective, seed=3)
+        settings = {
+            "output_dir": str(tmp_path / "checkpoints"), "per_device_train_batch_size": 4, "num_train_epochs": 2,
+            "learning_rate": 1e-2, "save_strategy": "no", "report_to": "none", "remove_unused_columns": False,
+            "label_names": ["labels"], "disable_tqdm": True, "use_cpu": True, "seed": 5,
+        }  # fmt: skip
+        arguments = TrainingArguments(**{**settings, **options})
+        return DistillationTrainer(student, objective, rows, augmentation, args=arguments, **(extra or {}))
+
+    return make
+
+
+def weights(trainer):
+    return {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
+
+
+def assert_same(one, other, tolerance=0.0):
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+def differ(one, other):
+    return any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("augment", ["none", "augpro-mix", "augpro-fgsm", "augpro-noise"])
+def test_training_moves_the_weights_and_lowers_the_loss(make_trainer, dataset, augment):
+    trainer = make_trainer(augment, num_train_epochs=15)
+    before = weights(trainer)
+    loss_before = trainer.evaluate(dataset)["eval_loss"]
+    trainer.train()
+    assert differ(before, weights(trainer))
+    assert trainer.evaluate(dataset)["eval_loss"] < 0.7 * loss_before
+
+
+@pytest.mark.parametrize("augment", ["none", "augpro-mix", "augpro-fgsm"])
+def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
+    plain = {"num_train_epochs": 1, "optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
+    large = make_trainer(augment, per_device_train_batch_size=20, **plain)
+    small = make_trainer(augment, per_device_train_batch_size=5, gradient_accumulation_steps=4, **plain)
+    before = weights(large)
+    large.train()
+    small.train()
+    assert large.state.global_step == small.state.global_step == 1
+    assert differ(before, weights(large))
+    assert_same(weights(large), weights(small), 1e-5)
+
+
+@pytest.mark.parametrize("augment", ["augpro-mix", "augpro-fgsm"])
+def test_resumed_training_equals_uninterrupted_training(make_trainer, tmp_path, augment):
+    saving = {"save_strategy": "epoch", "dropout": 0.1, "num_train_epochs": 4}
+    whole = make_trainer(augment, output_dir=str(tmp_path / "whole"), **saving)
+    whole.train()
+    halted = make_trainer(augment, output_dir=str(tmp_path / "halted"), **saving)
+    halted.train()
+    resumed = make_trainer(augment, output_dir=str(tmp_path / "halted"), **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "halted" / "checkpoint-10"))
+    assert_same(weights(whole), weights(resumed))
+
+
+def test_originals_and_augmented_rows_share_one_forward(make_trainer, dataset):
+    trainer = make_trainer("augpro-mix", num_train_epochs=1)
+    seen = []
+    trainer.model.register_forward_hook(
+        lambda _m, _a, kwargs, _o: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    trainer.train()
+    assert seen == [8] * 5
+
+
+def test_every_epoch_has_other_augmented_text(make_trainer, teacher, monkeypatch):
+    trainer = make_trainer("augpro-mix", num_train_epochs=2, per_device_train_batch_size=20)
+    texts = []
+    label = teacher.label_tokens
+
+    def spy(batch, vocabulary):
+        texts.append(dict(zip(batch.row_ids.tolist(), vocabulary.decode(batch)[0], strict=True)))
+        return label(batch, vocabulary)
+
+    monkeypatch.setattr(teacher, "label_tokens", spy)
+    trainer.train()
+    assert sum(texts[0][row] != texts[1][row] for row in range(20)) > 10
+
+
+@pytest.mark.parametrize("weight", ["label_weight", "teacher_weight", "augmented_weight", "temperature"])
+def test_every_weight_changes_what_is_learned(make_trainer, weight):
+    base = Objective("single_label", 0.5, 1.0, 1.0, 2.0)
+    other = Objective(**{**vars(base), weight: 0.1})
+    results = []
+    for objective in (base, other):
+        trainer = make_trainer("augpro-mix", objective, num_train_epochs=1)
+        trainer.train()
+        results.append(weights(trainer))
+    assert differ(*results)
+
+
+def test_labels_of_unlabelled_rows_do_not_matter(make_trainer, dataset):
+    unlabelled = DistillationDataset(dataset.table, torch.full((20,), NO_LABEL), dataset.teacher_logits)
+    trainer = make_trainer("none", Objective("single_label", 1.0, 0.0), rows=unlabelled)
+    before = weights(trainer)
+    trainer.train()
+    assert not differ(before, weights(trainer))
+
+
+def test_ids_and_text_give_the_teacher_the_same_augmented_rows(make_trainer, teacher, monkeypatch):
+    results = []
+    for by_ids in (True, False):
+        monkeypatch.setattr(Teacher, "reads_ids_of", lambda self, tokenizer, by_ids=by_ids: by_ids)
+        trainer = make_trainer("augpro-mix")
+        trainer.train()
+        results.append(weights(trainer))
+    assert_same(*results, tolerance=1e-4)
+
+
+def test_the_trainers_own_features_work(make_trainer, dataset):
+    stopping = EarlyStoppingCallback(early_stopping_patience=1)
+    trainer = make_trainer(
+        "augpro-mix", bf16=True, eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True,
+        metric_for_best_model="eval_loss", num_train_epochs=50, learning_rate=0.5,
+        extra={"eval_dataset": dataset, "callbacks": [stopping]},
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.epoch < 50
+    assert trainer.state.best_metric is not None
+
+
+def test_length_grouping_is_possible_and_keeps_every_row(make_trainer):
+    trainer = make_trainer("none", train_sampling_strategy="group_by_length")
+    rows = [row for batch in trainer.get_train_dataloader() for row in batch["row_ids"].tolist()]
+    assert sorted(rows) == list(range(20))
+
+
+def test_augmentation_without_teacher_labels_is_refused(make_trainer, dataset, tokenizer, teacher):
+    bare = DistillationDataset(dataset.table, dataset.labels)
+    trainer = make_trainer("augpro-mix")
+    with pytest.raises(ValueError, match="teacher_logits"):
+        DistillationTrainer(trainer.model, OBJECTIVE, bare, trainer.augmentation)
+
+
+def test_label_tensor_marks_missing_labels():
+    from augpro.tasks import Task
+
+    single = Task("t", "single_label", "accuracy", ("a", "b"))
+    assert label_tensor([1, None], single).tolist() == [1, NO_LABEL]
+    score = label_tensor([0.5, None], Task("t", "regression", "pearson"))
+    assert score[0] == 0.5
+    assert bool(score[1].isnan())
+    several = label_tensor([(0, 2), (), None], Task("t", "multi_label", "micro_f1", ("a", "b", "c")))
+    assert several[0].tolist() == [1, 0, 1]
+    assert several[1].tolist() == [0, 0, 0]
+    assert bool(several[2].isnan().all())
