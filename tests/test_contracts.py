@@ -114,7 +114,8 @@ def test_every_parameter_changes_the_result(name, rows, context):
     base = augmenter(name, replace_fraction=0.9)
     others = {
         "replace_fraction": 0.4, "exclude_parents": not base.exclude_parents, "metric": "l2", "top_k": 5,
-        "weight": 0.9, "beta": 0.2, "partner": "other-class", "step": 2.0, "target_rate": 0.8,
+        "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False,
+        "step": 2.0, "target_rate": 0.8,
     }  # fmt: skip
     batch = rows.batch(range(20))
     for option in base.parameters:

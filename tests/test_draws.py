@@ -68,7 +68,6 @@ def test_a_row_does_not_depend_on_its_batch():
     assert torch.equal(whole[0], whole[4])
     for place, row in enumerate(rows):
         assert torch.equal(draws.uniform("x", row[None], 9)[0], whole[place])
-        assert draws.integers("n", row[None], 100).item() == draws.integers("n", rows, 100)[place].item()
     assert torch.equal(Draws(5, 1).uniform("x", rows.int(), 9), whole)
 
 
@@ -104,13 +103,13 @@ def test_other_key_other_stream(one, other):
 
 
 def test_no_two_of_many_keys_share_a_stream():
-    """10,000 keys of small numbers; the chance of one repeated pair of 24-bit draws is 2e-7."""
+    """2,500 keys of small numbers; the chance of one repeated pair of 24-bit draws is 1e-8."""
     seen = {
         tuple(Draws(seed, copy).uniform("x", torch.tensor([0]), 2)[0].tolist())
-        for seed in range(100)
-        for copy in range(100)
+        for seed in range(50)
+        for copy in range(50)
     }
-    assert len(seen) == 10_000
+    assert len(seen) == 2_500
 
 
 def test_normal():
@@ -119,22 +118,3 @@ def test_normal():
     assert sample.mean() == pytest.approx(0, abs=4.5 / len(sample) ** 0.5)
     assert sample.var() == pytest.approx(1, abs=4.5 * (2 / len(sample)) ** 0.5)
     assert stats.kstest(sample, "norm").pvalue > ALMOST_NEVER
-
-
-@pytest.mark.parametrize("upper", [1, 2, 7, 255, 1000])
-def test_integers_are_uniform_below_their_bound(upper):
-    sample = Draws(4).integers("partner", ROWS, upper)
-    assert sample.dtype == torch.int64
-    assert sample.min() >= 0
-    assert sample.max() < upper
-    counts = np.bincount(sample.numpy(), minlength=upper)
-    assert upper == 1 or stats.chisquare(counts).pvalue > ALMOST_NEVER
-
-
-def test_integers_take_a_bound_for_each_row():
-    upper = ROWS % 5 + 1
-    sample = Draws(4).integers("partner", ROWS, upper)
-    for bound in range(1, 6):
-        counts = np.bincount(sample[upper == bound].numpy(), minlength=bound)
-        assert len(counts) == bound
-        assert bound == 1 or stats.chisquare(counts).pvalue > ALMOST_NEVER

@@ -191,11 +191,13 @@ def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
     """Whether two tokenizers give the same ids for every text.
 
     Proven by comparing the whole definitions (normalizer, splitting, vocabulary, merges, post-processing),
-    not the sizes of the vocabularies; the settings of truncation and padding do not count.
+    not the sizes of the vocabularies, and whether both give token types; the settings of truncation and
+    padding do not count.
     """
     return _definition(one) == _definition(other)
 
 
 def _definition(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     definition: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
-    return {key: value for key, value in definition.items() if key not in ("truncation", "padding")}
+    kept = {key: value for key, value in definition.items() if key not in ("truncation", "padding")}
+    return kept | {"gives token types": "token_type_ids" in tokenizer.model_input_names}

@@ -4,10 +4,11 @@
 2210.11768). Cosine, negative squared L2 and dot product all rank tokens by a function that is affine in
 the query, ``a_v . q + b_v``, so one matrix product serves all three.
 
-Exact means: the ids that a float64 computation over the whole vocabulary returns. A float32 matrix
-product finds every token within its own rounding bound of the winner; those few are scored again in
-float64. Queries go through in blocks, so extra memory is bounded whatever their number. Cost: 2 V D
-multiply-adds a query.
+Exact means: the ids that a float64 computation over the whole vocabulary returns, and a tie is an equal
+float64 score (rows that are the same up to a factor tie for cosine only as far as their norms round
+alike). A float32 matrix product finds every token within its own rounding bound of the winner; those few
+are scored again in float64. Queries go through in blocks, so extra memory is bounded whatever their
+number. Cost: 2 V D multiply-adds a query.
 """
 
 from typing import Literal, get_args
@@ -68,7 +69,10 @@ class Projection:
         vectors = self.table[ids].to(dtype)
         zero = vectors.new_zeros(len(ids))
         if self.metric == "cosine":
-            return torch.nn.functional.normalize(vectors, dim=1, eps=1e-30), zero
+            # Scaled first, so that the squares of very small or large entries neither vanish nor overflow.
+            largest = vectors.abs().amax(1, keepdim=True)
+            scaled = vectors / torch.where(largest > 0, largest, 1.0)
+            return torch.nn.functional.normalize(scaled, dim=1), zero
         if self.metric == "l2":
             return 2 * vectors, -vectors.square().sum(1)
         return vectors, zero
@@ -79,7 +83,7 @@ class Projection:
         """The ``k`` most similar candidates of each query, best first.
 
         Args:
-            queries: float [N, D].
+            queries: [N, D], taken as float32.
             groups: candidate group of each query, int64 [N]; default 0.
             excluded: ids that a query must not get, int64 [N, X]; -1 excludes nothing.
             k: how many.
@@ -88,8 +92,10 @@ class Projection:
             Token ids, int64 [N, k]; -1 where fewer than k candidates are left.
 
         Raises:
-            ValueError: if ``k`` is below 1 or a query names a group without candidates.
+            ValueError: if ``k`` is below 1, the width is wrong, or a query names a group without candidates.
         """
+        if queries.ndim != 2 or queries.shape[1] != self.table.shape[1]:
+            raise ValueError(f"queries must be [N, {self.table.shape[1]}], not {list(queries.shape)}")
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         if groups is None:
@@ -119,7 +125,8 @@ class Projection:
             groups: candidate group of each query, int64 [N].
 
         Returns:
-            float32 [N], in the units of the table; inf where no step leaves the start token.
+            float32 [N], in the units of the table; inf where no step leaves the start token, 0 where it is not
+        the nearest to begin with (a dot product may favour a longer vector).
         """
         steps = torch.full((len(start),), torch.inf, device=start.device)
         for group in groups.unique().tolist():
@@ -131,7 +138,7 @@ class Projection:
                 slope = direction[block].float() @ a.T
                 ahead = height.gather(1, own) - height
                 gain = slope - slope.gather(1, own)
-                step = torch.where(gain > 0, ahead.clamp_min(0) / gain, torch.inf)
+                step = torch.where(gain > 0, ahead / gain, torch.inf).masked_fill_(ahead < 0, 0.0)
                 steps[block] = step.scatter(1, own, torch.inf).amin(1)
         return steps
 
@@ -162,8 +169,11 @@ class Projection:
         # A query that ties with the whole vocabulary (a zero vector) makes V pairs: bound the pairs too.
         pairs = max(1, BLOCK_SCORES // (4 * queries.shape[1]))
         for row, column in zip(rows.split(pairs), columns.split(pairs), strict=True):
-            a, b = self._affine_form(members[column], torch.float64)
-            parts.append((a * queries[row].double()).sum(1) + b)
+            query = queries[row].double()
+            if self.metric == "l2":  # the difference itself: exact ties half way between two tokens
+                parts.append(-(self.table[members[column]].double() - query).square().sum(1))
+            else:
+                parts.append((self._affine_form(members[column], torch.float64)[0] * query).sum(1))
         return torch.cat(parts)
 
     def _rounding_bound(self, queries: Tensor, group: int) -> Tensor:

@@ -91,7 +91,7 @@ class Teacher:
             batch: rows in the student's tokens.
             vocabulary: of the student, which turns them into text.
         """
-        if self.reads_ids_of(vocabulary.tokenizer):
+        if self.reads_ids_of(vocabulary.tokenizer) and batch.ids.shape[1] <= self.limit:
             with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
                 logits: Tensor = self.model(**batch.model_inputs()).logits.float()
             return logits
@@ -138,7 +138,7 @@ def adopt_labels(data: TaskData, config: Any, name: str) -> TaskData:
     if generic or (numbers and not all(label in known for label in task.label_names)):
         mapping = [int(label) if numbers else index for index, label in enumerate(task.label_names)]
         if generic and len(task.label_names) == len(theirs):
-            theirs = list(task.label_names)
+            theirs = [label for _, label in sorted(zip(mapping, task.label_names, strict=True))]
         if task.label_names:
             notes.append(f"labels were matched to {name} by number, not by name: check its accuracy below")
     else:

@@ -130,6 +130,8 @@ def tokenize(
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; augpro needs a fast one")
     limit = max_length(tokenizer, limit)
+    if not texts:
+        return TokenTable(np.zeros((3, 0), dtype=np.int32), np.zeros(1, dtype=np.int64), 0, False)
     # Tokenized without a cut first: a row of exactly `limit` tokens is whole, and only a full pass can tell.
     arguments = [list(texts)] if pairs is None else [list(texts), list(pairs)]
     encoded = tokenizer(*arguments, truncation=False, verbose=False)
@@ -146,7 +148,7 @@ def tokenize(
     flat = [_columns(encoding, special) for encoding in encodings]
     lengths = [columns.shape[1] for columns in flat]
     return TokenTable(
-        flat=np.concatenate(flat, axis=1) if flat else np.zeros((3, 0), dtype=np.int32),
+        flat=np.concatenate(flat, axis=1),
         offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
         pad_id=int(tokenizer.pad_token_id or 0),
         has_types="token_type_ids" in tokenizer.model_input_names,

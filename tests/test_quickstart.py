@@ -1,0 +1,69 @@
+"""The main job end to end, with the real MiniLM: pytest -m e2e."""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """Folder, output and seconds of `augpro quickstart --fast`, run as a user would."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "augpro.cli", "quickstart", "--fast", "--out", "augpro-quickstart"],
+        check=False, cwd=folder, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout, time.perf_counter() - started
+
+
+@pytest.mark.e2e
+def test_quickstart_compares_three_students_with_their_teacher(quickstart):
+    folder, output, seconds = quickstart
+    results = json.loads((folder / "augpro-quickstart" / "quickstart.json").read_text())
+    assert list(results) == ["teacher, 6 layers", "labels only", "plain KD", "KD + AugPro-Mix"]
+    for title, result in results.items():
+        assert title.split(",")[0] in output
+        assert result["eval_rows"] == 400
+    assert results["KD + AugPro-Mix"]["train_rows"] == 250
+    assert 0 < results["KD + AugPro-Mix"]["replacement"]["new"] < 1
+    assert "Traceback" not in output
+    assert seconds < 180, "a smoke test of 90 s, with room for a slow machine"
+    gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    assert gib < 4
+
+
+@pytest.mark.e2e
+def test_the_printed_lines_use_the_student(quickstart, monkeypatch):
+    folder, output, _ = quickstart
+    monkeypatch.chdir(folder)
+    lines = [line.strip() for line in output.split("Use it:")[1].splitlines()]
+    code = "\n".join(line for line in lines if line.startswith(("from", "classify", "print")))
+    assert code.count("\n") == 2
+    exec(compile(code, "quickstart output", "exec"), {})
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("number", range(len(PYTHON_BLOCKS)))
+def test_readme_code_runs(quickstart, number, monkeypatch):
+    monkeypatch.chdir(quickstart[0])
+    exec(compile(PYTHON_BLOCKS[number], f"README.md, python block {number + 1}", "exec"), {})
+
+
+def test_ci_runs_the_readme_test_command():
+    script = (Path(__file__).parent.parent / ".ci" / "run").read_text()
+    command = re.search(r"pip install (-c constraints.txt -e '.\[dev\]') && (pytest)", README)
+    assert command
+    for part in command.groups():
+        assert part in script
+    assert len(PYTHON_BLOCKS) >= 2
