@@ -15,10 +15,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import yaml
 from scipy import stats
 
 from augpro import DistillConfig, run
+from augpro.config import parse_value
 from augpro.display import quiet_libraries
 
 FIGURES = ("metric", "agreement", "kl_to_teacher")
@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
 
 
 def options_of(items: list[str]) -> dict[str, object]:
-    return {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in items)}
+    return {key: parse_value(value) for key, _, value in (item.partition("=") for item in items)}
 
 
 def cell_key(args: argparse.Namespace, method: str, seed: int) -> dict[str, object]:

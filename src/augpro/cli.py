@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
-import yaml
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from augpro.config import DataOptions, DistillConfig, EvaluateConfig, FinetuneConfig, build, read_yaml
+from augpro.config import (
+    DataOptions,
+    DistillConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    build,
+    parse_value,
+    read_yaml,
+)
 from augpro.errors import InputError
 
 app = typer.Typer(
@@ -104,7 +111,7 @@ def _key_values(option: str, items: list[str]) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise InputError(f"--{option.replace('_', '-')} {item!r}: write it as key=value.")
-        pairs[key.strip().replace("-", "_")] = yaml.safe_load(value)
+        pairs[key.strip().replace("-", "_")] = parse_value(value)
     return pairs
 
 
