@@ -134,9 +134,13 @@ def bad(distill, tmp_path, *arguments, **options):
     [
         (["--batch-size", "64"], r"20 training rows.*--batch-size 10"),
         (["--student-layers", "0,9"], r"--student-layers 9: .* 0 to 2"),
+        (["--student-layers", "1,1"], r"--student-layers 1,1: .* named twice"),
         (["--augment", "magic"], r"augpro-mix, augpro-fgsm"),
         (["--augment-option", "strength=2"], r"no option 'strength'.*replace_fraction"),
-        (["--augment-option", "replace_fraction=2"], r"replace_fraction must be between 0 and 1, not 2"),
+        (
+            ["--augment-option", "replace_fraction=2"],
+            r"replace_fraction must be a number between 0 and 1, not 2",
+        ),
         (["--augment-option", "oops"], r"key=value"),
         (["--augment", "none", "--augment-option", "top_k=2"], r"no effect"),
         (["--epochs", "ten", "--temperature", "0"], r"--epochs 'ten'.*--temperature '0'"),
@@ -154,6 +158,15 @@ def test_wrong_options_end_in_one_sentence(distill, tmp_path, arguments, said):
     import re
 
     assert re.search(said, bad(distill, tmp_path, *arguments))
+
+
+def test_a_partner_rule_that_the_task_cannot_follow(save_model, tokenizer, distill, table_file, tmp_path):
+    for split in ("train", "validation"):
+        rows = [f"{text},{index / 7}" for index, text in enumerate(TEXTS)]
+        (table_file / f"{split}.csv").write_text("\n".join(["text,score", *rows]) + "\n")
+    teacher = save_model(tokenizer, labels=(), num_labels=1)
+    message = bad(distill, tmp_path, "--augment-option", "partner=same-class", teacher=teacher)
+    assert "partner='same-class' needs one predicted class" in message
 
 
 def test_a_label_that_the_teacher_lacks(distill, table_file, tmp_path):

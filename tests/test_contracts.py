@@ -100,7 +100,9 @@ def test_pickles_and_rebuilds_from_its_parameters(name, preset):
 @pytest.mark.parametrize(
     ("option", "value"),
     [("replace_fraction", 1.5), ("metric", "manhattan"), ("top_k", 0), ("weight", -0.1), ("beta", -1.0),
-     ("partner", "nobody"), ("step", -1.0), ("target_rate", 2.0), ("no_such_option", 1)],
+     ("partner", "nobody"), ("step", -1.0), ("target_rate", 2.0), ("no_such_option", 1),
+     ("exclude_parents", "no"), ("top_k", 2.5), ("replace_fraction", "half"), ("step", float("inf")),
+     ("repeat_partner", 1)],
 )  # fmt: skip
 def test_a_bad_parameter_is_named_with_its_value(name, option, value):
     with pytest.raises(ValueError, match=option) as error:

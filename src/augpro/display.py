@@ -1,6 +1,7 @@
 """What people see on the terminal; nothing is computed here."""
 
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def with_interval(scores: Scores | None) -> str:
     """The primary metric with its interval."""
     if scores is None or scores.metric is None:
         return "-"
-    if scores.interval is None:
+    if scores.interval is None or math.isnan(scores.interval[0]):  # one row has no interval
         return number(scores.metric)
     return f"{scores.metric:.3f} ({scores.interval[0]:.3f} to {scores.interval[1]:.3f})"
 

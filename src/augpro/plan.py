@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from augpro.augment import Projected, augmenter
+from augpro.augment.partners import check_partner
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data import Split, TaskData, load_data
 from augpro.errors import InputError
@@ -84,7 +85,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         student, layers = _source(config, config.student), config.student_layers
         teacher = _source(config, config.teacher)
         data = adopt_labels(data, teacher.load_config(), config.teacher)
-        changer = _augmenter(config)
+        changer = _augmenter(config, data)
         objective = _objective(config, data.task)
         method = config.augment if changer else ("kd" if config.teacher_weight else "labels")
     student.load_config()
@@ -96,7 +97,7 @@ def _source(config: TrainOptions, name: str) -> ModelSource:
     return ModelSource(name, config.trust_remote_code)
 
 
-def _augmenter(config: DistillConfig) -> Projected | None:
+def _augmenter(config: DistillConfig, data: TaskData) -> Projected | None:
     if config.augment == "none":
         if config.augment_options:
             raise InputError(
@@ -104,9 +105,13 @@ def _augmenter(config: DistillConfig) -> Projected | None:
             )
         return None
     try:
-        return augmenter(config.augment, **config.augment_options)
+        changer = augmenter(config.augment, **config.augment_options)
+        if changer.mixes_rows:
+            single_label = data.task.problem_type == "single_label"
+            check_partner(changer.parameters["partner"], len(data.splits["train"]), single_label)
     except (ValueError, TypeError) as error:
         raise InputError(f"--augment {config.augment}: {error}; see docs/methods.") from error
+    return changer
 
 
 def _objective(config: DistillConfig, task: Task) -> Objective:

@@ -89,7 +89,8 @@ class Projection:
             k: how many.
 
         Returns:
-            Token ids, int64 [N, k]; -1 where fewer than k candidates are left.
+            Token ids, int64 [N, k]; -1 where fewer than k candidates are left, and for a query whose scores
+            are nan or overflow float32.
 
         Raises:
             ValueError: if ``k`` is below 1, the width is wrong, or a query names a group without candidates.
@@ -126,7 +127,7 @@ class Projection:
 
         Returns:
             float32 [N], in the units of the table; inf where no step leaves the start token, 0 where it is not
-        the nearest to begin with (a dot product may favour a longer vector).
+            the nearest to begin with (a dot product may favour a longer vector).
         """
         steps = torch.full((len(start),), torch.inf, device=start.device)
         for group in groups.unique().tolist():

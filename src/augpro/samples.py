@@ -11,7 +11,8 @@ from augpro.results import RunResult, Sample
 from augpro.tasks import Task
 from augpro.trainer import DistillationDataset, OnlineAugmentation
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#+|~&!-])")
+# A special character, or what makes a number at the start of a line a list item.
+_MARKDOWN = re.compile(r"(?=[\\`*_{}\[\]<>#+|~&!-])|(?<=\d)(?=[.)](?:\s|$))")
 _CHECKED_ROWS = 1000
 
 
@@ -70,7 +71,7 @@ def marked(sample: Sample, mark: str, escape: Any = str) -> tuple[str, str]:
 
 
 def _escape(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _MARKDOWN.sub(r"\\", " ".join(text.split()))
 
 
 def _joined(texts: list[str], pairs: list[str] | None) -> list[str]:

@@ -1,5 +1,6 @@
 """From our few options to ``transformers.TrainingArguments``, which has all the others."""
 
+import torch
 from transformers import TrainingArguments
 
 from augpro.config import TrainOptions
@@ -23,6 +24,8 @@ def training_arguments(config: TrainOptions) -> TrainingArguments:
         "save_total_limit": 1,
         "logging_strategy": "epoch",
         "report_to": "none",
+        # Said outright, or bf16=true would be refused on a machine that has only its CPU.
+        "use_cpu": not torch.accelerator.is_available(),
         "disable_tqdm": False,  # it would follow the library's log level
         # Batches of like length: a third of the time on texts of mixed length, as little is padded.
         "train_sampling_strategy": "group_by_length",

@@ -12,6 +12,17 @@ Partner = Literal["random", "same-class", "other-class"]
 BLOCK_ROWS = 256
 
 
+def check_partner(partner: Partner, rows: int, has_classes: bool) -> None:
+    """Raise ``ValueError`` unless the rule can be followed with this many rows, with or without classes."""
+    if rows < 2:
+        raise ValueError("mixing needs at least 2 training rows")
+    if partner != "random" and not has_classes:
+        raise ValueError(
+            f"partner={partner!r} needs one predicted class a row, which a regression or multi-label task "
+            "does not have; use 'random'"
+        )
+
+
 def partner_rows(
     row_ids: Tensor, rows: int, partner: Partner, draws: Draws, classes: Tensor | None = None
 ) -> Tensor:
@@ -33,10 +44,7 @@ def partner_rows(
     Raises:
         ValueError: if there is only one row, or a class rule is asked for without classes.
     """
-    if rows < 2:
-        raise ValueError("mixing needs at least 2 training rows")
-    if partner != "random" and classes is None:
-        raise ValueError(f"partner={partner!r} needs predicted classes; a regression has none: use 'random'")
+    check_partner(partner, rows, classes is not None)
     blocks = max(1, rows // BLOCK_ROWS)
     block = (row_ids // BLOCK_ROWS).clamp_max(blocks - 1)
     start = block * BLOCK_ROWS

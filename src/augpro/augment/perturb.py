@@ -32,9 +32,16 @@ def move_along(start: Tensor, direction: Tensor, step: Tensor | float) -> Tensor
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise ``ValueError`` naming the argument unless low <= value <= high."""
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value!r}")
+    """Raise ``ValueError`` naming the argument unless it is a number with low <= value <= high."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and low <= value <= high):
+        raise ValueError(f"{name} must be a number between {low:g} and {high:g}, not {value!r}")
+
+
+def check_flag(name: str, value: bool) -> None:
+    """Raise ``ValueError`` naming the argument unless it is true or false."""
+    if value is not True and value is not False:
+        raise ValueError(f"{name} must be true or false, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Mix:
     """AugPro-Mix: the token is mixed with the token at the same place of a partner row.
 
     Attributes:
-        weight: share of the row's own token, lambda in [0, 1]; 1 moves nothing.
+        weight: share of the row's own token, lambda in [0, 1].
         beta: where given, lambda is drawn for each row from Beta(beta, beta) instead.
         partner: "random" row of a fixed block of 256 training rows, or one of the block for which the
             teacher predicts the "same-class" or an "other-class"; a random one where there is none.
@@ -65,6 +72,7 @@ class Mix:
         check_range("weight", self.weight, 0.0, 1.0)
         if self.beta is not None:
             check_range("beta", self.beta, 1e-3, 1e3)
+        check_flag("repeat_partner", self.repeat_partner)
         if self.partner not in get_args(Partner):
             raise ValueError(f"partner must be one of {', '.join(get_args(Partner))}, not {self.partner!r}")
 
@@ -97,9 +105,9 @@ class _Stepped:
     The share is met for every row by itself, so that a row's text does not depend on its batch.
 
     Attributes:
-        step: length in the units of the embedding table; 0 moves nothing.
+        step: length in the units of the embedding table, in [0, 1e6].
         target_rate: share of the chosen tokens of a row that the step shall carry nearer to another
-            token than to their own, in (0, 1]; used where ``step`` is not given.
+            token than to their own, in [0, 1]; used where ``step`` is not given.
 
     Raises:
         ValueError: if a value is out of range.
@@ -113,7 +121,7 @@ class _Stepped:
     def __post_init__(self) -> None:
         check_range("target_rate", self.target_rate, 0.0, 1.0)
         if self.step is not None:
-            check_range("step", self.step, 0.0, float("inf"))
+            check_range("step", self.step, 0.0, 1e6)
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection

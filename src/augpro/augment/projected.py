@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Moved, Perturbation
-from augpro.augment.perturb import check_range
+from augpro.augment.perturb import check_flag, check_range
 from augpro.projection import Metric, Projection
 from augpro.tokens import TokenBatch
 
@@ -17,7 +17,8 @@ class Projected:
     """Move some tokens of every row, then replace each by the nearest token of its candidate group.
 
     What comes out is text, so any teacher can label it (AugPro, Wang et al. 2023, arXiv 2210.11768).
-    Cost: one matrix product of the moved positions with the embedding table.
+    Cost: one matrix product of the moved positions with the embedding table, and two more where a
+    target rate has to find the step.
 
     Attributes:
         perturbation: how tokens are moved: :class:`~augpro.augment.perturb.Mix`, ``FGSM`` or ``Noise``.
@@ -25,7 +26,7 @@ class Projected:
         exclude_parents: whether the tokens that a vector was made from are barred, so that every moved
             position becomes a new token. With the parents in, a mix at weight 0.5 is a crossover.
         metric: "cosine", "l2" or "dot".
-        top_k: the token is drawn from this many nearest.
+        top_k: the token is drawn from this many nearest, 1 to 1,000.
 
     Raises:
         ValueError: if a value is out of range.
@@ -39,7 +40,10 @@ class Projected:
 
     def __post_init__(self) -> None:
         check_range("replace_fraction", self.replace_fraction, 0.0, 1.0)
+        check_flag("exclude_parents", self.exclude_parents)
         check_range("top_k", self.top_k, 1, 1000)
+        if type(self.top_k) is not int:
+            raise ValueError(f"top_k must be a whole number, not {self.top_k!r}")
         if self.metric not in get_args(Metric):
             raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, not {self.metric!r}")
 
