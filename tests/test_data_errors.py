@@ -9,12 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augpro.data import DataSpec, load_data
 from augpro.errors import InputError
-
-
-def load(source: Path | str, **options: Any) -> None:
-    load_data(DataSpec(str(source), **options))
+from data_files import GOOD, load
 
 
 def table_bytes(table: pa.Table) -> bytes:
@@ -36,7 +32,6 @@ def bad(case: str, name: str, content: str | bytes, *said: str, **options: Any) 
     return pytest.param(name, content, said, options, id=case)
 
 
-GOOD = "text,label\ngood,a\nbad,b\n"
 FREE_TEXT = "text,label\n" + "".join(f"some text {i},other text {i}\n" for i in range(501))
 ROW_NUMBERS = "text,label\n" + "".join(f"some text {i},{i}\n" for i in range(501))
 TWO = {"text": "x", "label": "a"}

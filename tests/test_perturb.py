@@ -1,6 +1,6 @@
-"""Moves in embedding space: formulas, partners, gradients, and the step that meets a rate."""
+"""Moves in embedding space: formulas, gradients, and the step that meets a rate."""
 
-from itertools import chain, cycle
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from augpro.augment import FGSM, AugmentContext, EmbeddingSpace, Mix, Noise, Projected
-from augpro.augment.partners import BLOCK_ROWS, aligned_ids, partner_rows
+from augpro.augment.partners import partner_rows
 from augpro.augment.perturb import embedding_gradient, mix, move_along, step_for_rate
 from augpro.draws import Draws
 from augpro.losses import kd_loss
@@ -128,120 +128,6 @@ def test_one_weight_is_drawn_for_a_row(table, space, context_of):
     means = torch.stack([share[row == r].mean() for r in row.unique()])
     assert all(share[row == r].std() < 1e-4 for r in row.unique() if (row == r).sum() > 1)
     assert means.std() > 0.1
-
-
-# --- partners --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rows", [2, 3, 255, 256, 257, 511, 512, 700, 1025])
-def test_partner_is_another_row_of_the_block(rows):
-    row_ids = torch.arange(rows)
-    last = max(1, rows // BLOCK_ROWS) - 1
-    for copy in range(3):
-        partners = partner_rows(row_ids, rows, "random", Draws(0, copy))
-        assert partners.min() >= 0
-        assert partners.max() < rows
-        assert (partners != row_ids).all()
-        assert torch.equal((partners // BLOCK_ROWS).clamp_max(last), (row_ids // BLOCK_ROWS).clamp_max(last))
-
-
-def test_partners_are_uniform_over_the_others():
-    counts = np.zeros((6, 6))
-    for copy in range(1500):
-        partners = partner_rows(torch.arange(6), 6, "random", Draws(0, copy))
-        counts[np.arange(6), partners.numpy()] += 1
-    assert counts.trace() == 0
-    for row in range(6):
-        assert stats.chisquare(np.delete(counts[row], row)).pvalue > 1e-4
-
-
-@pytest.mark.parametrize("rule", ["same-class", "other-class"])
-def test_class_rules(rule):
-    rows = 600
-    classes = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(0))
-    row_ids = torch.arange(rows)
-    partners = partner_rows(row_ids, rows, rule, Draws(1), classes)
-    assert (partners != row_ids).all()
-    assert ((classes[partners] == classes) == (rule == "same-class")).all()
-    assert torch.equal((partners // BLOCK_ROWS).clamp_max(1), (row_ids // BLOCK_ROWS).clamp_max(1))
-
-
-def test_class_rule_falls_back_where_no_row_fits():
-    lonely = torch.tensor([0, 0, 0, 1, 0])
-    same = partner_rows(torch.arange(5), 5, "same-class", Draws(0), lonely)
-    assert same[3] != 3
-    assert (lonely[same[[0, 1, 2, 4]]] == 0).all()
-    other = partner_rows(torch.arange(5), 5, "other-class", Draws(0), torch.zeros(5, dtype=torch.int64))
-    assert (other != torch.arange(5)).all()
-
-
-@pytest.mark.parametrize("rule", ["random", "same-class", "other-class"])
-def test_partner_does_not_depend_on_the_batch(rule):
-    classes = torch.arange(700) % 3
-    whole = partner_rows(torch.arange(700), 700, rule, Draws(2), classes)
-    mixed = torch.tensor([699, 3, 260, 511, 512, 0])
-    assert torch.equal(partner_rows(mixed, 700, rule, Draws(2), classes), whole[mixed])
-    for row in mixed:
-        assert partner_rows(row[None], 700, rule, Draws(2), classes).item() == whole[row]
-    assert (partner_rows(torch.arange(700), 700, rule, Draws(2, 1), classes) != whole).float().mean() > 0.9
-
-
-def test_partner_errors():
-    with pytest.raises(ValueError, match="at least 2"):
-        partner_rows(torch.tensor([0]), 1, "random", Draws(0))
-    with pytest.raises(ValueError, match="partner='same-class'"):
-        partner_rows(torch.tensor([0]), 5, "same-class", Draws(0))
-
-
-@pytest.mark.parametrize("repeat", [False, True])
-def test_alignment_goes_segment_by_segment(tokenizer, repeat):
-    """Against plain lists: token n of a segment meets token n of the partner's segment, or nothing."""
-    first = ["the movie is great", "good", "slow app", "not again", "fine", "a very bad team", "", "helps"]
-    second = [
-        "my server",
-        "never again today",
-        "",
-        "bill",
-        "the plot",
-        "page",
-        "my app",
-        "good good good good",
-    ]
-    table = tokenize(tokenizer, first, second)
-    words = [
-        [tokenizer(t, add_special_tokens=False)["input_ids"] for t in pair]
-        for pair in zip(first, second, strict=True)
-    ]
-    for shift in range(len(first)):
-        partners = [(row + shift) % len(first) for row in range(len(first))]
-        batch = table.batch(range(len(first)))
-        aligned = aligned_ids(batch, table.batch(partners), repeat)
-        assert aligned.shape == batch.ids.shape
-        for row, partner in enumerate(partners):
-            expected = [-1]  # [CLS]
-            for mine, theirs in zip(words[row], words[partner], strict=True):
-                source = cycle(theirs) if repeat and theirs else chain(theirs, cycle([-1]))
-                expected += [next(source) for _ in mine] + [-1]  # [SEP]
-            expected += [-1] * (batch.ids.shape[1] - len(expected))
-            assert aligned[row].tolist() == expected
-
-
-def test_a_typed_special_token_of_the_partner_meets_nothing(tokenizer):
-    own = tokenize(tokenizer, ["the movie works"]).batch([0])
-    other = tokenize(tokenizer, ["not [SEP] again"]).batch([0])
-    again = tokenizer.convert_tokens_to_ids("again")
-    aligned = aligned_ids(own, other)[0].tolist()
-    assert aligned == [-1, tokenizer.convert_tokens_to_ids("not"), -1, again, -1]
-
-
-def test_alignment_by_hand(tokenizer):
-    own = tokenize(tokenizer, ["the movie is great"], ["my server works"]).batch([0])
-    other = tokenize(tokenizer, ["slow app"], ["never again"]).batch([0])
-    aligned = aligned_ids(own, other)[0].tolist()
-    words = [None if i < 0 else tokenizer.convert_ids_to_tokens(i) for i in aligned]
-    assert words == [None, "slow", "app", None, None, None, "never", "again", None, None]
-    longer = aligned_ids(other, own)[0].tolist()  # the partner may be the longer one
-    assert tokenizer.decode([i for i in longer if i >= 0]) == "the movie my server"
 
 
 # --- the gradient ----------------------------------------------------------------------------------------

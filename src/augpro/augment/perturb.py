@@ -3,6 +3,7 @@
 The maths is in pure functions (:func:`mix`, :func:`move_along`); the classes draw their parameters.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
@@ -99,7 +100,7 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class _Stepped:
+class _Stepped(ABC):
     """A step of a given length, or as long as a given share of the row's tokens needs to flip.
 
     The share is met for every row by itself, so that a row's text does not depend on its batch.
@@ -137,8 +138,9 @@ class _Stepped:
         steps = step_for_rate(flips, chosen, self.target_rate, rounding)
         return Moved(chosen, move_along(start, direction, steps[:, None].expand_as(chosen)[chosen][:, None]))
 
+    @abstractmethod
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
-        raise NotImplementedError
+        """Direction of every position, [B, T, D], of any length."""
 
 
 def step_for_rate(flips: Tensor, chosen: Tensor, rate: float, rounding: Tensor) -> Tensor:
