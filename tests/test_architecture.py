@@ -33,7 +33,7 @@ ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 # Outside packages that stay behind one door.
 DOORS = {
     "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation"}, "pydantic": {"config", "cli"},
-    "yaml": {"config", "cli"}, "typer": {"cli"}, "rich": {"cli", "display", "quickstart"},
+    "yaml": {"config"}, "typer": {"cli"}, "rich": {"cli", "display", "quickstart"},
     "huggingface_hub": {"models"},
 }  # fmt: skip
 
