@@ -193,6 +193,13 @@ def test_a_folder_in_use_is_left_alone(distill, tmp_path):
     assert [path.name for path in used.iterdir()] == ["precious.txt"]
 
 
+def test_a_folder_that_cannot_be_made(distill, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    done = distill(out=tmp_path / "file" / "student")
+    assert done.exit_code == 2
+    assert "cannot make this folder (Not a directory)" in done.output
+
+
 def test_pickled_weights_are_refused(distill, teacher_folder, tmp_path):
     import torch
     from safetensors.torch import load_file

@@ -27,7 +27,7 @@ class OutputFolder:
         checkpoint: the checkpoint to go on from, or None.
 
     Raises:
-        InputError: if the folder holds something else, or there is nothing to resume.
+        InputError: if the folder holds something else or cannot be made, or there is nothing to resume.
     """
 
     def __init__(self, config: TrainOptions) -> None:
@@ -37,7 +37,7 @@ class OutputFolder:
         check_output(config)
         if config.resume:
             self.checkpoint = self._find_checkpoint()
-        self.path.mkdir(parents=True, exist_ok=True)
+        _make(self.path)
         write_json(self.path / CONFIG, self.options)
 
     def finish(self) -> None:
@@ -84,7 +84,16 @@ def claim_new(path: Path) -> None:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: exists and is not an empty folder; give another --out.")
-    path.mkdir(parents=True, exist_ok=True)
+    _make(path)
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot make this folder ({error.strerror}); give another --out."
+        ) from error
 
 
 def output_file(path: Path | None) -> None:
