@@ -73,9 +73,8 @@ def run_plan(plan: Plan, config: FinetuneConfig | DistillConfig) -> RunResult:
     student.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)
     if augmentation:
-        samples, mismatched = draw_samples(augmentation, dataset, student, plan.task)
+        result.samples, mismatched = draw_samples(augmentation, dataset, student, plan.task)
         result.replacement["rows_retokenized_differently"] = mismatched
-        result.samples = samples[:20]
         write_text(folder.path / "samples.md", samples_markdown(result))
     write_json(folder.path / "result.json", result.to_json())
     folder.finish()

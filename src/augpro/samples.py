@@ -14,6 +14,7 @@ from augpro.trainer import DistillationDataset, OnlineAugmentation
 # A special character, or what makes a number at the start of a line a list item.
 _MARKDOWN = re.compile(r"(?=[\\`*_{}\[\]<>#+|~&!-])|(?<=\d)(?=[.)](?:\s|$))")
 _CHECKED_ROWS = 1000
+_SAMPLES = 20
 
 
 def draw_samples(
@@ -22,21 +23,24 @@ def draw_samples(
     """Augment up to 1,000 training rows once more, as in the first epoch.
 
     Returns:
-        The samples, and the share of rows whose tokens are not what the tokenizer makes of their text.
+        20 samples, and the share of rows whose tokens are not what the tokenizer makes of their text.
     """
     device = augmentation.space.table.device
     vocabulary = augmentation.space.vocabulary
-    samples, mismatched = [], 0.0
+    samples: list[Sample] = []
+    mismatched = 0.0
     rows = min(_CHECKED_ROWS, len(dataset))
     assert dataset.teacher_logits is not None
-    for start in range(0, rows, 64):
-        batch = dataset.table.batch(range(start, min(start + 64, rows))).to(device)
+    for start in range(0, rows, _SAMPLES):
+        batch = dataset.table.batch(range(start, min(start + _SAMPLES, rows))).to(device)
         before = dataset.teacher_logits[batch.row_ids.cpu()]
-        augmented, after = augmentation(batch, before.to(device), dataset, student, epoch=0)
+        augmented = augmentation.augment(batch, before.to(device), dataset, student, epoch=0)
         mismatched += vocabulary.mismatch_rate(augmented) * len(augmented.ids)
-        texts = [_joined(*vocabulary.decode(rows)) for rows in (batch, augmented)]
-        labels = [_label_names(task, logits.cpu()) for logits in (before, after)]
-        samples += [Sample(*fields) for fields in zip(*texts, *labels, strict=True)]
+        if not samples:  # the teacher is asked for those that are shown alone
+            after = augmentation.teacher.label_tokens(augmented, vocabulary)
+            texts = [_joined(*vocabulary.decode(rows)) for rows in (batch, augmented)]
+            labels = [_label_names(task, logits.cpu()) for logits in (before, after)]
+            samples = [Sample(*fields) for fields in zip(*texts, *labels, strict=True)]
     return samples, mismatched / max(1, rows)
 
 

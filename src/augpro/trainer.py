@@ -106,6 +106,21 @@ class OnlineAugmentation:
         epoch: int,
     ) -> tuple[TokenBatch, Tensor]:
         """Augmented rows and the teacher's logits for them, [B, T] and [B, C]."""
+        augmented = self.augment(batch, teacher_logits, dataset, student, epoch)
+        started = time.perf_counter()
+        logits = self.teacher.label_tokens(augmented, self.space.vocabulary)
+        self.seconds["teacher"] += time.perf_counter() - started
+        return augmented, logits
+
+    def augment(
+        self,
+        batch: TokenBatch,
+        teacher_logits: Tensor,
+        dataset: DistillationDataset,
+        student: Any,
+        epoch: int,
+    ) -> TokenBatch:
+        """Augmented rows alone, [B, T]."""
         started = time.perf_counter()
         single_label = self.objective.problem_type == "single_label" and dataset.teacher_logits is not None
         context = AugmentContext(
@@ -120,11 +135,8 @@ class OnlineAugmentation:
         )
         with torch.no_grad():
             augmented = self.augmenter(batch, context)
-        augmented_at = time.perf_counter()
-        logits = self.teacher.label_tokens(augmented, self.space.vocabulary)
-        self.seconds["augment"] += augmented_at - started
-        self.seconds["teacher"] += time.perf_counter() - augmented_at
-        return augmented, logits
+        self.seconds["augment"] += time.perf_counter() - started
+        return augmented
 
 
 class DistillationTrainer(Trainer):
