@@ -27,11 +27,18 @@ PY
     seconds=$(echo "$(date +%s.%N) - $started" | bc)
     megabytes=$(du -sm "$folder/$1" | cut -f1)
     python3 - "$1" "$2" "$seconds" "$megabytes" "$folder/$1.usage" <<'PY' | tee -a "$results"
-import json, os, platform, sys
+import json, os, pathlib, platform, sys
 name, command, seconds, megabytes, usage = sys.argv[1:]
-print(json.dumps({"what": name, "command": command, "wall_seconds": round(float(seconds)),
-                  "environment_mb": int(megabytes), **json.load(open(usage)),
-                  "python": platform.python_version(), "cores": os.cpu_count()}))
+row = {"what": name, "command": command, "wall_seconds": round(float(seconds)),
+       "environment_mb": int(megabytes), **json.load(open(usage)),
+       "python": platform.python_version(), "cores": os.cpu_count()}
+written = pathlib.Path("augpro-quickstart/quickstart.json")
+if name == "main-job" and written.exists():
+    keys = ("metric", "evaluation", "agreement", "kl_to_teacher", "megabytes", "latency_ms", "seconds",
+            "phase_seconds", "replacement", "eval_rows", "train_rows", "epochs", "seed", "versions", "machine")
+    models = json.loads(written.read_text())
+    row["models"] = {title: {key: model[key] for key in keys} for title, model in models.items()}
+print(json.dumps(row))
 PY
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from augpro.config import DistillConfig, FinetuneConfig
@@ -25,6 +26,8 @@ STUDENT: dict[str, Any] = {
     "epochs": 15, "learning_rate": 5e-4, "batch_size": 16, "train_rows": 0.2, "freeze_embeddings": True,
     "student_layers": (0, 5),
 }  # fmt: skip
+# Short runs that are not resumed need neither checkpoints nor a loss on the screen for every epoch.
+TRAINER: dict[str, Any] = {"save_strategy": "no", "logging_strategy": "no"}
 FAST_TEACHER: dict[str, Any] = {"epochs": 1, "train_rows": 320}
 FAST_STUDENT: dict[str, Any] = {"epochs": 1}
 
@@ -44,7 +47,12 @@ def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
     claim_new(out)
     started = time.perf_counter()
     console.rule("1/4 teacher: MiniLM, 6 layers, fine-tuned on the labelled messages")
-    common: dict[str, Any] = {"data": "helpdesk", "seed": seed, "eval_split": "test"}
+    common: dict[str, Any] = {
+        "data": "helpdesk",
+        "seed": seed,
+        "eval_split": "test",
+        "trainer_options": TRAINER,
+    }
     options = TEACHER | (FAST_TEACHER if fast else {})
     results = {
         "teacher, 6 layers": run(FinetuneConfig(model="minilm", out=out / "teacher", **common, **options))
@@ -53,16 +61,18 @@ def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
     for step, (title, name, options) in enumerate(_STUDENTS, start=2):
         console.rule(f"{step}/4 student, 2 layers: {title}")
         results[title] = run(DistillConfig(student="minilm", out=out / name, **common, **options))
-    folders = ["teacher", *(name for _, name, _ in _STUDENTS)]
-    latencies = [latency_ms(out / folder) for folder in folders]
-    console.print(_table(results, [out / folder for folder in folders], latencies, started))
+    folders = [out / "teacher", *(out / name for _, name, _ in _STUDENTS)]
+    costs = {title: cost_of(folder) for title, folder in zip(results, folders, strict=True)}
+    write_json(
+        out / "quickstart.json", {title: result.to_json() | costs[title] for title, result in results.items()}
+    )
+    console.print(_table(results, costs, started))
     if fast:
         console.print(
             "--fast only shows that everything works; leave it out for real figures.", style="yellow"
         )
     _show_pairs(console, results["KD + AugPro-Mix"].samples[:5])
-    console.print(_how_to_use(out / "augpro"), highlight=False)
-    write_json(out / "quickstart.json", {title: result.to_json() for title, result in results.items()})
+    console.print(_how_to_use(out / "augpro"), highlight=False, markup=False)
 
 
 # The transfer set is unlabelled for both distilled students: label_weight is 0 by default.
@@ -73,8 +83,8 @@ _STUDENTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def latency_ms(folder: Path, texts: int = 50) -> float:
-    """Median time to classify one text, tokenizing included, in milliseconds."""
+def cost_of(folder: Path, texts: int = 50) -> dict[str, float]:
+    """Size of the weights, and median time to classify one text, tokenizing included."""
     source = ModelSource(str(folder))
     model = Teacher(source.load_classifier(), source.load_tokenizer())
     rows = load_data(DataSpec("helpdesk")).splits["test"].texts[: texts + 5]
@@ -83,12 +93,13 @@ def latency_ms(folder: Path, texts: int = 50) -> float:
         started = time.perf_counter()
         model.label([text])
         seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[5:])  # the first few warm up
+    return {
+        "megabytes": (folder / "model.safetensors").stat().st_size / 1e6,
+        "latency_ms": 1000 * statistics.median(seconds[5:]),  # the first few warm up
+    }
 
 
-def _table(
-    results: dict[str, RunResult], folders: list[Path], latencies: list[float], started: float
-) -> Table:
+def _table(results: dict[str, RunResult], costs: dict[str, dict[str, float]], started: float) -> Table:
     rows = next(iter(results.values())).eval_rows
     transfer = results["plain KD"].train_rows
     table = Table(
@@ -104,14 +115,13 @@ def _table(
         title_justify="left",
         caption_justify="left",
     )
-    for (title, result), folder, latency in zip(results.items(), folders, latencies, strict=True):
-        size = (folder / "model.safetensors").stat().st_size / 1e6
+    for title, result in results.items():
         table.add_row(
             title,
             with_interval(result.evaluation),
             number(result.agreement),
-            f"{size:.0f}",
-            f"{latency:.1f}",
+            f"{costs[title]['megabytes']:.0f}",
+            f"{costs[title]['latency_ms']:.1f}",
             f"{result.seconds:.0f}",
         )
     return table
@@ -125,7 +135,7 @@ def _show_pairs(console: Console, samples: list[Sample]) -> None:
             # An odd number of markers opens, an even one closes.
             pieces = text.split("\0")
             styled = "".join(f"[bold]{piece}[/bold]" if i % 2 else piece for i, piece in enumerate(pieces))
-            console.print(f"  {styled}  [dim]{escape(label)}[/dim]", highlight=False)
+            console.print(Padding(f"{styled}  [dim]{escape(label)}[/dim]", (0, 0, 0, 2)), highlight=False)
         console.print()
 
 
