@@ -27,7 +27,7 @@ def training_arguments(config: TrainOptions) -> TrainingArguments:
         # Said outright, or bf16=true would be refused on a machine that has only its CPU.
         "use_cpu": not torch.accelerator.is_available(),
         "disable_tqdm": False,  # it would follow the library's log level
-        # Batches of like length: a third of the time on texts of mixed length, as little is padded.
+        # Batches of like length, as little is padded then.
         "train_sampling_strategy": "group_by_length",
         # Rows are numbers until they are collated, so there are no columns for the Trainer to remove.
         "remove_unused_columns": False,
