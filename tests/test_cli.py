@@ -76,6 +76,30 @@ def test_every_method_runs(distill, method, tmp_path):
     assert (tmp_path / "student" / "samples.md").exists() == (method != "none")
 
 
+def test_half_precision_trains_and_saves_full_precision(distill, tmp_path):
+    from safetensors.torch import load_file
+
+    done = distill("--trainer-option", "bf16=true")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "student" / "result.json").read_text())["kl_to_teacher"] is not None
+    weights = load_file(tmp_path / "student" / "model.safetensors")
+    assert {str(tensor.dtype) for tensor in weights.values()} == {"torch.float32"}
+
+
+def test_half_precision_needs_no_other_option(tmp_path):
+    from augpro.config import FinetuneConfig
+    from augpro.training import training_arguments
+
+    options = {"bf16": True}  # on a machine that has only its CPU, too
+    assert training_arguments(FinetuneConfig(data="x", out=tmp_path, trainer_options=options)).bf16
+
+
+def test_a_word_that_yaml_would_take_for_a_boolean(distill, tmp_path):
+    assert distill("--trainer-option", "save_strategy=no").exit_code == 0
+    options = json.loads((tmp_path / "student" / "config.augpro.json").read_text())
+    assert options["trainer_options"]["save_strategy"] == "no"
+
+
 def test_dry_run_writes_nothing(distill, tmp_path):
     done = distill("--dry-run")
     assert done.exit_code == 0
