@@ -7,6 +7,7 @@ import argparse
 
 from augpro import InputError, augmenter
 from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace
+from augpro.augment.replace import TokenReplacement
 from augpro.draws import Draws
 from augpro.models import ModelSource
 from augpro.tokens import tokenize
@@ -18,8 +19,12 @@ TEXTS = [
     "how do I invite a colleague to my project?",
     "I was charged twice and want my money back",
 ]
-# A method that follows the student's gradient runs only while a student is trained.
-METHODS = [name for name, method in AUGMENTERS.items() if not method.perturbation.needs_student]
+# Those that replace tokens and need nothing but the rows: no student in training, no model of their own.
+METHODS = [
+    name
+    for name, method in ((name, augmenter(name)) for name in AUGMENTERS)
+    if isinstance(method, TokenReplacement) and not method.needs_student
+]
 
 
 def augment(model: str, texts: list[str], method: str, seed: int) -> list[str]:

@@ -15,26 +15,31 @@ ROWS = [
     ["errors", "tasks", "draws", "results"],
     ["readers", "tokens", "losses"],
     ["sources", "labels", "columns", "vocabulary", "projection"],
-    ["data", "models"],
+    ["data", "models", "meter"],
     ["teacher"],
-    ["augment.base", "augment.partners"],
-    ["augment.perturb"],
-    ["augment.projected"],
+    ["augment.base", "augment.partners", "augment.checks", "augment.wordnet"],
+    ["augment.perturb", "augment.replace", "augment.text"],
+    ["augment.projected", "augment.virtual", "augment.masked", "augment.translate"],
+    ["augment.tmix"],
     ["augment"],
-    ["trainer", "evaluation", "config"],
+    ["trainer", "evaluation", "config", "significance"],
     ["samples", "output"],
     ["plan", "training"],
     ["summary", "scoring"],
     ["pipeline", "display"],
-    ["quickstart"],
+    ["quickstart", "grid"],
+    ["cell", "figures"],
+    ["comparison"],
+    ["compare"],
     ["cli"],
 ]
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 # Outside packages that stay behind one door.
 DOORS = {
-    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation"}, "pydantic": {"config", "cli"},
-    "yaml": {"config"}, "typer": {"cli"}, "rich": {"cli", "display", "quickstart"},
-    "huggingface_hub": {"models"},
+    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "augment.wordnet"},
+    "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
+    "rich": {"cli", "display", "quickstart", "compare", "comparison"},
+    "nltk": {"augment.wordnet"}, "psutil": {"meter"}, "filelock": {"compare"},
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from safetensors.torch import load_file
 from transformers import pipeline
 from typer.testing import CliRunner
 
@@ -50,6 +51,10 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert result["config"]["augmenter"]["replace_fraction"] == 1.0
     assert result["texts_per_second"]["augment"] > 0
     assert {"python", "torch", "transformers"} <= result["versions"].keys()
+    assert result["peak_memory_mib"]["student"] > 0
+    predictions = load_file(student / "predictions.safetensors")
+    answers = predictions["evaluation.student"].argmax(1) == predictions["evaluation.labels"]
+    assert float(answers.double().mean()) == result["metric"]
     samples = (student / "samples.md").read_text()
     assert samples.count("→") == 40
     assert "**" in samples

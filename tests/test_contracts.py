@@ -1,4 +1,9 @@
-"""One contract over every entry of AUGMENTERS; a method that is not listed here cannot slip by."""
+"""One contract over every entry of AUGMENTERS; a method that is in no set here cannot slip by.
+
+Token methods are judged by the tokens that they return, virtual ones by the logits of their rows. Text
+methods need models or a word list from outside: what they make is tested in test_text_methods.py, their
+parameters and their card here.
+"""
 
 import inspect
 import json
@@ -8,15 +13,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, augmenter
+from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, VirtualRows, augmenter
+from augpro.augment.partners import partner_rows
+from augpro.augment.replace import TokenReplacement
+from augpro.augment.text import TextAugmenter
 from augpro.draws import Draws
 from augpro.losses import Objective
-from augpro.tokens import tokenize
+from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import BANNED, Vocabulary
 
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
+TOKEN = ["augpro-fgsm", "augpro-mix", "augpro-noise", "crossover", "knn", "random"]
+VIRTUAL = ["fgsm", "mixup", "smart", "tmix"]
+TEXT = ["back-translation", "eda", "masked-lm"]  # need models or WordNet: test_text_methods.py injects them
+DRAWN = [name for name in VIRTUAL if name != "fgsm"]  # fgsm follows a gradient and draws nothing
 ALL = sorted(AUGMENTERS)
-PRESETS = [(name, preset) for name in ALL for preset in AUGMENTERS[name].presets]
+
+
+def presets(names):
+    return [(name, preset) for name in names if name in AUGMENTERS for preset in AUGMENTERS[name].presets]
+
+
+def kind_of(name):
+    kind = AUGMENTERS[name].kind
+    if issubclass(kind, TextAugmenter):
+        return TEXT
+    return TOKEN if issubclass(kind, TokenReplacement) else VIRTUAL
 
 
 @pytest.fixture
@@ -45,16 +67,42 @@ def context(rows, model, tokenizer):
     return make
 
 
-@pytest.mark.parametrize(("name", "preset"), PRESETS)
+@pytest.fixture
+def logits(rows, model, context):
+    """The student's logits of the virtual rows that a method makes, or of the rows themselves."""
+
+    def run(method=None, row_ids=range(20), **draws):
+        batch = rows.batch(row_ids)
+        with torch.no_grad():
+            if method is None:
+                return model(**batch.model_inputs()).logits
+            made = method(batch, context(list(row_ids), **draws))
+            assert isinstance(made, VirtualRows)
+            return made.run(model)
+
+    return run
+
+
+def test_every_method_is_in_the_set_of_its_kind():
+    assert sorted([*TOKEN, *VIRTUAL, *TEXT]) == ALL
+    for name in ALL:
+        assert name in kind_of(name), name
+
+
+# --- token methods ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "preset"), presets(TOKEN))
 def test_same_seed_same_output_other_seed_other_output(name, preset, rows, context):
     method, batch = augmenter(name, preset), rows.batch(range(20))
     first, again = method(batch, context()), method(batch, context())
+    assert isinstance(first, TokenBatch)
     assert torch.equal(first.ids, again.ids)
     assert not torch.equal(first.ids, method(batch, context(seed=1)).ids)
     assert not torch.equal(first.ids, method(batch, context(copy=1)).ids)
 
 
-@pytest.mark.parametrize(("name", "preset"), PRESETS)
+@pytest.mark.parametrize(("name", "preset"), presets(TOKEN))
 def test_shape_special_tokens_and_input_are_kept(name, preset, rows, context):
     batch = rows.batch(range(20))
     before = {key: value.clone() for key, value in vars(batch).items()}
@@ -70,7 +118,7 @@ def test_shape_special_tokens_and_input_are_kept(name, preset, rows, context):
     assert bool((context().space.groups[produced] != BANNED).all())
 
 
-@pytest.mark.parametrize(("name", "preset"), PRESETS)
+@pytest.mark.parametrize(("name", "preset"), presets(TOKEN))
 def test_a_row_does_not_depend_on_its_batch(name, preset, rows, context):
     method = augmenter(name, preset)
     whole = method(rows.batch(range(20)), context()).ids
@@ -80,49 +128,136 @@ def test_a_row_does_not_depend_on_its_batch(name, preset, rows, context):
         assert torch.equal(part, whole[start : start + size, : part.shape[1]])
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TOKEN)
 def test_zero_strength_is_the_identity(name, rows, context):
     batch = rows.batch(range(20))
     assert torch.equal(augmenter(name, replace_fraction=0.0)(batch, context()).ids, batch.ids)
-    still = {"weight": 1.0} if name == "augpro-mix" else {"step": 0.0}
+    if AUGMENTERS[name].perturbation is None:
+        return  # the share is the only strength
+    still = {"augpro-mix": {"weight": 1.0}, "knn": {"top_k": 1}}.get(name, {"step": 0.0})
     unmoved = augmenter(name, replace_fraction=1.0, exclude_parents=False, **still)(batch, context())
     assert torch.equal(unmoved.ids, batch.ids)
 
 
-@pytest.mark.parametrize(("name", "preset"), PRESETS)
-def test_pickles_and_rebuilds_from_its_parameters(name, preset):
-    method = augmenter(name, preset)
-    assert pickle.loads(pickle.dumps(method)) == method  # noqa: S301 - our own object
-    assert augmenter(name, **json.loads(json.dumps(method.parameters))) == method
-
-
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("replace_fraction", 1.5), ("metric", "manhattan"), ("top_k", 0), ("weight", -0.1), ("beta", -1.0),
-     ("partner", "nobody"), ("step", -1.0), ("target_rate", 2.0), ("no_such_option", 1),
-     ("exclude_parents", "no"), ("top_k", 2.5), ("replace_fraction", "half"), ("step", float("inf")),
-     ("repeat_partner", 1)],
-)  # fmt: skip
-def test_a_bad_parameter_is_named_with_its_value(name, option, value):
-    with pytest.raises(ValueError, match=option) as error:
-        augmenter(name, **{option: value})
-    if option in augmenter(name).parameters:
-        assert repr(value) in str(error.value)
-
-
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TOKEN)
 def test_every_parameter_changes_the_result(name, rows, context):
     base = augmenter(name, replace_fraction=0.9)
     others = {
-        "replace_fraction": 0.4, "exclude_parents": not base.exclude_parents, "metric": "l2", "top_k": 5,
-        "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False,
-        "step": 2.0, "target_rate": 0.8,
+        "replace_fraction": 0.4, "exclude_parents": not base.parameters.get("exclude_parents"), "metric": "l2",
+        "top_k": 5, "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False, "step": 2.0,
+        "target_rate": 0.8, "distribution": "unigram", "unit": "span",
     }  # fmt: skip
     batch = rows.batch(range(20))
     for option in base.parameters:
         changed = augmenter(name, **{**base.parameters, option: others[option]})
         assert not torch.equal(changed(batch, context()).ids, base(batch, context()).ids), option
+
+
+# --- virtual methods -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "preset"), presets(VIRTUAL))
+def test_same_seed_same_logits_other_seed_other_logits(name, preset, logits):
+    method = augmenter(name, preset)
+    first = logits(method)
+    assert first.shape == (20, 2)
+    assert torch.equal(first, logits(method))
+    for other in ({"seed": 1}, {"copy": 1}):
+        assert torch.equal(first, logits(method, **other)) == (name not in DRAWN)
+
+
+@pytest.mark.parametrize(("name", "preset"), presets(VIRTUAL))
+def test_virtual_rows_differ_from_the_rows_which_stay_as_they_are(name, preset, rows, model, context, logits):
+    batch = rows.batch(range(20))
+    before = {key: value.clone() for key, value in vars(batch).items()}
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    made = augmenter(name, preset)(batch, context())
+    with torch.no_grad():
+        assert not torch.equal(made.run(model), logits())
+        assert torch.equal(made.run(model), made.run(model)), "a second run differs"
+        again = model(**batch.model_inputs()).logits
+    assert torch.equal(again, logits()), "the model still mixes"
+    for key, value in before.items():
+        assert torch.equal(getattr(batch, key), value), f"the input's {key} was changed"
+    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "preset"), presets(VIRTUAL))
+def test_a_virtual_row_does_not_depend_on_its_batch(name, preset, logits, model):
+    model.double()  # in float32 the tiny gradients at smart's noise of 1e-5 are good to 1 % only
+    method = augmenter(name, preset)
+    whole = logits(method)
+    for start, size in [(0, 1), (3, 2), (7, 13)]:
+        part = logits(method, range(start, start + size))
+        torch.testing.assert_close(part, whole[start : start + size], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VIRTUAL)
+def test_a_virtual_row_of_no_strength_is_the_row(name, rows, logits):
+    """Of a longer partner the tokens beyond the row's end stay in, at any weight, so those rows are left out."""
+    still, same = {"step": 0.0}, torch.ones(20, dtype=torch.bool)
+    if augmenter(name).mixes_rows:
+        still = {"weight": 1.0, "beta": None}
+        lengths = torch.from_numpy(rows.lengths)
+        same = lengths[partner_rows(torch.arange(20), 20, "random", Draws(0))] <= lengths
+        assert same.sum() > 5
+    made = logits(augmenter(name, **still))
+    torch.testing.assert_close(made[same], logits()[same], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VIRTUAL)
+def test_every_parameter_changes_the_logits(name, logits):
+    base = augmenter(name, **({"beta": None} if "beta" in AUGMENTERS[name].option_names() else {}))
+    others = {
+        "weight": 0.9,
+        "beta": 0.2,
+        "partner": "other-class",
+        "depths": [0.5],
+        "step": 2.0,
+        "noise": 0.1,
+    }
+    for option in base.parameters:
+        changed = augmenter(name, **{**base.parameters, option: others[option]})
+        assert not torch.allclose(logits(changed), logits(base), rtol=0, atol=1e-7), option
+
+
+# --- parameters, errors and cards of all -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "preset"), presets(ALL))
+def test_pickles_and_rebuilds_from_its_parameters(name, preset):
+    method = augmenter(name, preset)
+    assert pickle.loads(pickle.dumps(method)) == method  # noqa: S301 - our own object
+    assert augmenter(name, **json.loads(json.dumps(method.parameters))) == method
+    assert sorted(method.parameters) == AUGMENTERS[name].option_names()
+
+
+BAD = [
+    ("replace_fraction", 1.5), ("metric", "manhattan"), ("top_k", 0), ("weight", -0.1), ("beta", -1.0),
+    ("partner", "nobody"), ("step", -1.0), ("target_rate", 2.0), ("no_such_option", 1),
+    ("exclude_parents", "no"), ("top_k", 2.5), ("replace_fraction", "half"), ("step", float("inf")),
+    ("repeat_partner", 1), ("distribution", "normal"), ("unit", "sentence"), ("depths", [1.5]), ("depths", []),
+    ("depths", 0.5), ("noise", 0.0), ("synonym", 1.5), ("insertion", -0.1), ("swap", "often"),
+    ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0), ("there", 3), ("back", 3),
+    ("max_tokens", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("option", "value"), BAD)
+def test_a_bad_parameter_is_named_with_its_value(name, option, value):
+    with pytest.raises(ValueError, match=option) as error:
+        augmenter(name, **{option: value})
+    if option in augmenter(name).parameters:
+        named = value[0] if value == [1.5] else value  # the share that is wrong
+        assert repr(named) in str(error.value)
+
+
+def test_every_parameter_has_a_bad_value():
+    tried = {option for option, _ in BAD}
+    for name in ALL:
+        assert set(AUGMENTERS[name].option_names()) <= tried, name
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -131,15 +266,30 @@ def test_has_a_docs_card_that_names_every_parameter(name):
     for option in augmenter(name).parameters:
         assert f"`{option}`" in card
     assert "Source" in card
-    assert inspect.getdoc(AUGMENTERS[name].perturbation)
+    assert inspect.getdoc(AUGMENTERS[name].explained)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*TOKEN, *VIRTUAL])
 def test_says_what_it_needs(name, rows, context):
     method, bare = augmenter(name), context()
     bare.student = bare.table = None
     if method.needs_student or method.mixes_rows:
-        with pytest.raises(ValueError, match=r"student|training rows"):
+        missing = "the student's gradient" if method.needs_student else "the training rows"
+        with pytest.raises(ValueError, match=f"{name} .*{missing}"):
             method(rows.batch([0]), bare)
     else:
         method(rows.batch([0]), bare)
+
+
+def test_random_needs_rows_only_for_their_frequencies(rows, context):
+    bare = context()
+    bare.table = None
+    with pytest.raises(ValueError, match="random needs the training rows"):
+        augmenter("random", distribution="unigram")(rows.batch([0]), bare)
+
+
+def test_only_methods_without_text_ask_something_of_the_teacher():
+    shared = {name: augmenter(name).teacher_shares for name in ALL}
+    assert {name: what for name, what in shared.items() if what != "text"} == {
+        "mixup": "tokens", "tmix": "tokens", "fgsm": "width",
+    }  # fmt: skip

@@ -9,7 +9,7 @@ from scipy import stats
 
 from augpro.augment import FGSM, AugmentContext, EmbeddingSpace, Mix, Noise, Projected
 from augpro.augment.partners import partner_rows
-from augpro.augment.perturb import embedding_gradient, mix, move_along, step_for_rate
+from augpro.augment.perturb import embedding_gradient, mix, move_along, row_weights, step_for_rate
 from augpro.draws import Draws
 from augpro.losses import kd_loss
 from augpro.tokens import TokenBatch, tokenize
@@ -110,7 +110,7 @@ def test_mix_with_full_weight_is_the_identity(table, context_of):
 def test_drawn_weights_have_the_beta_distribution(beta, space):
     rows = torch.arange(5000)
     batch = TokenBatch(torch.zeros(5000, 1, dtype=torch.int64), *[torch.zeros(5000, 1)] * 2, row_ids=rows)
-    weights = Mix(beta=beta)._weights(batch, AugmentContext(Draws(1), space)).double().numpy()
+    weights = row_weights(0.5, beta, batch, AugmentContext(Draws(1), space)).double().numpy()
     law = stats.beta(beta, beta)
     assert weights.mean() == pytest.approx(law.mean(), abs=4.5 * law.std() / 5000**0.5)
     assert weights.var() == pytest.approx(law.var(), rel=0.1)

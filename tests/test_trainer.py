@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from scipy import stats
 from transformers import EarlyStoppingCallback, TrainingArguments
 
 from augpro.augment import EmbeddingSpace, augmenter
 from augpro.losses import NO_LABEL, Objective
+from augpro.models import encoder_layers
 from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor
@@ -59,7 +61,11 @@ def differ(one, other):
     return any(not torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("augment", ["none", "augpro-mix", "augpro-fgsm", "augpro-noise"])
+@pytest.mark.parametrize(
+    "augment",
+    ["none", "augpro-mix", "augpro-fgsm", "augpro-noise", "random", "knn", "crossover",
+     "mixup", "tmix", "fgsm", "smart"],
+)  # fmt: skip
 def test_training_moves_the_weights_and_lowers_the_loss(make_trainer, dataset, augment):
     trainer = make_trainer(augment, num_train_epochs=15)
     before = weights(trainer)
@@ -69,7 +75,7 @@ def test_training_moves_the_weights_and_lowers_the_loss(make_trainer, dataset, a
     assert trainer.evaluate(dataset)["eval_loss"] < 0.7 * loss_before
 
 
-@pytest.mark.parametrize("augment", ["none", "augpro-mix", "augpro-fgsm"])
+@pytest.mark.parametrize("augment", ["none", "augpro-mix", "augpro-fgsm", "random", "mixup"])
 def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
     plain = {"num_train_epochs": 1, "optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
     large = make_trainer(augment, per_device_train_batch_size=20, **plain)
@@ -82,7 +88,7 @@ def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
     assert_same(weights(large), weights(small), 1e-5)
 
 
-@pytest.mark.parametrize("augment", ["augpro-mix", "augpro-fgsm"])
+@pytest.mark.parametrize("augment", ["augpro-mix", "augpro-fgsm", "random", "tmix"])
 def test_resumed_training_equals_uninterrupted_training(make_trainer, tmp_path, augment):
     saving = {"save_strategy": "epoch", "dropout": 0.1, "num_train_epochs": 4}
     whole = make_trainer(augment, output_dir=str(tmp_path / "whole"), **saving)
@@ -92,6 +98,32 @@ def test_resumed_training_equals_uninterrupted_training(make_trainer, tmp_path, 
     resumed = make_trainer(augment, output_dir=str(tmp_path / "halted"), **saving)
     resumed.train(resume_from_checkpoint=str(tmp_path / "halted" / "checkpoint-10"))
     assert_same(weights(whole), weights(resumed))
+
+
+@pytest.mark.parametrize("augment", ["mixup", "tmix", "fgsm", "smart"])
+def test_loss_and_gradients_of_virtual_rows(make_trainer, teacher, dataset, augment):
+    """The term is written out; the student learns from virtual rows, the teacher not, and smart asks none."""
+    objective = Objective("single_label", 0.0, 0.0, augmented_weight=0.7)
+    trainer, asked = make_trainer(augment, objective), []
+    model, augmentation = trainer.model.train(), trainer.augmentation
+    teacher.model.register_forward_hook(lambda *_: asked.append(1))
+    trainer.compute_loss(model, dataset.collate([{"row": row} for row in range(20)])).backward()
+    assert bool(asked) == (augment != "smart")
+    assert all(parameter.grad is None for parameter in teacher.model.parameters())
+    for part in (model.get_input_embeddings(), encoder_layers(model)[0].attention, model.classifier):
+        assert any(parameter.grad.abs().sum() > 0 for parameter in part.parameters())
+
+    loss = trainer.compute_loss(model, dataset.collate([{"row": row} for row in range(20)])).item()
+    batch = dataset.table.batch(range(20))
+    made = augmentation.augment(batch, dataset.teacher_logits, dataset, model, 0)
+    with torch.no_grad():
+        ours = made.run(model).softmax(1).double()
+        plain = model(**batch.model_inputs()).logits.softmax(1).double()
+        if augment == "smart":
+            rows = stats.entropy(ours, plain, axis=1) + stats.entropy(plain, ours, axis=1)
+        else:
+            rows = stats.entropy(made.run(teacher.model).softmax(1).double(), ours, axis=1)
+    assert loss == pytest.approx(0.7 * rows.mean(), rel=1e-2 if augment == "smart" else 1e-4)
 
 
 def test_originals_and_augmented_rows_share_one_forward(make_trainer, dataset):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from augpro.config import (
-    DataOptions,
+    CompareConfig,
     DistillConfig,
     EvaluateConfig,
     FinetuneConfig,
@@ -34,7 +35,7 @@ _SINGULAR: dict[str, str] = {"augment_options": "augment_option", "trainer_optio
 
 
 def _command(
-    name: str, kind: type[DataOptions], example: str, extra: dict[str, Any] | None = None
+    name: str, kind: type[BaseModel], example: str, extra: dict[str, Any] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function of (checked options, **extra options) as a command with one option a field."""
 
@@ -90,7 +91,7 @@ def _metavar(annotation: Any) -> str:
     return {int: "INTEGER", float: "NUMBER", Path: "PATH"}.get(kinds[0], "TEXT")
 
 
-def _options(kind: type[DataOptions], given: dict[str, Any]) -> DataOptions:
+def _options(kind: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     """Merge the YAML file and the flags that were given, and check them."""
     path = given.pop("config")
     options = read_yaml(path) if path else {}
@@ -185,6 +186,32 @@ def evaluate(config: EvaluateConfig) -> None:
 
     quiet_libraries()
     show_scores(Console(), evaluate_model(config), config.model)
+
+
+_COMPARE = _DRY_RUN | {
+    "table_only": Annotated[
+        bool, typer.Option("--table-only", help="Run nothing; print the table of what is there.")
+    ]
+}
+
+
+@_command(
+    "compare", CompareConfig, "augpro compare --data helpdesk --teacher runs/teacher --student-layers 0,5 "
+    "--methods none,random,augpro-mix --seeds 0,1,2 --sizes 250 --jobs 2 --out runs/compare", _COMPARE,
+)  # fmt: skip
+def compare(config: CompareConfig, dry_run: bool, table_only: bool) -> None:
+    """Train a student with several methods, seeds and training sizes, and test their differences.
+
+    Killed and started again, it runs only the cells that are missing. Exit code 1: a cell failed.
+    """
+    from augpro.compare import plan_compare, run_compare
+    from augpro.display import quiet_libraries
+
+    quiet_libraries()
+    if dry_run:
+        plan_compare(config, Console())
+    elif run_compare(config, Console(), table_only):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -19,8 +19,8 @@ from augpro.tasks import ProblemType
 EvalSplit = Literal["auto", "validation", "test"]
 
 
-class DataOptions(BaseModel):
-    """Which rows, which columns."""
+class TaskOptions(BaseModel):
+    """Which task, which columns."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,24 +30,29 @@ class DataOptions(BaseModel):
     pair_column: str | None = Field(None, description="Column with the second text of a pair.")
     label_column: str | None = Field(None, description="Column with the label; rows may lack one.")
     problem_type: ProblemType | None = Field(None, description="Guessed from the labels if not given.")
-    train_rows: float | None = Field(
-        None, gt=0, description="Train on this many rows, or below 1 this share."
-    )
     holdout_rows: int = Field(0, ge=0, description="Training rows set aside first, for evaluation too.")
     eval_split: EvalSplit = Field("auto", description="auto: validation where it has labels, else test.")
     max_tokens: int | None = Field(None, ge=8, description="Cut texts here; default is the model's limit.")
-    seed: int = Field(0, ge=0, description="Decides training rows, order, new weights and every draw.")
     split_seed: int = Field(0, ge=0, description="Decides which rows are set aside, for all seeds alike.")
     trust_remote_code: bool = Field(False, description="Run code that comes with a model from the hub.")
 
     def data_spec(self) -> DataSpec:
         """The part that reading data needs."""
-        shared = set(DataOptions.model_fields) & {field.name for field in fields(DataSpec)}
+        shared = set(type(self).model_fields) & {field.name for field in fields(DataSpec)}
         return DataSpec(self.data, **{name: getattr(self, name) for name in shared})
 
 
-class TrainOptions(DataOptions):
-    """How long and how fast to train, and where the result goes."""
+class DataOptions(TaskOptions):
+    """Which rows."""
+
+    train_rows: float | None = Field(
+        None, gt=0, description="Train on this many rows, or below 1 this share."
+    )
+    seed: int = Field(0, ge=0, description="Decides training rows, order, new weights and every draw.")
+
+
+class LearnOptions(BaseModel):
+    """How long and how fast to train."""
 
     epochs: float = Field(3.0, gt=0, description="Passes over the training rows.")
     batch_size: int = Field(32, ge=1, description="Original rows in a step.")
@@ -57,6 +62,11 @@ class TrainOptions(DataOptions):
         default_factory=dict,
         description="Any transformers.TrainingArguments field, e.g. bf16=true.",
     )
+
+
+class TrainOptions(LearnOptions, DataOptions):
+    """One training run, and where its result goes."""
+
     out: Path = Field(description="Folder for the model, result.json and samples.md.")
     resume: bool = Field(False, description="Go on from the last checkpoint in --out.")
 
@@ -68,16 +78,12 @@ class FinetuneConfig(TrainOptions):
     learning_rate: float = Field(5e-5, gt=0, description="Peak; falls linearly to 0.")
 
 
-class DistillConfig(TrainOptions):
-    """Train a student on a teacher's output."""
+class StudentOptions(LearnOptions):
+    """Who learns from whom, and by which loss."""
 
     teacher: str = Field(description="Folder or hub name of a sequence classifier.")
     student: str = Field("minilm", description="Model folder, hub name or 'minilm'.")
     student_layers: tuple[int, ...] = Field((), description="Layers to keep, e.g. 0,5; default all.")
-    augment: str = Field("augpro-mix", description="none, augpro-mix, augpro-fgsm or augpro-noise.")
-    augment_options: dict[str, Any] = Field(
-        default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
-    )
     label_weight: float = Field(0.0, ge=0, description="Weight of the gold labels (alpha).")
     teacher_weight: float = Field(1.0, ge=0, description="Weight of the teacher on original rows (beta).")
     augmented_weight: float = Field(1.0, ge=0, description="Weight of the teacher on augmented rows (gamma).")
@@ -89,9 +95,57 @@ class DistillConfig(TrainOptions):
     @field_validator("student_layers", mode="before")
     @classmethod
     def _split_layers(cls, value: Any) -> Any:
-        return (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
+        return split_list(value)
+
+
+class DistillConfig(StudentOptions, TrainOptions):
+    """Train a student on a teacher's output."""
+
+    augment: str = Field(
+        "augpro-mix", description="none, or a method: augpro-mix, random, mixup, ... (docs/methods)."
+    )
+    augment_options: dict[str, Any] = Field(
+        default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
+    )
+    label_store: Path | None = Field(
+        None, description="Folder that keeps the teacher's logits of whole splits for the next run."
+    )
+
+
+class CompareConfig(StudentOptions, TaskOptions):
+    """Train a student with each of several methods, seeds and training sizes, and compare them."""
+
+    methods: tuple[str, ...] = Field(
+        ("none", "augpro-mix", "random"),
+        description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.3; fine-tune and none are added.",
+    )
+    seeds: tuple[int, ...] = Field((0, 1, 2), description="One run a method, size and seed, e.g. 0,1,2.")
+    sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000; default all.")
+    reference: str = Field("none", description="Method that the others are tested against.")
+    equal_seconds: str | None = Field(
+        None, description="Also train every method for as many seconds as this one takes."
+    )
+    jobs: int = Field(1, ge=1, description="Runs side by side; they share the cores.")
+    budget: float | None = Field(None, gt=0, description="Minutes; what would not fit is left out and named.")
+    keep_models: bool = Field(False, description="Keep the students' weights, not their figures alone.")
+    out: Path = Field(description="Folder for results.jsonl, predictions and table.md.")
+
+    @field_validator("methods", "seeds", "sizes", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return split_list(value)
+
+    @field_validator("methods", "seeds", "sizes")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("an entry is there twice; name each once")
+        return value
+
+
+def split_list(value: Any) -> Any:
+    """The items of ``a,b,c``; anything but text stays as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class EvaluateConfig(DataOptions):
@@ -133,7 +187,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-C = TypeVar("C", bound=DataOptions)
+C = TypeVar("C", bound=BaseModel)
 
 
 def build(kind: type[C], options: dict[str, Any], source: str = "options") -> C:

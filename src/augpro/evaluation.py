@@ -101,10 +101,15 @@ def score(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | N
 
 def kl_to_teacher(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemType) -> float:
     """Mean distance to the teacher at temperature 1: KL in nats, or squared error for a regression."""
+    return float(row_distances(logits, teacher_logits, problem_type).mean())
+
+
+def row_distances(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemType) -> Tensor:
+    """Distance of every row to the teacher at temperature 1, float64 [N]."""
     loss = kd_loss(logits.double(), teacher_logits.double(), problem_type)
     if problem_type == "multi_label":  # cross-entropy minus the teacher's own entropy is the KL
         loss = loss - kd_loss(teacher_logits.double(), teacher_logits.double(), problem_type)
-    return float(loss.mean())
+    return loss
 
 
 def bootstrap_interval(metric: Metric, gold: Array, predicted: Array, seed: int = 0) -> tuple[float, float]:

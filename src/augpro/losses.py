@@ -76,6 +76,28 @@ def label_loss(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Ten
     return loss.masked_fill(missing, 0.0).mean(1)
 
 
+def smoothness_loss(one: Tensor, other: Tensor, problem_type: ProblemType) -> Tensor:
+    """How far two answers of one model are apart, one value a row; gradients flow into both.
+
+    Args:
+        one: logits [B, C].
+        other: logits of the same shape.
+        problem_type: "single_label": symmetric KL, KL(p || q) + KL(q || p); "multi_label": the same of each
+            label's two outcomes, mean over the labels; "regression": squared error (SMART, Jiang et al.
+            2020, arXiv 1911.03437).
+
+    Returns:
+        [B].
+    """
+    if problem_type == "regression":
+        return (one - other).square().mean(1)
+    if problem_type == "multi_label":
+        # For two outcomes the symmetric KL is (p - q) (logit p - logit q).
+        return ((torch.sigmoid(one) - torch.sigmoid(other)) * (one - other)).mean(1)
+    p, q = F.log_softmax(one, dim=1), F.log_softmax(other, dim=1)
+    return ((p.exp() - q.exp()) * (p - q)).sum(1)
+
+
 @dataclass(frozen=True)
 class Objective:
     """Weights of the three terms, and the temperature.
@@ -110,3 +132,7 @@ class Objective:
     def augmented(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Mean loss of augmented rows; a gold label is never copied onto them."""
         return self.augmented_weight * self.kd(student, teacher).mean()
+
+    def smoothness(self, augmented: Tensor, originals: Tensor) -> Tensor:
+        """Mean distance between the student's answers to augmented and to original rows, for SMART."""
+        return self.augmented_weight * smoothness_loss(augmented, originals, self.problem_type).mean()

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -78,6 +80,42 @@ class ModelSource:
             AutoModelForSequenceClassification, use_safetensors=True, ignore_mismatched_sizes=True, **options
         )
         model.float()  # a checkpoint in half precision is trained and scored in float32
+        return model
+
+    def load_masked_lm(self) -> PreTrainedModel:
+        """The model with the masked-language-model head that it was trained with.
+
+        Raises:
+            InputError: if the weights are missing, not safetensors, or lack the head.
+        """
+        return self._load_whole(AutoModelForMaskedLM, "masked language model")
+
+    def load_seq2seq(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model as an encoder-decoder, with its tokenizer, which may be a slow one.
+
+        Raises:
+            InputError: if a part is missing, or sentencepiece for the tokenizer.
+        """
+        try:
+            tokenizer = self._load(AutoTokenizer)
+        except InputError as error:
+            if "sentencepiece" not in str(error).lower():
+                raise
+            raise InputError(
+                f"{self.name}: its tokenizer needs sentencepiece; run: pip install 'augpro[translation]'."
+            ) from error
+        return self._load_whole(AutoModelForSeq2SeqLM, "translation model"), tokenizer
+
+    def _load_whole(self, loader: Any, kind: str) -> PreTrainedModel:
+        """A model in float32 none of whose weights is made anew."""
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = self._load(
+            loader, use_safetensors=True, output_loading_info=True
+        )
+        model, info = loaded
+        if info["missing_keys"]:
+            missing = min(info["missing_keys"])
+            raise InputError(f"{self.name}: no trained {kind} ({missing} is missing); name one that is.")
+        model.float()  # as in load_classifier
         return model
 
     def _load(self, loader: Any, **options: Any) -> Any:
@@ -183,21 +221,39 @@ def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
         raise InputError(
             f"--student-layers {','.join(map(str, keep))}: a layer is named twice; name each one once."
         )
+    module, name = _layer_list(model)
+    layers = getattr(module, name)
+    kept = torch.nn.ModuleList([layers[layer] for layer in keep])
+    for index, layer in enumerate(kept):
+        for part in layer.modules():
+            if "layer_idx" in vars(part):  # its place in the cache of a decoder
+                vars(part)["layer_idx"] = index
+    setattr(module, name, kept)
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = [model.config.layer_types[layer] for layer in keep]
+    model.config.num_hidden_layers = len(keep)
+
+
+def encoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
+    """The model's layers, first to last.
+
+    Raises:
+        InputError: if they cannot be found.
+    """
+    module, name = _layer_list(model)
+    layers: torch.nn.ModuleList = getattr(module, name)
+    return layers
+
+
+def _layer_list(model: PreTrainedModel) -> tuple[torch.nn.Module, str]:
+    """The module that holds the list of layers, and the list's name in it."""
+    depth = model.config.num_hidden_layers
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, torch.nn.ModuleList) and len(child) == depth:
-                kept = torch.nn.ModuleList([child[layer] for layer in keep])
-                for index, layer in enumerate(kept):
-                    for part in layer.modules():
-                        if "layer_idx" in vars(part):  # its place in the cache of a decoder
-                            vars(part)["layer_idx"] = index
-                setattr(module, name, kept)
-                if getattr(model.config, "layer_types", None):
-                    model.config.layer_types = [model.config.layer_types[layer] for layer in keep]
-                model.config.num_hidden_layers = len(keep)
-                return
+                return module, name
     raise InputError(
-        f"cannot find the {depth} layers of {type(model).__name__}; give a smaller model as --student."
+        f"cannot find the {depth} layers of {type(model).__name__}; give a model whose layers are one list."
     )
 
 

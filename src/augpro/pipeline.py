@@ -6,12 +6,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from augpro.augment import EmbeddingSpace
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import score
+from augpro.meter import Meter
 from augpro.models import load_student
-from augpro.output import OutputFolder
+from augpro.output import PREDICTIONS, RESULT, OutputFolder
 from augpro.plan import Plan, make_plan
-from augpro.results import RunResult, Scores, write_json, write_text
+from augpro.results import RunResult, Scores, write_json, write_tensors, write_text
 from augpro.samples import draw_samples, samples_markdown
-from augpro.summary import Clock, notes_of, summarize
+from augpro.summary import notes_of, summarize
 from augpro.teacher import Teacher, predict_logits
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor
@@ -22,8 +23,9 @@ from augpro.vocabulary import Vocabulary
 def run(config: FinetuneConfig | DistillConfig) -> RunResult:
     """Train a model as the configuration says and write it to ``config.out``.
 
-    The folder is an ordinary ``save_pretrained`` folder with ``result.json`` and, where texts were
-    augmented, ``samples.md`` beside the weights.
+    The folder is an ordinary ``save_pretrained`` folder; beside the weights are ``result.json``,
+    ``predictions.safetensors`` (logits and labels of every scored row) and, where texts were augmented,
+    ``samples.md``.
 
     Raises:
         augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
@@ -33,59 +35,63 @@ def run(config: FinetuneConfig | DistillConfig) -> RunResult:
 
 def run_plan(plan: Plan, config: FinetuneConfig | DistillConfig) -> RunResult:
     """:func:`run` for a plan that was made before."""
-    clock = Clock()
-    arguments = training_arguments(config)
-    tokenizer = plan.student.load_tokenizer()
-    student = load_student(
-        plan.student, plan.task, plan.student_layers, config.freeze_embeddings, config.seed
-    )
-    torch.nn.Module.to(student, arguments.device)
-    teacher = load_teacher(plan, config.max_tokens, arguments.device)
-    train, scored = plan.data.splits["train"], plan.scored_splits()
-    tables = {
-        name: tokenize(tokenizer, split.texts, split.pairs, config.max_tokens)
-        for name, split in {"train": train, **scored}.items()
-    }
-    clock.lap("load")
+    meter, arguments = Meter(), training_arguments(config)
+    with meter.phase("load"):
+        tokenizer = plan.student.load_tokenizer()
+        student = load_student(
+            plan.student, plan.task, plan.student_layers, config.freeze_embeddings, config.seed
+        )
+        torch.nn.Module.to(student, arguments.device)
+        teacher = load_teacher(plan, config, arguments.device)
+        train, scored = plan.data.splits["train"], plan.scored_splits()
+        tables = {
+            name: tokenize(tokenizer, split.texts, split.pairs, config.max_tokens)
+            for name, split in {"train": train, **scored}.items()
+        }
+        folder = OutputFolder(config)
 
-    folder = OutputFolder(config)
-    teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
+    with meter.phase("teacher_originals"):
+        teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
     dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
-    clock.lap("teacher_originals")
-
-    augmentation = online_augmentation(plan, student, tokenizer, teacher, config.seed)
+    augmentation = online_augmentation(plan, student, tokenizer, teacher, config.seed, meter)
     trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, args=arguments)
-    trainer.train(resume_from_checkpoint=folder.checkpoint)
-    clock.lap("train")
+    with meter.phase("student"):
+        trainer.train(resume_from_checkpoint=folder.checkpoint)
 
     scores: dict[str, Scores] = {}
     teacher_scores: dict[str, Scores] = {}
-    for name, split in scored.items():
-        labels = label_tensor(split.labels, plan.task)
-        theirs = teacher.label(split.texts, split.pairs) if teacher else None
-        scores[name] = score(plan.task, predict_logits(student, tables[name]), labels, theirs)
-        if theirs is not None:
-            teacher_scores[name] = score(plan.task, theirs, labels)
-    clock.lap("evaluate")
+    predictions: dict[str, torch.Tensor] = {}
+    with meter.phase("evaluate"):
+        for name, split in scored.items():
+            labels = label_tensor(split.labels, plan.task)
+            ours = predict_logits(student, tables[name])
+            theirs = teacher.label(split.texts, split.pairs) if teacher else None
+            scores[name] = score(plan.task, ours, labels, theirs)
+            predictions |= {f"{name}.student": ours, f"{name}.labels": labels}
+            if theirs is not None:
+                teacher_scores[name] = score(plan.task, theirs, labels)
+                predictions[f"{name}.teacher"] = theirs
 
-    result = summarize(plan, config, scores, teacher_scores, clock.laps, trainer)
+    result = summarize(plan, config, scores, teacher_scores, meter, trainer)
     result.notes = notes_of(plan, result, list(tables.values()))
     student.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)
-    if augmentation:
+    write_tensors(folder.path / PREDICTIONS, predictions)
+    if augmentation and result.replacement:
         result.samples, mismatched = draw_samples(augmentation, dataset, student, plan.task)
         result.replacement["rows_retokenized_differently"] = mismatched
         write_text(folder.path / "samples.md", samples_markdown(result))
-    write_json(folder.path / "result.json", result.to_json())
+    write_json(folder.path / RESULT, result.to_json())
     folder.finish()
     return result
 
 
-def load_teacher(plan: Plan, max_tokens: int | None, device: torch.device) -> Teacher | None:
+def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
     """The plan's teacher with its own tokenizer, if it has one."""
-    if plan.teacher is None:
+    if plan.teacher is None or not isinstance(config, DistillConfig):
         return None
-    return Teacher(plan.teacher.load_classifier(), plan.teacher.load_tokenizer(), max_tokens, device)
+    model, tokenizer = plan.teacher.load_classifier(), plan.teacher.load_tokenizer()
+    return Teacher(model, tokenizer, config.max_tokens, device, config.label_store)
 
 
 def online_augmentation(
@@ -94,10 +100,11 @@ def online_augmentation(
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None,
     seed: int,
+    meter: Meter,
 ) -> OnlineAugmentation | None:
     """The plan's augmentation over the student's word embeddings, if it has one."""
     if plan.augmenter is None or teacher is None:
         return None
     table = student.get_input_embeddings().get_parameter("weight")
     space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
-    return OnlineAugmentation(plan.augmenter, space, teacher, plan.objective, seed)
+    return OnlineAugmentation(plan.augmenter, space, teacher, plan.objective, seed, meter)

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from augpro.augment import Projected, augmenter
+from augpro.augment import Augmenter, augmenter
 from augpro.augment.partners import check_partner
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data import Split, TaskData, load_data
 from augpro.errors import InputError
 from augpro.losses import Objective
-from augpro.models import ModelSource
+from augpro.models import ModelSource, same_tokenizer
 from augpro.tasks import Task
 from augpro.teacher import adopt_labels
 
@@ -34,7 +34,7 @@ class Plan:
     student: ModelSource
     student_layers: tuple[int, ...]
     teacher: ModelSource | None
-    augmenter: Projected | None
+    augmenter: Augmenter | None
     objective: Objective
     method: str
 
@@ -87,8 +87,10 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         data = adopt_labels(data, teacher.load_config(), config.teacher)
         changer = _augmenter(config, data)
         objective = _objective(config, data.task)
-        method = config.augment if changer else ("kd" if config.teacher_weight else "labels")
+        method = config.augment if changer else ("kd" if config.teacher_weight else "finetune")
     student.load_config()
+    if changer and teacher:
+        _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
     _check_rows(config, data)
     return Plan(data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method)
 
@@ -97,7 +99,7 @@ def _source(config: TrainOptions, name: str) -> ModelSource:
     return ModelSource(name, config.trust_remote_code)
 
 
-def _augmenter(config: DistillConfig, data: TaskData) -> Projected | None:
+def _augmenter(config: DistillConfig, data: TaskData) -> Augmenter | None:
     if config.augment == "none":
         if config.augment_options:
             raise InputError(
@@ -109,9 +111,36 @@ def _augmenter(config: DistillConfig, data: TaskData) -> Projected | None:
         if changer.mixes_rows:
             single_label = data.task.problem_type == "single_label"
             check_partner(changer.parameters["partner"], len(data.splits["train"]), single_label)
+        changer.check()
+        for option in changer.excludes:
+            if config.trainer_options.get(option):
+                raise InputError(
+                    f"--augment {config.augment}: cannot be combined with {option}; leave that out."
+                )
+    except InputError:
+        raise
     except (ValueError, TypeError) as error:
         raise InputError(f"--augment {config.augment}: {error}; see docs/methods.") from error
     return changer
+
+
+def _check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: ModelSource) -> None:
+    """Refuse a method whose rows the teacher cannot read: there is no text that it could be given."""
+    mend = "use a method that makes text (such as augpro-mix), or a student of the teacher's own family."
+    if changer.teacher_shares == "text":
+        return
+    if not same_tokenizer(student.load_tokenizer(), teacher.load_tokenizer()):
+        raise InputError(
+            f"--augment {name}: it needs teacher and student to have one tokenizer, and those of "
+            f"{teacher.name} and {student.name} differ; {mend}"
+        )
+    widths = [getattr(source.load_config(), "embedding_size", None) or source.load_config().hidden_size
+              for source in (student, teacher)]  # fmt: skip
+    if changer.teacher_shares == "width" and len(set(widths)) > 1:
+        raise InputError(
+            f"--augment {name}: it moves the teacher's embeddings as the student's, and these are {widths[0]} "
+            f"wide, those of {teacher.name} {widths[1]}; {mend}"
+        )
 
 
 def _objective(config: DistillConfig, task: Task) -> Objective:

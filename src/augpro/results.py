@@ -4,11 +4,13 @@
 and everything needed to judge or repeat them under them.
 """
 
+import hashlib
 import json
 import math
 import os
 import platform
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -69,11 +71,13 @@ class RunResult:
     kl_to_teacher: float | None
     eval_rows: int
     seconds: float
+    problem_type: str = "single_label"
     evaluation: Scores | None = None
     holdout: Scores | None = None
     teacher: dict[str, Scores] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=dict)
     texts_per_second: dict[str, float] = field(default_factory=dict)
+    peak_memory_mib: dict[str, float] = field(default_factory=dict)
     replacement: dict[str, float] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -109,6 +113,25 @@ def write_text(path: Path, content: str) -> None:
         file.write(content)
     os.chmod(temporary, 0o644)  # mkstemp makes it private to the user
     os.replace(temporary, path)
+
+
+def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    """Write a safetensors file whole or not at all, making its folder."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, temporary)
+    os.replace(temporary, path)
+
+
+def fingerprint(parts: Iterable[bytes]) -> str:
+    """Hash of some bytes, each with its length, as 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def library_versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from augpro.evaluation import decide
 from augpro.results import RunResult, Sample
 from augpro.tasks import Task
+from augpro.tokens import TokenBatch
 from augpro.trainer import DistillationDataset, OnlineAugmentation
 
 # A special character, or what makes a number at the start of a line a list item.
@@ -35,6 +36,8 @@ def draw_samples(
         batch = dataset.table.batch(range(start, min(start + _SAMPLES, rows))).to(device)
         before = dataset.teacher_logits[batch.row_ids.cpu()]
         augmented = augmentation.augment(batch, before.to(device), dataset, student, epoch=0)
+        if not isinstance(augmented, TokenBatch):  # virtual rows cannot be read
+            return [], 0.0
         mismatched += vocabulary.mismatch_rate(augmented) * len(augmented.ids)
         if not samples:  # the teacher is asked for those that are shown alone
             after = augmentation.teacher.label_tokens(augmented, vocabulary)

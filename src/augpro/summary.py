@@ -1,26 +1,15 @@
 """From the parts of a finished run to its :class:`~augpro.results.RunResult`."""
 
-import time
 from collections.abc import Sequence
 
+from augpro.augment import ReplacementCounts
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import majority_share
+from augpro.meter import Meter
 from augpro.plan import Plan
 from augpro.results import RunResult, Scores, library_versions, machine_facts
 from augpro.tokens import TokenTable
 from augpro.trainer import DistillationTrainer, label_tensor
-
-
-class Clock:
-    """Wall time of each phase, and of all of them."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._started = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a phase."""
-        self.laps[name] = time.perf_counter() - self._started - sum(self.laps.values())
 
 
 def summarize(
@@ -28,7 +17,7 @@ def summarize(
     config: FinetuneConfig | DistillConfig,
     scores: dict[str, Scores],
     teacher_scores: dict[str, Scores],
-    laps: dict[str, float],
+    meter: Meter,
     trainer: DistillationTrainer,
 ) -> RunResult:
     """Put a run's figures together.
@@ -38,21 +27,19 @@ def summarize(
         config: its options.
         scores: the student's, under "evaluation" and perhaps "holdout".
         teacher_scores: the teacher's, likewise.
-        laps: seconds of each phase.
+        meter: seconds and memory of each phase.
         trainer: after training.
     """
     evaluation, teacher = scores["evaluation"], teacher_scores.get("evaluation")
     assert trainer.model is not None
     rows = len(plan.data.splits["train"])
     augmentation = trainer.augmentation
-    online = dict(augmentation.seconds) if augmentation else {}
-    student_seconds = laps["train"] - sum(online.values())
-    seen = rows * config.epochs * (2 if augmentation else 1)
-    speeds = {"student_training": seen / student_seconds}
-    if augmentation and augmentation.counts.rows:
-        speeds |= {name: augmentation.counts.rows / max(spent, 1e-9) for name, spent in online.items()}
+    counts = augmentation.counts if augmentation else ReplacementCounts()
+    seen = {"student": rows * config.epochs * (2 if augmentation else 1)}
+    seen |= dict.fromkeys(("augment", "teacher"), counts.rows)
     return RunResult(
         task=plan.task.name,
+        problem_type=plan.task.problem_type,
         method=plan.method,
         seed=config.seed,
         train_rows=rows,
@@ -63,13 +50,18 @@ def summarize(
         agreement=evaluation.agreement,
         kl_to_teacher=evaluation.kl_to_teacher,
         eval_rows=evaluation.rows,
-        seconds=sum(laps.values()),
+        seconds=sum(meter.seconds.values()),
         evaluation=evaluation,
         holdout=scores.get("holdout"),
         teacher=teacher_scores,
-        phase_seconds={**laps, **online, "student": student_seconds},
-        texts_per_second=speeds,
-        replacement=augmentation.counts.shares() if augmentation else {},
+        phase_seconds=dict(meter.seconds),
+        texts_per_second={
+            phase: texts / meter.seconds[phase]
+            for phase, texts in seen.items()
+            if texts and meter.seconds.get(phase)
+        },
+        peak_memory_mib=dict(meter.peak_mib),
+        replacement=counts.shares(),
         parameters={"student": sum(p.numel() for p in trainer.model.parameters())},
         notes=[],
         config=config.model_dump(mode="json")

@@ -7,10 +7,12 @@ identical to the student's, which spares decoding and tokenizing again.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from augpro.data import Split, TaskData
 from augpro.errors import InputError
 from augpro.models import same_tokenizer
+from augpro.results import fingerprint, write_tensors
 from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary
@@ -63,6 +66,8 @@ class Teacher:
         tokenizer: its own tokenizer.
         limit: most tokens a text may have; longer ones are cut.
         device: where it runs; default is where the model is.
+        store: folder that keeps the logits of every set of texts that :meth:`label` was given, for the next
+            run with the same weights, tokenizer and limit; None keeps nothing.
     """
 
     def __init__(
@@ -71,7 +76,9 @@ class Teacher:
         tokenizer: PreTrainedTokenizerBase,
         limit: int | None = None,
         device: torch.device | None = None,
+        store: Path | None = None,
     ) -> None:
+        self.store = store
         self.model = model.eval().requires_grad_(False)
         if device is not None:
             torch.nn.Module.to(self.model, device)
@@ -80,9 +87,23 @@ class Teacher:
 
     def label(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
         """Logits of texts or text pairs, on the CPU, [N, C]."""
-        return predict_logits(
-            self.model, tokenize(self.tokenizer, texts, pairs, self.limit), what="teacher labels"
-        )
+        table = tokenize(self.tokenizer, texts, pairs, self.limit)
+        if self.store is None:
+            return predict_logits(self.model, table, what="teacher labels")
+        rows = [table.flat.tobytes(), table.offsets.tobytes()]
+        path = self.store / f"{fingerprint([self._weights_key(), *rows])}.safetensors"
+        if path.is_file():
+            return load_file(path)["logits"]
+        logits = predict_logits(self.model, table, what="teacher labels")
+        write_tensors(path, {"logits": logits})
+        return logits
+
+    def _weights_key(self) -> bytes:
+        """Hash of every weight, computed once."""
+        if not hasattr(self, "_key"):
+            weights = (value.float().cpu().numpy().tobytes() for value in self.model.state_dict().values())
+            self._key = fingerprint(weights).encode()
+        return self._key
 
     def label_tokens(self, batch: TokenBatch, vocabulary: Vocabulary) -> Tensor:
         """Logits of the student's token rows, [B, C], on their device.

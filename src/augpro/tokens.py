@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tokenizers import Encoding
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 SPECIAL = -1  # segment of [CLS], [SEP] and padding: never changed, never mixed
@@ -62,6 +63,9 @@ class TokenTable:
         pad_id: the tokenizer's padding id.
         has_types: whether the model takes token type ids.
         truncated: how many rows were cut at the length limit.
+        texts: what each row was tokenized from, for methods that change text.
+        pairs: second texts, or None.
+        limit: most tokens a row may have.
     """
 
     flat: np.ndarray
@@ -69,6 +73,9 @@ class TokenTable:
     pad_id: int
     has_types: bool
     truncated: int = 0
+    texts: Sequence[str] = ()
+    pairs: Sequence[str] | None = None
+    limit: int | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -101,6 +108,29 @@ class TokenTable:
             row_ids=torch.from_numpy(index),
             type_ids=types if self.has_types else None,
         )
+
+
+def join(first: TokenBatch, second: TokenBatch, pad_id: int) -> TokenBatch:
+    """The rows of both batches in one, padded to the longer of them, [B1 + B2, T]."""
+    length = max(first.ids.shape[1], second.ids.shape[1])
+    one, two = (vars(padded(batch, length, pad_id)) for batch in (first, second))
+    return replace(
+        first, **{key: torch.cat([value, two[key]]) for key, value in one.items() if value is not None}
+    )
+
+
+def padded(batch: TokenBatch, length: int, pad_id: int) -> TokenBatch:
+    """The same rows with padding at the end, [B, length]."""
+    more = length - batch.ids.shape[1]
+    fill = {"ids": pad_id, "mask": 0, "segments": SPECIAL, "type_ids": 0}
+    return replace(
+        batch,
+        **{
+            key: F.pad(value, (0, more), value=fill[key])
+            for key, value in vars(batch).items()
+            if key in fill and value is not None
+        },
+    )
 
 
 def max_length(tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> int:
@@ -153,6 +183,9 @@ def tokenize(
         pad_id=int(tokenizer.pad_token_id or 0),
         has_types="token_type_ids" in tokenizer.model_input_names,
         truncated=len(too_long),
+        texts=texts,
+        pairs=pairs,
+        limit=limit,
     )
 
 

@@ -1,12 +1,11 @@
 """Distillation as a ``transformers.Trainer``: accumulation, bf16, resume, callbacks and logging are its own.
 
 One step: augment the batch, let the teacher label what came out, run originals and augmented rows
-through the student in one forward pass, and add up the terms of the loss. The teacher's logits of the
-originals are a stored column.
+through the student in one forward pass (virtual rows in a second one), and add up the terms of the loss.
+The teacher's logits of the originals are a stored column.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Trainer
 
-from augpro.augment.base import AugmentContext, EmbeddingSpace, ReplacementCounts, TokenAugmenter
+from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
 from augpro.data import Label
 from augpro.draws import Draws
 from augpro.losses import NO_LABEL, Objective
+from augpro.meter import Meter
 from augpro.tasks import Task
 from augpro.teacher import Teacher
-from augpro.tokens import TokenBatch, TokenTable
+from augpro.tokens import TokenBatch, TokenTable, join
 
 
 def label_tensor(labels: Sequence[Label], task: Task) -> Tensor:
@@ -77,7 +77,7 @@ class DistillationDataset(Dataset[dict[str, Any]]):
 
 @dataclass
 class OnlineAugmentation:
-    """Augments a batch during training and has the teacher label it.
+    """Augments a batch during training and finds out what the student shall answer.
 
     Attributes:
         augmenter: the method.
@@ -85,17 +85,19 @@ class OnlineAugmentation:
         teacher: labels the augmented rows.
         objective: its distillation loss is what FGSM climbs.
         seed: of the draws; every epoch is another copy.
+        meter: charged with the phases "augment" and "teacher".
         counts: what was replaced so far.
-        seconds: spent so far in "augment" and "teacher".
+        loaded: what the method has loaded.
     """
 
-    augmenter: TokenAugmenter
+    augmenter: Augmenter
     space: EmbeddingSpace
     teacher: Teacher
     objective: Objective
     seed: int = 0
+    meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
-    seconds: dict[str, float] = field(default_factory=lambda: {"augment": 0.0, "teacher": 0.0})
+    loaded: dict[Hashable, Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -104,13 +106,16 @@ class OnlineAugmentation:
         dataset: DistillationDataset,
         student: Any,
         epoch: int,
-    ) -> tuple[TokenBatch, Tensor]:
-        """Augmented rows and the teacher's logits for them, [B, T] and [B, C]."""
+    ) -> tuple[TokenBatch | VirtualRows, Tensor | None]:
+        """Augmented rows, and the teacher's logits for them, [B, C]; None where the student labels them."""
         augmented = self.augment(batch, teacher_logits, dataset, student, epoch)
-        started = time.perf_counter()
-        logits = self.teacher.label_tokens(augmented, self.space.vocabulary)
-        self.seconds["teacher"] += time.perf_counter() - started
-        return augmented, logits
+        with self.meter.phase("teacher"):
+            if isinstance(augmented, TokenBatch):
+                return augmented, self.teacher.label_tokens(augmented, self.space.vocabulary)
+            if augmented.labelled_by == "student":
+                return augmented, None
+            with torch.no_grad():
+                return augmented, augmented.run(self.teacher.model).float()
 
     def augment(
         self,
@@ -119,9 +124,8 @@ class OnlineAugmentation:
         dataset: DistillationDataset,
         student: Any,
         epoch: int,
-    ) -> TokenBatch:
-        """Augmented rows alone, [B, T]."""
-        started = time.perf_counter()
+    ) -> TokenBatch | VirtualRows:
+        """Augmented rows alone."""
         single_label = self.objective.problem_type == "single_label" and dataset.teacher_logits is not None
         context = AugmentContext(
             draws=Draws(self.seed, epoch),
@@ -132,11 +136,10 @@ class OnlineAugmentation:
             target_logits=teacher_logits,
             row_loss=self.objective.kd,
             counts=self.counts,
+            loaded=self.loaded,
         )
-        with torch.no_grad():
-            augmented = self.augmenter(batch, context)
-        self.seconds["augment"] += time.perf_counter() - started
-        return augmented
+        with self.meter.phase("augment"), torch.no_grad():
+            return self.augmenter(batch, context)
 
 
 class DistillationTrainer(Trainer):
@@ -198,16 +201,20 @@ class DistillationTrainer(Trainer):
             inputs.get("token_type_ids"),
         )
         teacher_logits = inputs.get("teacher_logits")
-        rows = len(batch.ids)
-        forward, augmented_logits = batch.model_inputs(), None
+        rows, forward, augmented, theirs = len(batch.ids), batch, None, None
         if self.augmentation is not None and model.training and teacher_logits is not None:
             student = self.accelerator.unwrap_model(model)
             # The epoch as a number of finished passes; the margin is for the rounding of its sum.
             epoch = int((self.state.epoch or 0.0) + 1e-6)
-            augmented, augmented_logits = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
-            forward = {k: torch.cat([v, augmented.model_inputs()[k]]) for k, v in forward.items()}
-        logits = model(**forward).logits
+            augmented, theirs = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
+            if isinstance(augmented, TokenBatch):
+                forward = join(batch, augmented, self.rows.table.pad_id)
+        logits = model(**forward.model_inputs()).logits
         loss = self.objective.originals(logits[:rows], inputs.get("labels"), teacher_logits)
-        if augmented_logits is not None:
-            loss = loss + self.objective.augmented(logits[rows:], augmented_logits)
+        if augmented is not None:
+            ours = augmented.run(model) if isinstance(augmented, VirtualRows) else logits[rows:]
+            if theirs is None:
+                loss = loss + self.objective.smoothness(ours, logits[:rows])
+            else:
+                loss = loss + self.objective.augmented(ours, theirs)
         return (loss, {"logits": logits[:rows]}) if return_outputs else loss

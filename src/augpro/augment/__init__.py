@@ -3,51 +3,96 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from augpro.augment.base import AugmentContext, EmbeddingSpace, ReplacementCounts, TokenAugmenter
-from augpro.augment.perturb import FGSM, Mix, Noise
+from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.masked import MaskedLM
+from augpro.augment.perturb import FGSM, Mix, Noise, Stay
 from augpro.augment.projected import Projected
+from augpro.augment.replace import Crossover, Random
+from augpro.augment.text import EDA
+from augpro.augment.tmix import TMix
+from augpro.augment.translate import BackTranslation
+from augpro.augment.virtual import Mixup, Smart, VirtualFGSM
 
 __all__ = [
     "AUGMENTERS",
+    "EDA",
     "FGSM",
     "AugmentContext",
+    "Augmenter",
+    "BackTranslation",
+    "Crossover",
     "EmbeddingSpace",
+    "MaskedLM",
     "Mix",
+    "Mixup",
     "Noise",
     "Projected",
+    "Random",
     "ReplacementCounts",
-    "TokenAugmenter",
+    "Smart",
+    "Stay",
+    "TMix",
+    "VirtualFGSM",
+    "VirtualRows",
     "augmenter",
 ]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A perturbation and the named settings of it; ``recommended`` changes the defaults of the classes."""
+    """A class of augmenters and the named settings of it.
 
-    perturbation: type
-    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    Attributes:
+        kind: the class; its fields are the method's options.
+        perturbation: for ``Projected``: how tokens are moved; its fields are options too.
+        presets: option values by name; ``recommended`` changes the defaults of the classes.
+    """
+
+    kind: type[Any]
+    perturbation: type | None = None
+    presets: dict[str, dict[str, Any]] = field(default_factory=lambda: {"recommended": {}})
+
+    @property
+    def explained(self) -> type:
+        """The class whose docstring describes the method."""
+        return self.perturbation or self.kind
+
+    def option_names(self) -> list[str]:
+        """Every option, sorted."""
+        classes = [self.kind, *([self.perturbation] if self.perturbation else [])]
+        return sorted({f.name for kind in classes for f in fields(kind)} - {"perturbation"})
 
 
 # The paper's projection is over the whole vocabulary at every position; its step size is not published
 # with it, so the preset keeps the target rate. Recommended settings: benchmarks/LOG.md.
 _PAPER = {"replace_fraction": 1.0, "exclude_parents": False}
-_STEPPED = {"replace_fraction": 0.3, "target_rate": 0.5}
+_STEPPED = {"recommended": {"replace_fraction": 0.3, "target_rate": 0.5}, "paper": _PAPER}
+_MIX = {"recommended": {}, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
+# TinyBERT replaces a word with probability 0.4 by one of 15 candidates.
+_KNN = {"recommended": {"replace_fraction": 0.4, "top_k": 15}}
 AUGMENTERS: dict[str, Method] = {
-    "augpro-mix": Method(
-        Mix, {"recommended": {}, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
-    ),
-    "augpro-fgsm": Method(FGSM, {"recommended": _STEPPED, "paper": _PAPER}),
-    "augpro-noise": Method(Noise, {"recommended": _STEPPED, "paper": _PAPER}),
+    "augpro-mix": Method(Projected, Mix, _MIX),
+    "augpro-fgsm": Method(Projected, FGSM, _STEPPED),
+    "augpro-noise": Method(Projected, Noise, _STEPPED),
+    "random": Method(Random),
+    "knn": Method(Projected, Stay, _KNN),
+    "crossover": Method(Crossover),
+    "mixup": Method(Mixup),
+    "fgsm": Method(VirtualFGSM),
+    "tmix": Method(TMix),
+    "smart": Method(Smart),
+    "eda": Method(EDA),
+    "masked-lm": Method(MaskedLM),
+    "back-translation": Method(BackTranslation),
 }
 
 
-def augmenter(name: str, preset: str = "recommended", **options: Any) -> Projected:
+def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augmenter:
     """Build an augmenter from its name, a preset and options that override it.
 
     Args:
         name: a key of ``AUGMENTERS``.
-        preset: "recommended" or "paper".
+        preset: "recommended", or "paper" for the AugPro methods.
         **options: parameters of the method, by name.
 
     Raises:
@@ -56,7 +101,7 @@ def augmenter(name: str, preset: str = "recommended", **options: Any) -> Project
     Example:
         >>> augmenter("augpro-mix", replace_fraction=0.3).parameters["replace_fraction"]
         0.3
-        >>> augmenter("augpro-mix", preset="paper").exclude_parents
+        >>> augmenter("augpro-mix", preset="paper").parameters["exclude_parents"]
         False
     """
     if name not in AUGMENTERS:
@@ -64,11 +109,13 @@ def augmenter(name: str, preset: str = "recommended", **options: Any) -> Project
     method = AUGMENTERS[name]
     if preset not in method.presets:
         raise ValueError(f"preset must be one of {', '.join(method.presets)}, not {preset!r}")
+    known = method.option_names()
+    for key in options:
+        if key not in known:
+            raise ValueError(f"{name} has no option {key!r}; it has {', '.join(known)}")
     values = {**method.presets[preset], **options}
-    moving = {f.name for f in fields(method.perturbation)}
-    projecting = {f.name for f in fields(Projected)} - {"perturbation"}
-    for key in values:
-        if key not in moving | projecting:
-            raise ValueError(f"{name} has no option {key!r}; it has {', '.join(sorted(moving | projecting))}")
-    perturbation = method.perturbation(**{k: v for k, v in values.items() if k in moving})
-    return Projected(perturbation, **{k: v for k, v in values.items() if k in projecting})
+    if method.perturbation is not None:
+        moving = {f.name for f in fields(method.perturbation)}
+        values["perturbation"] = method.perturbation(**{k: values.pop(k) for k in moving & values.keys()})
+    built: Augmenter = method.kind(**values)
+    return built

@@ -2,11 +2,19 @@
 
 An augmenter is parameters only: it pickles, prints as JSON, and two with equal parameters are equal.
 Everything heavy (embedding table, vocabulary, training rows, student) comes in with the context.
+
+Three kinds share one call, ``augmenter(batch, context)``:
+
+- token methods return a :class:`~augpro.tokens.TokenBatch` of the same shape;
+- text methods change the row's text and return what the student's tokenizer makes of it;
+- virtual methods return :class:`VirtualRows`: points between texts that only a model can read.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +23,8 @@ from augpro.draws import Draws
 from augpro.projection import Metric, Projection
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
+
+Loaded = TypeVar("Loaded")
 
 
 class EmbeddingSpace:
@@ -44,11 +54,13 @@ class EmbeddingSpace:
 
 @dataclass
 class ReplacementCounts:
-    """How many tokens were replaced, and by what, summed over every batch of a run.
+    """How much was replaced, and by what, summed over every batch of a run.
+
+    Token methods count positions; text methods, which move words about, count words.
 
     Attributes:
-        editable: positions that may be replaced.
-        changed: positions that hold another token now.
+        editable: positions that may be replaced, or words of the originals.
+        changed: positions that hold another token now, or original words that are gone.
         partner: changed positions that hold the partner row's token.
         rows: augmented rows.
     """
@@ -67,14 +79,21 @@ class ReplacementCounts:
         if partner_ids is not None:
             self.partner += int((changed & (ids == partner_ids)).sum())
 
+    def add_text(self, before: str, after: str) -> None:
+        """Count the words of one text before and after."""
+        words = Counter(before.split())
+        self.editable += words.total()
+        self.changed += (words - Counter(after.split())).total()
+
     def shares(self) -> dict[str, float]:
-        """Shares of the editable positions: original kept, partner's token, new token."""
-        whole = max(1, self.editable)
+        """Shares of what may be replaced: original kept, partner's, new; empty where nothing was counted."""
+        if not self.editable:
+            return {}
         return {
-            "changed": self.changed / whole,
-            "original": 1 - self.changed / whole,
-            "partner": self.partner / whole,
-            "new": (self.changed - self.partner) / whole,
+            "changed": self.changed / self.editable,
+            "original": 1 - self.changed / self.editable,
+            "partner": self.partner / self.editable,
+            "new": (self.changed - self.partner) / self.editable,
         }
 
 
@@ -85,12 +104,13 @@ class AugmentContext:
     Attributes:
         draws: the random numbers of this copy.
         space: embedding table, vocabulary and projections.
-        table: all training rows, where partners come from.
+        table: all training rows with their texts, where partners come from.
         classes: the teacher's class of every row of ``table``, int64 [rows], or None for a regression.
         student: the model as it is now, for methods that follow its gradient.
         target_logits: the teacher's logits of the batch's rows, [B, C].
         row_loss: the student's distillation loss, (student logits, teacher logits) -> [B].
         counts: filled by the augmenter.
+        loaded: models and word lists that a method has loaded, kept from call to call.
     """
 
     draws: Draws
@@ -101,20 +121,70 @@ class AugmentContext:
     target_logits: Tensor | None = None
     row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
+    loaded: dict[Hashable, Any] = field(default_factory=dict)
+
+    def load(self, key: Hashable, loader: Callable[[], Loaded]) -> Loaded:
+        """What ``loader`` returns, loaded when it is first asked for."""
+        if key not in self.loaded:
+            self.loaded[key] = loader()
+        found: Loaded = self.loaded[key]
+        return found
+
+    def rows(self, method: str) -> TokenTable:
+        """The training rows.
+
+        Raises:
+            ValueError: if the context has none; the message names the method.
+        """
+        if self.table is None:
+            raise ValueError(f"{method} needs the training rows: pass them as AugmentContext.table")
+        return self.table
 
 
-class TokenAugmenter(Protocol):
-    """Token rows in, token rows of the same shape out."""
+@dataclass(frozen=True)
+class VirtualRows:
+    """Augmented rows that are no text.
+
+    Attributes:
+        run: a model in, its logits for the virtual rows out, [B, C].
+        labelled_by: "teacher": the student shall answer as the teacher does on the same virtual rows;
+            "student": as the student itself does on the originals (a smoothness term).
+    """
+
+    run: Callable[[Any], Tensor]
+    labelled_by: Literal["teacher", "student"] = "teacher"
+
+
+class Augmenter(ABC):
+    """What every method says of itself; subclasses are frozen dataclasses of parameters.
+
+    Attributes:
+        needs_student: whether it follows the current student, and so can only run inside training.
+        mixes_rows: whether it needs partner rows.
+        teacher_shares: what the teacher must have in common with the student: "text" (nothing), "tokens"
+            (the tokenizer) or "width" (the tokenizer and the embedding width).
+        excludes: fields of ``TrainingArguments`` that it cannot be combined with.
+    """
+
+    needs_student: ClassVar[bool] = False
+    mixes_rows: ClassVar[bool] = False
+    teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "text"
+    excludes: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def needs_student(self) -> bool:
-        """Whether it follows the current student, and so can only run inside training."""
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter by name, as JSON; ``augmenter(name, **parameters)`` rebuilds the object."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
 
-    @property
-    def mixes_rows(self) -> bool:
-        """Whether it needs partner rows."""
+    def check(self) -> None:  # noqa: B027 - most methods need nothing
+        """Make sure that what it needs from outside (a model, a word list) is to be had.
 
-    def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
+        Raises:
+            augpro.errors.InputError: naming the mend.
+        """
+
+    @abstractmethod
+    def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch | VirtualRows:
         """Augment every row once."""
 
 

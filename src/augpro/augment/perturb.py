@@ -4,6 +4,8 @@ The maths is in pure functions (:func:`mix`, :func:`move_along`); the classes dr
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
@@ -12,6 +14,7 @@ from scipy import special
 from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Moved
+from augpro.augment.checks import check_choice, check_flag, check_range
 from augpro.augment.partners import Partner, aligned_ids, partner_rows
 from augpro.projection import Projection
 from augpro.tokens import TokenBatch
@@ -32,17 +35,22 @@ def move_along(start: Tensor, direction: Tensor, step: Tensor | float) -> Tensor
     return start + step * torch.nn.functional.normalize(direction, dim=-1, eps=1e-30)
 
 
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise ``ValueError`` naming the argument unless it is a number with low <= value <= high."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and low <= value <= high):
-        raise ValueError(f"{name} must be a number between {low:g} and {high:g}, not {value!r}")
+@dataclass(frozen=True)
+class Stay:
+    """k-NN replacement: nothing is moved, so the projection finds the token's own nearest neighbours.
 
+    Replacement by neighbours in embedding space is TinyBERT's augmentation (Jiao et al. 2020, arXiv
+    1909.10351), which takes GloVe vectors and a masked language model instead of the student's embeddings.
+    """
 
-def check_flag(name: str, value: bool) -> None:
-    """Raise ``ValueError`` naming the argument unless it is true or false."""
-    if value is not True and value is not False:
-        raise ValueError(f"{name} must be true or false, not {value!r}")
+    needs_student: ClassVar[bool] = False
+    mixes_rows: ClassVar[bool] = False
+
+    def move(
+        self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
+    ) -> Moved:
+        """The embeddings of the chosen positions as they are."""
+        return Moved(chosen, context.space.table[batch.ids[chosen]])
 
 
 @dataclass(frozen=True)
@@ -74,29 +82,29 @@ class Mix:
         if self.beta is not None:
             check_range("beta", self.beta, 1e-3, 1e3)
         check_flag("repeat_partner", self.repeat_partner)
-        if self.partner not in get_args(Partner):
-            raise ValueError(f"partner must be one of {', '.join(get_args(Partner))}, not {self.partner!r}")
+        check_choice("partner", self.partner, get_args(Partner))
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
     ) -> Moved:
         """Mix the chosen positions that have an ordinary token at the same place of the partner."""
-        if context.table is None:
-            raise ValueError("augpro-mix needs the training rows: pass them as AugmentContext.table")
-        rows = partner_rows(batch.row_ids, len(context.table), self.partner, context.draws, context.classes)
-        partner_ids = aligned_ids(batch, context.table.batch(rows.cpu()), self.repeat_partner)
+        training = context.rows("augpro-mix")
+        rows = partner_rows(batch.row_ids, len(training), self.partner, context.draws, context.classes)
+        partner_ids = aligned_ids(batch, training.batch(rows.cpu()), self.repeat_partner)
         groups, table = context.space.groups, context.space.table
         where = chosen & (partner_ids >= 0) & (groups[partner_ids.clamp_min(0)] != BANNED)
-        weight = self._weights(batch, context)[:, None].expand_as(where)[where][:, None]
+        weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where][:, None]
         vectors = mix(table[batch.ids[where]], table[partner_ids[where]], weight)
         return Moved(where, vectors, partner_ids)
 
-    def _weights(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
-        if self.beta is None:
-            return torch.full((len(batch.ids),), self.weight, device=batch.ids.device)
-        uniform = context.draws.uniform("weight", batch.row_ids)[:, 0]
-        drawn = special.betaincinv(self.beta, self.beta, uniform.cpu().double().numpy())
-        return torch.as_tensor(drawn, dtype=torch.float32, device=batch.ids.device)
+
+def row_weights(weight: float, beta: float | None, batch: TokenBatch, context: AugmentContext) -> Tensor:
+    """Lambda of every row, float32 [B]: ``weight``, or a draw from Beta(beta, beta) where that is given."""
+    if beta is None:
+        return torch.full((len(batch.ids),), weight, device=batch.ids.device)
+    uniform = context.draws.uniform("weight", batch.row_ids)[:, 0]
+    drawn = special.betaincinv(beta, beta, uniform.cpu().double().numpy())
+    return torch.as_tensor(drawn, dtype=torch.float32, device=batch.ids.device)
 
 
 @dataclass(frozen=True)
@@ -175,9 +183,8 @@ class FGSM(_Stepped):
     needs_student: ClassVar[bool] = True
 
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
-        if context.student is None or context.target_logits is None or context.row_loss is None:
-            raise ValueError("augpro-fgsm follows the student's gradient: it runs only inside training")
-        return embedding_gradient(context.student, batch, context.row_loss, context.target_logits)
+        student, row_loss, targets = following("augpro-fgsm", context)
+        return embedding_gradient(student, batch, row_loss, targets)
 
 
 @dataclass(frozen=True)
@@ -192,22 +199,65 @@ class Noise(_Stepped):
         return context.draws.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)
 
 
-def embedding_gradient(model: Any, batch: TokenBatch, row_loss: Any, target_logits: Tensor) -> Tensor:
-    """Gradient of each row's loss at its word embeddings, [B, T, D].
+def following(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """The student, its loss and the targets, for a method that climbs its gradient.
+
+    Raises:
+        ValueError: if the context has none; the message names the method.
+    """
+    if context.student is None or context.target_logits is None or context.row_loss is None:
+        raise ValueError(f"{method} follows the student's gradient: it runs only inside training")
+    return context.student, context.row_loss, context.target_logits
+
+
+def embedding_gradient(
+    model: Any,
+    batch: TokenBatch,
+    row_loss: Callable[[Tensor, Tensor], Tensor],
+    target_logits: Tensor,
+    offset: Tensor | float = 0.0,
+) -> Tensor:
+    """Gradient of each row's loss at its word embeddings plus ``offset``, [B, T, D].
 
     Dropout is off, and neither the parameters' gradients nor the modules' training flags are changed:
     only the embeddings are differentiated. The rows' losses are summed, not averaged, so that a row's
     gradient does not depend on the batch.
     """
+    point: Tensor | None = None
+
+    def leaf(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
+        nonlocal point
+        point = (output.detach() + offset).requires_grad_()
+        return point
+
+    with without_dropout(model), hooked(model.get_input_embeddings(), leaf), torch.enable_grad():
+        logits = model(**batch.model_inputs()).logits
+        assert point is not None
+        gradient: Tensor = torch.autograd.grad(row_loss(logits, target_logits).sum(), point)[0]
+    return gradient
+
+
+@contextmanager
+def without_dropout(model: Any) -> Iterator[None]:
+    """Evaluation mode for a while; every module's own flag comes back."""
     flags = {module: module.training for module in model.modules()}
-    inputs = batch.model_inputs()
-    embeddings = model.get_input_embeddings()(inputs.pop("input_ids")).detach().requires_grad_()
     try:
         model.eval()
-        with torch.enable_grad():
-            logits = model(inputs_embeds=embeddings, **inputs).logits
-            gradient: Tensor = torch.autograd.grad(row_loss(logits, target_logits).sum(), embeddings)[0]
+        yield
     finally:
         for module, flag in flags.items():
             module.training = flag
-    return gradient
+
+
+@contextmanager
+def hooked(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
+    """``change(module, inputs, output)`` replaces what the module returns, for a while.
+
+    The word embeddings are replaced so, not by ``inputs_embeds``: ids and mask still reach the model, and
+    with them what some architectures take from them (positions after padding, the last token of a row).
+    """
+    handle = module.register_forward_hook(change)
+    try:
+        yield
+    finally:
+        handle.remove()

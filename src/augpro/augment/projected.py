@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Moved, Perturbation
-from augpro.augment.perturb import check_flag, check_range
+from augpro.augment.checks import check_choice, check_flag, check_range, check_whole
+from augpro.augment.replace import Replaced, TokenReplacement
 from augpro.projection import Metric, Projection
 from augpro.tokens import TokenBatch
 
 
 @dataclass(frozen=True)
-class Projected:
+class Projected(TokenReplacement):
     """Move some tokens of every row, then replace each by the nearest token of its candidate group.
 
     What comes out is text, so any teacher can label it (AugPro, Wang et al. 2023, arXiv 2210.11768).
@@ -21,7 +22,8 @@ class Projected:
     target rate has to find the step.
 
     Attributes:
-        perturbation: how tokens are moved: :class:`~augpro.augment.perturb.Mix`, ``FGSM`` or ``Noise``.
+        perturbation: how tokens are moved: :class:`~augpro.augment.perturb.Mix`, ``FGSM``, ``Noise`` or
+            ``Stay``.
         replace_fraction: share of a row's tokens that are moved, drawn token by token, in [0, 1].
         exclude_parents: whether the tokens that a vector was made from are barred, so that every moved
             position becomes a new token. With the parents in, a mix at weight 0.5 is a crossover.
@@ -41,19 +43,16 @@ class Projected:
     def __post_init__(self) -> None:
         check_range("replace_fraction", self.replace_fraction, 0.0, 1.0)
         check_flag("exclude_parents", self.exclude_parents)
-        check_range("top_k", self.top_k, 1, 1000)
-        if type(self.top_k) is not int:
-            raise ValueError(f"top_k must be a whole number, not {self.top_k!r}")
-        if self.metric not in get_args(Metric):
-            raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, not {self.metric!r}")
+        check_whole("top_k", self.top_k, 1, 1000)
+        check_choice("metric", self.metric, get_args(Metric))
 
     @property
-    def needs_student(self) -> bool:
+    def needs_student(self) -> bool:  # type: ignore[override]
         """Whether the perturbation follows the current student."""
         return self.perturbation.needs_student
 
     @property
-    def mixes_rows(self) -> bool:
+    def mixes_rows(self) -> bool:  # type: ignore[override]
         """Whether the perturbation needs partner rows."""
         return self.perturbation.mixes_rows
 
@@ -63,18 +62,11 @@ class Projected:
         own = asdict(self)
         return {**own.pop("perturbation"), **own}
 
-    def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
-        """Augment every row once; shape, special tokens and padding stay as they are."""
-        space = context.space
-        editable = space.vocabulary.editable(batch)
-        draw = context.draws.uniform("replace", batch.row_ids, batch.ids.shape[1])
-        projection = space.projection(self.metric)
-        moved = self.perturbation.move(batch, editable & (draw < self.replace_fraction), context, projection)
-        ids = batch.ids.clone()
-        ids[moved.where] = self._project(batch, moved, context, projection)
-        ids = space.vocabulary.keep_canonical(ids, batch)
-        context.counts.add(batch, ids, editable, moved.partner_ids)
-        return batch.with_ids(ids)
+    def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
+        """Move the chosen positions and project them."""
+        projection = context.space.projection(self.metric)
+        moved = self.perturbation.move(batch, chosen, context, projection)
+        return Replaced(moved.where, self._project(batch, moved, context, projection), moved.partner_ids)
 
     def _project(
         self, batch: TokenBatch, moved: Moved, context: AugmentContext, projection: Projection

@@ -1,0 +1,42 @@
+"""One cell of a comparison, in a process of its own.
+
+A crash, an out-of-memory kill or a leak of one cell so leaves the others alone. A cell ends when the
+comparison that started it is gone.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import torch
+
+from augpro.config import DistillConfig
+from augpro.display import quiet_libraries
+from augpro.errors import InputError
+from augpro.pipeline import run
+
+
+def run_cell(config: Path, log: Path, threads: int) -> None:
+    """Run what the JSON file says; all output goes to the log, and wrong input ends with exit code 2."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    quiet_libraries()
+    try:
+        run(DistillConfig(**json.loads(config.read_text(encoding="utf-8"))))
+    except InputError as error:
+        print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,262 @@
+"""``augpro compare``: run the cells of a grid that are missing, side by side, and compare the methods.
+
+Everything is in one folder: ``results.jsonl`` (a line a finished cell), ``predictions/`` (logits of every
+scored row, for the paired tests), ``teacher-labels/``, ``logs/`` and ``table.md``. Killed and started again,
+the same command runs what is missing.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from augpro.cell import run_cell
+from augpro.comparison import compare_rows, equal_epochs
+from augpro.config import CompareConfig
+from augpro.errors import InputError
+from augpro.grid import RESULTS, Cell, Grid, ResultsFile
+from augpro.output import PREDICTIONS, RESULT
+from augpro.plan import make_plan
+from augpro.results import write_json, write_text
+
+_POLL = 0.1  # seconds between two looks at the running cells
+
+
+@dataclass
+class Outcome:
+    """What became of the cells that were asked for.
+
+    Attributes:
+        failed: cells that ended with an error, and its message.
+        left_out: cells that the budget had no time for.
+    """
+
+    failed: dict[Cell, str] = field(default_factory=dict)
+    left_out: list[Cell] = field(default_factory=list)
+
+
+def check_grid(grid: Grid) -> None:
+    """Check every method against data and models, before anything runs.
+
+    Raises:
+        InputError: as ``augpro distill`` would raise it.
+    """
+    sizes = grid.config.sizes or (None,)
+    for method in grid.methods:
+        make_plan(grid.distill_config(Cell(method, sizes[-1], grid.config.seeds[0], 1.0), Path("checked")))
+
+
+def run_compare(config: CompareConfig, console: Console, table_only: bool = False) -> int:
+    """Run what is missing and print the comparison.
+
+    Args:
+        config: the grid.
+        console: where to print.
+        table_only: run nothing and compare the results that are there, whatever code and models made them.
+
+    Returns:
+        0, or 1 if a cell failed.
+
+    Raises:
+        InputError: if an option does not fit, or another comparison is at work in the folder.
+    """
+    grid, outcome = Grid(config), Outcome()
+    if table_only:
+        rows = ResultsFile(config.out / RESULTS).rows
+    else:
+        check_grid(grid)
+        config.out.mkdir(parents=True, exist_ok=True)
+        with _alone(config.out):
+            runner = _Runner(grid, ResultsFile(config.out / RESULTS), outcome, console)
+            rows = runner.run(list(grid.cells()))
+            if config.equal_seconds and not (outcome.failed or outcome.left_out):
+                rows += runner.run(equal_seconds_cells(grid, rows))
+    comparison = compare_rows(grid, rows, config.out / "predictions")
+    if not comparison.tables:
+        raise InputError(
+            f"{config.out / RESULTS}: has no finished cell of this grid; see {config.out / 'logs'}."
+        )
+    write_text(config.out / "table.md", comparison.markdown())
+    comparison.show(console)
+    _report(console, outcome, config)
+    return 1 if outcome.failed else 0
+
+
+def plan_compare(config: CompareConfig, console: Console) -> None:
+    """Check everything and say what would run.
+
+    Raises:
+        InputError: if anything does not fit.
+    """
+    grid = Grid(config)
+    check_grid(grid)
+    cells = list(grid.cells())
+    finished = ResultsFile(config.out / RESULTS).finished()
+    missing = [cell for cell in cells if grid.key(cell) not in finished]
+    console.print(
+        f"Dry run: everything fits. {len(missing)} of {len(cells)} cells would run:", highlight=False
+    )
+    for cell in missing:
+        console.print(f"  {escape(cell.method)}, {_rows(cell)}, seed {cell.seed}", highlight=False)
+
+
+def equal_seconds_cells(grid: Grid, rows: list[dict[str, Any]]) -> list[Cell]:
+    """Cells in which a method trains for as many seconds as the named one, where that changes its epochs."""
+    cells = []
+    for size in grid.config.sizes or (None,):
+        epochs = equal_epochs(grid, [row for row in rows if row["cell"]["size"] == size])
+        cells += [c for c in grid.cells(epochs) if c.size == size and c.epochs != grid.config.epochs]
+    return cells
+
+
+class _Runner:
+    """Runs cells in processes of their own, ``jobs`` at a time."""
+
+    def __init__(self, grid: Grid, store: ResultsFile, outcome: Outcome, console: Console) -> None:
+        self.grid, self.store, self.outcome, self.console = grid, store, outcome, console
+        self.config, self.out = grid.config, grid.config.out
+        self.deadline = time.monotonic() + 60 * self.config.budget if self.config.budget else float("inf")
+        # Forked from a server that has loaded the libraries once: a cell starts in no time.
+        fork = "forkserver" in multiprocessing.get_all_start_methods()
+        self.processes: Any = multiprocessing.get_context("forkserver" if fork else "spawn")
+        if fork:
+            self.processes.set_forkserver_preload(["augpro.cell"])
+        self.took: list[tuple[str, float]] = []
+
+    def run(self, cells: list[Cell]) -> list[dict[str, Any]]:
+        """Run the cells that are not finished; returns the results of all that are then."""
+        keys = {cell: self.grid.key(cell) for cell in cells}
+        finished = self.store.finished()
+        waiting = [cell for cell in cells if keys[cell] not in finished]
+        running: dict[Cell, tuple[BaseProcess, float]] = {}
+        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("took"), TimeElapsedColumn(),
+                   TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        with Progress(*columns, console=self.console, speed_estimate_period=3600) as progress:
+            task = progress.add_task("cells", total=len(cells), completed=len(cells) - len(waiting))
+            try:
+                while waiting or running:
+                    while waiting and len(running) < self.config.jobs:
+                        cell = waiting.pop(0)
+                        if time.monotonic() + self._expected(cell) > self.deadline:
+                            self.outcome.left_out.append(cell)
+                        elif not self._collect(cell, keys[cell]):
+                            running[cell] = (self._start(cell, keys[cell]), time.monotonic())
+                        else:
+                            progress.advance(task)
+                    for cell, (process, since) in list(running.items()):
+                        if process.exitcode is not None:
+                            del running[cell]
+                            self._end(cell, keys[cell], process, time.monotonic() - since)
+                            progress.advance(task)
+                    time.sleep(_POLL)
+            finally:
+                for process, _ in running.values():
+                    process.kill()
+                    process.join()
+        return [self.store.finished()[key] for key in keys.values() if key in self.store.finished()]
+
+    def _expected(self, cell: Cell) -> float:
+        """Seconds that a cell will take, from those of its method, else of any."""
+        own = [spent for method, spent in self.took if method == cell.method]
+        return statistics.mean(own or [spent for _, spent in self.took] or [0.0])
+
+    def _start(self, cell: Cell, key: str) -> BaseProcess:
+        folder = self.out / "cells" / key
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+        options = self.grid.distill_config(cell, folder).model_dump(mode="json")
+        path = self.out / "cells" / f"{key}.json"
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, options)
+        (self.out / "logs").mkdir(exist_ok=True)
+        threads = max(1, (os.cpu_count() or 1) // self.config.jobs)
+        log = self.out / "logs" / f"{key}.log"
+        process: BaseProcess = self.processes.Process(target=run_cell, args=(path, log, threads))
+        process.start()
+        return process
+
+    def _end(self, cell: Cell, key: str, process: BaseProcess, spent: float) -> None:
+        self.took.append((cell.method, spent))
+        said = f"{cell.method}, {_rows(cell)}, seed {cell.seed}, {cell.epochs:g} epochs"
+        if process.exitcode == 0 and self._collect(cell, key):
+            result = self.store.rows[-1]
+            metric = "-" if result["metric"] is None else f"{result['metric']:.3f}"
+            self.console.print(
+                f"{escape(said)}: {result['metric_name']} {metric}, {spent:.0f} s", highlight=False
+            )
+            return
+        log = self.out / "logs" / f"{key}.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
+        error = lines[-1] if lines else f"ended with code {process.exitcode}"
+        self.outcome.failed[cell] = f"{error} (see {log})"
+        self.console.print(f"{escape(said)}: failed: {escape(error)}", style="red", highlight=False)
+
+    def _collect(self, cell: Cell, key: str) -> bool:
+        """Take over a finished cell's result and predictions; False if it is not finished."""
+        folder = self.out / "cells" / key
+        if not (folder / RESULT).is_file():
+            return False
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        options = result.pop("config")
+        result.pop("samples")  # texts of the data do not belong among figures
+        result["augmenter"] = options.get("augmenter")
+        (self.out / "predictions").mkdir(exist_ok=True)
+        # Copied, not moved: killed between the two lines, the cell can still be taken over.
+        shutil.copyfile(folder / PREDICTIONS, self.out / "predictions" / f"{key}.safetensors")
+        self.store.append(cell, key, result)
+        (self.out / "cells" / f"{key}.json").unlink(missing_ok=True)
+        if not self.config.keep_models:
+            shutil.rmtree(folder)
+        return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One comparison at a time in a folder.
+
+    Raises:
+        InputError: if there is another.
+    """
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(
+            f"{folder}: another augpro compare is at work here; wait for it or give another --out."
+        ) from error
+
+
+def _rows(cell: Cell) -> str:
+    return "all rows" if cell.size is None else f"{cell.size:g} rows"
+
+
+def _report(console: Console, outcome: Outcome, config: CompareConfig) -> None:
+    for cell, error in outcome.failed.items():
+        console.print(
+            f"failed: {escape(cell.method)}, {_rows(cell)}, seed {cell.seed}: {escape(error)}", style="red"
+        )
+    if outcome.left_out:
+        names = ", ".join(f"{cell.method} ({_rows(cell)}, seed {cell.seed})" for cell in outcome.left_out)
+        console.print(
+            f"left out, over the budget of {config.budget:g} minutes: {escape(names)}", style="yellow"
+        )
+    console.print(f"results.jsonl and table.md are in {escape(str(config.out))}", highlight=False)

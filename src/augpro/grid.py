@@ -1,0 +1,182 @@
+"""The cells of a comparison, what identifies each, and the file that their results are collected in."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import augpro
+from augpro.augment import AUGMENTERS
+from augpro.config import CompareConfig, DistillConfig, parse_value
+from augpro.data import load_data
+from augpro.errors import InputError
+from augpro.models import MINILM, ModelSource, minilm_path
+from augpro.results import fingerprint
+
+FINETUNE, PLAIN_KD = "fine-tune", "none"
+RESULTS = "results.jsonl"
+# What a run reads is told by its content, and where it writes does not matter.
+_NOT_IN_KEY = {"data", "teacher", "student", "out", "resume", "label_store"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        method: as the user wrote it, such as "augpro-mix:replace_fraction=0.3".
+        size: training rows, or None for all.
+        seed: of the run.
+        epochs: passes over the training rows.
+    """
+
+    method: str
+    size: float | None
+    seed: int
+    epochs: float
+
+    def options(self) -> dict[str, Any]:
+        """What the method means for ``DistillConfig``.
+
+        Raises:
+            InputError: if the method is unknown or an option is not written as option=value.
+        """
+        name, *items = self.method.split(":")
+        if name not in (FINETUNE, PLAIN_KD, *AUGMENTERS):
+            raise InputError(
+                f"--methods {self.method}: unknown method {name!r}; "
+                f"use {FINETUNE}, {PLAIN_KD}, {', '.join(AUGMENTERS)}."
+            )
+        given = {}
+        for item in items:
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise InputError(f"--methods {self.method}: write {item!r} as option=value.")
+            given[key.strip().replace("-", "_")] = parse_value(value)
+        if name == FINETUNE:
+            return {"augment": "none", "augment_options": given, "label_weight": 1.0, "teacher_weight": 0.0}
+        return {"augment": name, "augment_options": given}
+
+
+class Grid:
+    """All cells of a comparison.
+
+    Args:
+        config: the comparison.
+
+    Attributes:
+        methods: its methods; the student on labels alone and plain distillation are always among them.
+
+    Raises:
+        InputError: if a method, the reference or the method of equal seconds is not one of them.
+    """
+
+    def __init__(self, config: CompareConfig) -> None:
+        self.config = config
+        always = [name for name in (FINETUNE, PLAIN_KD) if name not in config.methods]
+        self.methods = (*always, *config.methods)
+        for option in ("reference", "equal_seconds"):
+            named = getattr(config, option)
+            if named is not None and named not in self.methods:
+                raise InputError(
+                    f"--{option.replace('_', '-')} {named}: is not one of the methods ({', '.join(self.methods)})."
+                )
+        for method in self.methods:
+            Cell(method, None, 0, 1.0).options()
+
+    def cells(self, epochs: dict[str, float] | None = None) -> Iterator[Cell]:
+        """Every cell, seed by seed, so that a budget cuts seeds and not methods.
+
+        Args:
+            epochs: by method, where they are not those of the configuration.
+        """
+        for seed in self.config.seeds:
+            for size in self.config.sizes or (None,):
+                for method in self.methods:
+                    yield Cell(method, size, seed, (epochs or {}).get(method, self.config.epochs))
+
+    def distill_config(self, cell: Cell, out: Path) -> DistillConfig:
+        """The configuration of one run."""
+        shared = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
+        values = {name: getattr(self.config, name) for name in shared} | cell.options()
+        # A grid is many short runs: no checkpoints, and no loss on the screen.
+        trainer = {"save_strategy": "no", "logging_strategy": "no", **self.config.trainer_options}
+        values |= {"trainer_options": trainer, "label_store": self.config.out / "teacher-labels"}
+        return DistillConfig(**values, train_rows=cell.size, seed=cell.seed, epochs=cell.epochs, out=out)
+
+    def key(self, cell: Cell) -> str:
+        """Hash of the cell's whole configuration, its data, its models and the code."""
+        options = self.distill_config(cell, Path()).model_dump(mode="json", exclude=_NOT_IN_KEY)
+        return fingerprint([json.dumps(options, sort_keys=True).encode(), *self._inputs])
+
+    @cached_property
+    def _inputs(self) -> list[bytes]:
+        sources = [
+            ModelSource(n, self.config.trust_remote_code) for n in (self.config.teacher, self.config.student)
+        ]
+        data = load_data(self.config.data_spec())
+        splits = {name: (split.texts, split.pairs, split.labels) for name, split in data.splits.items()}
+        return [json.dumps(splits).encode(), *(model_content(source) for source in sources), code_version()]
+
+
+def model_content(source: ModelSource) -> bytes:
+    """Hash of a model folder's configuration, tokenizer and weights; name and commit of a hub model."""
+    folder = Path(minilm_path() if source.name == MINILM else source.name)
+    if not folder.is_dir():
+        commit = getattr(source.load_config(), "_commit_hash", None)
+        return f"{source.name}@{commit}".encode()
+    files = sorted(path for path in folder.iterdir() if path.name in ("config.json", "tokenizer.json")
+                   or (path.suffix == ".safetensors" and path.stem != "predictions"))  # fmt: skip
+    return fingerprint(path.read_bytes() for path in files).encode()
+
+
+def code_version() -> bytes:
+    """Hash of the package's own source files."""
+    root = Path(augpro.__file__).parent
+    return fingerprint(path.read_bytes() for path in sorted(root.rglob("*.py"))).encode()
+
+
+class ResultsFile:
+    """JSON Lines, one finished cell a line; a line is whole or is not there.
+
+    Args:
+        path: the file; a last line that was cut by a kill is removed.
+
+    Raises:
+        InputError: if another line is no JSON object with a cell.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        content = path.read_bytes() if path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                row["cell"]["key"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path}, row {number}: is not a result of augpro compare; "
+                    "remove that line, and its cell runs again."
+                ) from error
+            self.rows.append(row)
+        self._torn = len(whole) if len(whole) < len(content) else None
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """Results by the key of their cell."""
+        return {row["cell"]["key"]: row for row in self.rows}
+
+    def append(self, cell: Cell, key: str, result: dict[str, Any]) -> None:
+        """Add one finished cell, in a single write that is on the disk when this returns."""
+        row = {"cell": {**asdict(cell), "key": key}, **result}
+        if self._torn is not None:
+            os.truncate(self.path, self._torn)
+            self._torn = None
+        with open(self.path, "ab", buffering=0) as file:
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+            os.fsync(file.fileno())
+        self.rows.append(row)

@@ -1,0 +1,89 @@
+"""Seconds and peak memory of every phase of a run, however the phases alternate.
+
+On a CPU the peak is that of the process's resident memory, read a hundred times a second while the phase
+is on, so it includes the models and a peak shorter than that can be missed. On CUDA it is the allocator's
+own peak, which misses nothing.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+_INTERVAL = 0.01  # seconds between two looks at the resident memory
+_MIB = 2**20
+
+
+class Meter:
+    """Charges time and memory to the innermost phase that is on.
+
+    Attributes:
+        seconds: wall time by phase.
+        peak_mib: peak memory by phase, in MiB.
+
+    Example:
+        >>> meter = Meter()
+        >>> with meter.phase("train"):
+        ...     with meter.phase("augment"):
+        ...         pass
+        >>> sorted(meter.seconds)
+        ['augment', 'train']
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.peak_mib: dict[str, float] = defaultdict(float)
+        self._phases: list[str] = []
+        self._since = 0.0
+        self._process = psutil.Process()
+        self._ended = threading.Event()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Charge what happens inside to ``name``; a phase inside another is charged only to itself."""
+        sampler = None if self._phases else self._start_sampling()
+        self._charge()
+        self._phases.append(name)
+        try:
+            yield
+        finally:
+            self._charge()
+            self._phases.pop()
+            if sampler:
+                self._ended.set()
+                sampler.join()
+
+    def _charge(self) -> None:
+        """Give the time since the last change, and the peak, to the phase that was on."""
+        now = time.perf_counter()
+        if self._phases:
+            self.seconds[self._phases[-1]] += now - self._since
+            self._look()
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+        self._since = now
+
+    def _look(self) -> None:
+        on_cuda = torch.cuda.is_available()
+        used = torch.cuda.max_memory_allocated() if on_cuda else self._process.memory_info().rss
+        phase = self._phases[-1]
+        self.peak_mib[phase] = max(self.peak_mib[phase], used / _MIB)
+
+    def _start_sampling(self) -> threading.Thread | None:
+        if torch.cuda.is_available():
+            return None
+        self._ended = threading.Event()
+        thread = threading.Thread(target=self._sample, args=(self._ended,), daemon=True)
+        thread.start()
+        return thread
+
+    def _sample(self, ended: threading.Event) -> None:
+        while not ended.wait(_INTERVAL):
+            phases = self._phases[-1:]
+            if phases:
+                used = self._process.memory_info().rss / _MIB
+                self.peak_mib[phases[0]] = max(self.peak_mib[phases[0]], used)

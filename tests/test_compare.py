@@ -1,0 +1,209 @@
+"""The grid: what identifies a cell, what is run again, what a kill, a failure and a budget leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from augpro.cli import app
+from augpro.compare import equal_seconds_cells
+from augpro.comparison import equal_epochs
+from augpro.config import CompareConfig
+from augpro.errors import InputError
+from augpro.grid import Cell, Grid, ResultsFile
+from conftest import LABELS, wordpiece
+
+METHODS = "fine-tune,none,random"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def source(save_model, tokenizer):
+    return save_model(tokenizer, layers=2, seed=4)
+
+
+@pytest.fixture
+def options(table_file, teacher_folder, source):
+    return {
+        "data": table_file, "teacher": teacher_folder, "student": source, "methods": METHODS, "seeds": "0,1",
+        "sizes": "16", "epochs": "1", "batch-size": "8", "learning-rate": "0.01", "jobs": "2",
+    }  # fmt: skip
+
+
+def flags(options, out, **changes):
+    values = {**options, **changes, "out": out}
+    return ["compare", *(str(part) for key, value in values.items() for part in (f"--{key}", value))]
+
+
+def command(options, out, **changes):
+    return [sys.executable, "-m", "augpro.cli", *flags(options, out, **changes)]
+
+
+def lines(out):
+    path = out / "results.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def quality(out):
+    """The quality part of the page: figures of the students, not of the machine."""
+    return (out / "table.md").read_text().split("## glue")[0].split(": cost")[0]
+
+
+def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(options, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = subprocess.run(
+        command(options, whole), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    running = subprocess.Popen(command(options, killed), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not lines(killed):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    before = lines(killed)
+    assert 1 <= len(before) < 6, "the kill came too late to show anything"
+    with open(killed / "results.jsonl", "a") as file:
+        file.write('{"cell": {"key": "torn')  # what a kill in the middle of a write would leave
+
+    logs = {path.name: path.stat().st_mtime_ns for path in (killed / "logs").iterdir()}
+    finished = {f"{row['cell']['key']}.log" for row in before}
+    again = subprocess.run(
+        command(options, killed), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = lines(killed)
+    assert after[: len(before)] == before
+    keys = [row["cell"]["key"] for row in after]
+    assert len(keys) == len(set(keys)) == 6
+    assert {row["cell"]["key"] for row in lines(whole)} == set(keys)
+    for name in finished:  # a cell that runs writes its log anew
+        assert (killed / "logs" / name).stat().st_mtime_ns == logs[name], "a finished cell was run again"
+    assert quality(killed) == quality(whole)
+    assert "none" in quality(whole)
+
+
+def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path, source):
+    """A student whose weights are gone passes the checks, which read no weights, and fails in its own process."""
+    out = tmp_path / "out"
+    broken = {**options, "methods": "none,random", "seeds": "0"}
+    grid = Grid(config_of(broken, out))
+    key = grid.key(next(cell for cell in grid.cells() if cell.method == "random"))
+    (out / "cells").mkdir(parents=True)
+    (out / "cells" / key).write_text("in the way")  # the cell cannot make its folder
+    done = subprocess.run(
+        command(broken, out), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert {row["cell"]["method"] for row in lines(out)} == {"fine-tune", "none"}
+    assert "failed: random" in done.stdout
+    assert "is a file" in done.stdout
+
+
+def test_a_budget_names_what_it_left_out(options, tmp_path):
+    out = tmp_path / "out"
+    tight = {**options, "methods": "none,random", "seeds": "0", "jobs": "1", "budget": "0.03"}
+    done = subprocess.run(
+        command(tight, out), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = 3 - len(lines(out))
+    assert left > 0
+    assert "left out, over the budget" in done.stdout
+    again = invoke(*flags(tight, out), "--table-only")
+    assert again.exit_code == 0, again.output
+    assert len(lines(out)) == 3 - left
+
+
+def test_equal_seconds_runs_cheaper_methods_for_more_epochs(options, tmp_path):
+    grid = Grid(config_of({**options, "equal_seconds": "random", "epochs": 10}, tmp_path))
+    rows = [
+        {"cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 10.0}, "phase_seconds": seconds}
+        for seed in (0, 1)
+        for method, seconds in (
+            ("fine-tune", {"student": 5.0, "load": 99.0}), ("none", {"student": 9.5}),
+            ("random", {"student": 8.0, "teacher": 2.0}),
+        )
+    ]  # fmt: skip
+    assert equal_epochs(grid, rows) == {"fine-tune": 20.0, "none": 10.0, "random": 10.0}
+    assert {(cell.method, cell.epochs) for cell in equal_seconds_cells(grid, rows)} == {("fine-tune", 20.0)}
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def config_of(options, out):
+    return CompareConfig(**{key.replace("-", "_"): str(value) for key, value in options.items()}, out=out)
+
+
+def test_a_dry_run_checks_and_writes_nothing(options, tmp_path):
+    done = invoke(*flags(options, tmp_path / "out"), "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "6 of 6 cells would run" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"methods": "none,nobody"}, "unknown method 'nobody'"),
+        ({"methods": "random:rate"}, "option=value"),
+        ({"methods": "random:replace_fraction=7"}, "replace_fraction"),
+        ({"methods": "none,none"}, "twice"),
+        ({"reference": "knn"}, "--reference knn"),
+        ({"equal-seconds": "knn"}, "--equal-seconds knn"),
+        ({"sizes": "4000"}, "4000"),
+        ({"jobs": "0"}, "--jobs"),
+    ],
+)
+def test_wrong_input_ends_in_one_sentence(options, tmp_path, change, said):
+    done = invoke(*flags(options, tmp_path / "out", **change))
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_fine_tune_and_plain_distillation_are_always_compared(options, tmp_path):
+    grid = Grid(config_of({**options, "methods": "random"}, tmp_path))
+    assert grid.methods == ("fine-tune", "none", "random")
+    assert Cell("fine-tune", None, 0, 1.0).options()["teacher_weight"] == 0.0
+
+
+def test_the_key_follows_everything_that_a_result_depends_on(options, tmp_path, table_file, save_model):
+    base = config_of(options, tmp_path)
+
+    def key(config=base, **cell):
+        values = {"method": "random", "size": 16.0, "seed": 0, "epochs": 1.0, **cell}
+        return Grid(config).key(Cell(**values))
+
+    first = key()
+    assert key() == first
+    others = [
+        *(key(**change) for change in ({"method": "none"}, {"size": 12.0}, {"seed": 1}, {"epochs": 2.0})),
+        key(method="random:replace_fraction=0.2"),
+        key(base.model_copy(update={"learning_rate": 0.5})),
+    ]
+    assert len({first, *others}) == len(others) + 1
+    assert key(base.model_copy(update={"out": tmp_path / "elsewhere", "jobs": 7, "seeds": (5,)})) == first
+    another = save_model(wordpiece(["good", "bad"]), seed=9)
+    assert key(base.model_copy(update={"teacher": str(another)})) != first
+    with open(table_file / "train.csv", "a") as file:
+        file.write(f"one more row,{LABELS[0]}\n")
+    assert key() != first
+
+
+def test_a_damaged_results_file_names_its_row(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"cell": {"key": "a"}}\nnot json\n{"cell": {"key": "b"}}\n')
+    with pytest.raises(InputError, match="row 2"):
+        ResultsFile(path)
+    path.write_text('{"cell": {"key": "a"}}\n{"torn')
+    assert ResultsFile(path).finished().keys() == {"a"}

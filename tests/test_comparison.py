@@ -1,0 +1,122 @@
+"""The tables: which figures stand in them, what is bold, and what is warned of."""
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from scipy import stats
+
+from augpro.comparison import compare_rows, training_seconds
+from augpro.config import CompareConfig
+from augpro.evaluation import METRICS, row_distances
+from augpro.figures import Group, Split, best_method
+from augpro.grid import Grid
+from augpro.results import write_tensors
+
+ROWS = 400
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A grid with made-up predictions: each method answers rightly on a given share of the rows."""
+
+    def build(shares, seeds=(0, 1, 2), rows=ROWS, noise=0.02, **options):
+        config = CompareConfig(
+            data="d",
+            teacher="t",
+            methods=tuple(shares),
+            seeds=seeds,
+            sizes=(16,),
+            epochs=1,
+            out=tmp_path,
+            **options,
+        )
+        random = np.random.default_rng(0)
+        gold = torch.tensor(random.integers(0, 2, rows))
+        hard = torch.tensor(random.random(rows))  # the same rows are hard for every method and seed
+        found = []
+        for method, share in shares.items():
+            for seed in seeds:
+                right = hard < share + torch.tensor(random.normal(0, noise, rows))
+                logits = torch.zeros(rows, 2)
+                logits[torch.arange(rows), torch.where(right, gold, 1 - gold)] = 2.0
+                teacher = torch.zeros(rows, 2)
+                teacher[torch.arange(rows), gold] = 3.0
+                key = f"{method}-{seed}"
+                tensors = {"student": logits, "teacher": teacher, "labels": gold}
+                write_tensors(
+                    tmp_path / f"{key}.safetensors",
+                    {f"evaluation.{name}": value for name, value in tensors.items()},
+                )
+                found.append({
+                    "cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 1.0, "key": key},
+                    "task": "glue/toy", "metric_name": "accuracy", "problem_type": "single_label",
+                    "evaluation": {"rows": rows, "agreement": float(right.double().mean())}, "holdout": None,
+                    "teacher": {"evaluation": {"metrics": {"accuracy": 1.0}}}, "replacement": {},
+                    "phase_seconds": {"load": 50.0, "student": 2.0, "augment": 1.0},
+                    "texts_per_second": {"student": 8.0}, "peak_memory_mib": {"student": 100.0},
+                })  # fmt: skip
+        return Grid(config), found, tmp_path
+
+    return build
+
+
+def test_figures_are_those_of_the_predictions(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7, "random": 0.9})
+    split = Split(Group(grid, rows, folder), "evaluation")
+    metric, distance = split.metric(), split.distance()
+    for run, tensors in split.tensors.items():
+        gold, predicted = tensors["labels"].numpy(), tensors["student"].argmax(1).numpy()
+        assert metric.values[run] == METRICS["accuracy"](gold, predicted)
+        rows_kl = row_distances(tensors["student"], tensors["teacher"], "single_label")
+        p, q = (torch.softmax(tensors[name].double(), 1).numpy() for name in ("teacher", "student"))
+        np.testing.assert_allclose(rows_kl.numpy(), stats.entropy(p, q, axis=1), rtol=1e-9)
+        assert distance.values[run] == pytest.approx(float(rows_kl.mean()))
+    by_seed, by_row = metric.test(split.group, "random", "none")
+    seeds = [[metric.values[method, seed] for seed in (0, 1, 2)] for method in ("random", "none")]
+    assert by_seed.p_value == pytest.approx(stats.ttest_rel(*seeds).pvalue)
+    assert by_row.difference == pytest.approx(np.mean(seeds[0]) - np.mean(seeds[1]))
+
+
+def test_bold_is_only_what_is_separated_from_every_other_method(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7, "random": 0.9})
+    group = Group(grid, rows, folder)
+    assert best_method(group, Split(group, "evaluation").metric()) == "random"
+    assert best_method(group, Split(group, "evaluation").distance()) == "random"
+    page = compare_rows(grid, rows, folder).markdown()
+    assert page.count("**random**") == 2
+    assert page.count("**") == 4
+
+    near = make({"fine-tune": 0.6, "none": 0.899, "random": 0.9})
+    page = compare_rows(*near).markdown()
+    assert "**" not in page
+    assert "No method is separated from every other one" in page
+
+
+def test_one_seed_makes_nothing_bold_and_is_warned_of(make):
+    page = compare_rows(*make({"fine-tune": 0.6, "none": 0.7, "random": 0.9}, seeds=(0,))).markdown()
+    assert "**" not in page
+    assert "Warning: 1 seeds" in page
+
+
+def test_a_small_evaluation_set_is_warned_of_with_the_difference_it_could_show(make):
+    shares = {"fine-tune": 0.78, "none": 0.8, "random": 0.81}
+    page = compare_rows(*make(shares, rows=60, noise=0.2)).markdown()
+    assert "60 rows are too few for 2 of 2 methods" in page
+    large = compare_rows(*make({"fine-tune": 0.3, "none": 0.6, "random": 0.95}, rows=3000)).markdown()
+    assert "too few" not in large
+
+
+def test_cost_counts_training_and_not_loading(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
+    assert training_seconds(rows[0]) == 3.0
+    assert "| none | 3.0 | 1.0, -, - | - | 2.0, 8, 100 |" in compare_rows(grid, rows, folder).markdown()
+
+
+def test_what_comes_from_outside_is_escaped(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
+    for row in rows:
+        row["task"] = "[bold]a|b[/bold]"
+    console = Console(record=True, width=200)
+    compare_rows(grid, rows, folder).show(console)
+    assert "[bold]a|b[/bold]" in console.export_text()
