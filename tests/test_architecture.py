@@ -36,7 +36,7 @@ ROWS = [
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 # Outside packages that stay behind one door.
 DOORS = {
-    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "augment.wordnet"},
+    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "augment.text"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison"},
     "nltk": {"augment.wordnet"}, "psutil": {"meter"}, "filelock": {"compare"},

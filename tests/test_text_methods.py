@@ -287,6 +287,12 @@ def test_input_and_global_random_state_are_untouched(method, pairs, context):
     assert (pairs.texts, pairs.pairs) == (TEXTS, OTHERS)
 
 
+def test_training_in_half_precision_gives_the_same_text(method, context):
+    plain = method.rewrite([TEXTS], ROWS, context())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert method.rewrite([TEXTS], ROWS, context()) == plain
+
+
 def test_both_texts_of_a_pair_change_from_the_original(method, context):
     """Not the second text beside a first one that has been changed already."""
     if method.name == "masked-lm":
@@ -515,6 +521,29 @@ def test_filled_tokens_are_the_models_best_others_of_their_kind(masked_lm, token
                 assert new == int(scores[position].masked_fill(~allowed, -torch.inf).argmax())
                 changed += 1
     assert changed > 0.8 * int(chosen.sum()) > 15
+
+
+def test_filled_words_are_whole_words_of_the_models_tokenizer(masked_lm, tokenizer, context):
+    vocabulary = Vocabulary(tokenizer, len(tokenizer))
+    batch = tokenize(tokenizer, ["this and that", "unplayed xylophones", "workable servers"] * 20).batch(
+        range(60)
+    )
+    method = MaskedLM(str(masked_lm), replace_fraction=0.5, temperature=5.0)
+    filled = method.fill(batch, Filler.load(ModelSource(str(masked_lm))), context())
+    assert vocabulary.mismatch_rate(batch.with_ids(filled)) == 0
+    assert (filled != batch.ids).sum() > 60
+
+
+def test_a_token_with_no_other_of_its_kind_stays(masked_lm, tokenizer, context):
+    filler = Filler.load(ModelSource(str(masked_lm)))
+    movie = tokenizer.convert_tokens_to_ids("movie")
+    filler.vocabulary.groups[movie] = 2  # a kind of its own
+    batch = tokenize(tokenizer, ["good movie"]).batch([0])
+    (before,), (after,) = (
+        batch.ids,
+        MaskedLM(str(masked_lm), replace_fraction=1.0).fill(batch, filler, context()),
+    )
+    assert (after == before).tolist() == [True, False, True, True]
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5])
@@ -857,8 +886,9 @@ def test_a_text_without_a_translation_is_kept(translator, tokenizer, context):
     assert method.rewrite([["", " "]], ROWS[:2], context()) == [["", ""]]
 
 
-def test_the_model_runs_on_the_rows_device_without_dropout(translator, context, loaded):
+def test_the_model_runs_on_the_rows_device_without_dropout_or_warnings(translator, context, loaded, caplog):
     back(context, translator, [TEXTS[:2]])
+    assert not caplog.records
     model = loaded[("back-translation", str(translator))].model
     assert model.device == ROWS.device
     assert (model.dtype, model.training) == (torch.float32, False)
@@ -874,6 +904,13 @@ def test_what_translation_needs_is_told(marian, masked_lm, translator, tmp_path,
             method.check()
     with pytest.raises(InputError, match="bert is no encoder-decoder"):
         BackTranslation(str(marian), str(masked_lm)).check()
+
+    endless = save_translator(
+        tmp_path / "endless", AutoTokenizer.from_pretrained(translator), BartConfig.from_pretrained(translator), 0.0,
+        eos_token_id=None, forced_eos_token_id=None,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"generation_config\.json has no eos_token_id"):
+        Translator.load(ModelSource(str(endless)))
 
     def missing(*_args, **_kwargs):
         raise ImportError("\nMarianTokenizer requires the SentencePiece library but it was not found")

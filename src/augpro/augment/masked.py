@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_range, check_whole
-from augpro.augment.text import TextAugmenter, check_text, in_case_of, sample
+from augpro.augment.text import TextAugmenter, check_text, in_case_of, in_full, sample
 from augpro.errors import InputError
 from augpro.models import ModelSource
 from augpro.tokens import TokenBatch, max_length, tokenize
@@ -133,7 +133,7 @@ class MaskedLM(TextAugmenter):
         if not chosen.any():
             return own_ids
         masked = batch.with_ids(own_ids.masked_fill(chosen, filler.tokenizer.mask_token_id))
-        with torch.no_grad():
+        with in_full(own_ids.device):
             scores = filler.model(**masked.model_inputs()).logits[chosen].float()
         own = own_ids[chosen]
         groups = filler.vocabulary.groups.to(own.device)

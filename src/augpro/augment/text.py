@@ -7,6 +7,7 @@
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import ClassVar, TypeVar
@@ -97,6 +98,16 @@ def sample(scores: Tensor, top_k: int, temperature: float, draw: Tensor) -> Tens
     point = draw.double()[:, None] * cumulative[:, -1:]
     place = torch.searchsorted(cumulative, point, right=True).clamp_max(best.shape[1] - 1)
     return columns.gather(1, place)[:, 0]
+
+
+@contextmanager
+def in_full(device: torch.device) -> Iterator[None]:
+    """Run a model in float32 without gradients, also within training in half precision.
+
+    Rounding then does not decide between tokens, which would make a row depend on its batch.
+    """
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 Synonyms = Callable[[str], Sequence[str]]

@@ -11,7 +11,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokeniz
 
 from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_range, check_whole
-from augpro.augment.text import TextAugmenter, check_text, sample
+from augpro.augment.text import TextAugmenter, check_text, in_full, sample
 from augpro.errors import InputError
 from augpro.models import ModelSource
 from augpro.tokens import max_length
@@ -49,7 +49,7 @@ class Translator:
     """A translation model and its tokenizer.
 
     Attributes:
-        model: in evaluation mode; its generation config samples nothing and has one beam.
+        model: in evaluation mode.
         tokenizer: its own, which may be a slow one.
         positions: most tokens that encoder and decoder take, or None for any number.
     """
@@ -63,19 +63,24 @@ class Translator:
         """Load a model.
 
         Raises:
-            InputError: if it is missing, or no encoder-decoder.
+            InputError: if it is missing, no encoder-decoder, or without an end token.
         """
         model, tokenizer = source.load_seq2seq()
+        if model.generation_config.eos_token_id is None:
+            raise InputError(
+                f"{source.name}: its generation_config.json has no eos_token_id; add the end token's id."
+            )
         model.generation_config.max_length = None  # max_tokens takes its place, and both would be warned of
         return cls(model, tokenizer, getattr(model.config, "max_position_embeddings", None))
 
     def text(self, ids: list[int]) -> str:
         """The text before the first end token; "" where there is none."""
         end = self.model.generation_config.eos_token_id
-        ends = [
-            place for place, token in enumerate(ids) if token in (end if isinstance(end, list) else [end])
-        ]
-        return str(self.tokenizer.decode(ids[: ends[0]], skip_special_tokens=True)) if ends else ""
+        ends = end if isinstance(end, list) else [end]
+        for place, token in enumerate(ids):
+            if token in ends:
+                return str(self.tokenizer.decode(ids[:place], skip_special_tokens=True))
+        return ""
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ class BackTranslation(TextAugmenter):
             part = rows[start : start + self.batch_size]
             inputs = tokenizer.pad({"input_ids": [encoded[row] for row in part]}, return_tensors="pt")
             draws = context.draws.uniform(name, row_ids[part], steps)
-            with torch.no_grad():
+            with in_full(row_ids.device):
                 written = model.generate(
                     **inputs.to(row_ids.device),
                     logits_processor=LogitsProcessorList([RowSampler(draws, self.top_k, self.temperature)]),
