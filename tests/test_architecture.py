@@ -39,7 +39,7 @@ DOORS = {
     "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "augment.text"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison"},
-    "nltk": {"augment.wordnet"}, "psutil": {"meter"}, "filelock": {"compare"},
+    "psutil": {"meter"}, "filelock": {"compare"},
 }  # fmt: skip
 
 
