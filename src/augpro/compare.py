@@ -173,7 +173,8 @@ class _Runner:
                 for process, _ in running.values():
                     process.kill()
                     process.join()
-        return [self.store.finished()[key] for key in keys.values() if key in self.store.finished()]
+        finished = self.store.finished()
+        return [finished[key] for key in keys.values() if key in finished]
 
     def _expected(self, cell: Cell) -> float:
         """Seconds that a cell will take, from those of its method, else of any."""

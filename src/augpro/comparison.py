@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 
 from augpro.figures import Figure, Group, Split, best_method
 from augpro.grid import Grid
-from augpro.significance import detectable_difference, holm, seed_interval
+from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
 
 _SAME_EPOCHS = 0.15  # a run this near to the epochs that equal seconds ask for counts as it
 _TRAINING = ("teacher_originals", "augment", "teacher", "student")
@@ -145,23 +145,31 @@ def _quality_table(group: Group, split: str, title: str, figure: Figure, digits:
     if figure.larger_is_better and teacher.get("metrics"):
         table.rows.append(["(teacher)", "", f"{next(iter(teacher['metrics'].values())):.3f}", *[""] * 5])
     best = best_method(group, figure)
-    cells = _columns(group, figure, digits)
+    tests = _against_reference(group, figure)
+    cells = _columns(group, figure, tests, digits)
     for method, runs in group.runs.items():
         if method == best:
             table.bold = {len(table.rows)}
         agreement = statistics.mean(row[split]["agreement"] for row in runs.values())
         table.rows.append([method, str(len(runs)), *cells[method], f"{agreement:.3f}"])
-    table.notes = _notes(group, figure, best, int(group.first[split]["rows"]))
+    table.notes = _notes(group, tests, best, int(group.first[split]["rows"]))
     return table
 
 
-def _columns(group: Group, figure: Figure, digits: int) -> dict[str, list[str]]:
-    """Five cells for each method: mean, difference, two adjusted p-values, effect size."""
+Tests = dict[str, tuple[SeedTest, ExampleTest]]
+
+
+def _against_reference(group: Group, figure: Figure) -> Tests:
+    """Every other method that can be tested against the reference."""
     others = [method for method in group.runs if method != group.reference and group.reference in group.runs]
     tests = {method: figure.test(group, method, group.reference) for method in others}
-    tests = {method: found for method, found in tests.items() if found}
-    by_seed = dict(zip(tests, holm([t[0].p_value for t in tests.values() if t]), strict=True))
-    by_row = dict(zip(tests, holm([t[1].p_value for t in tests.values() if t]), strict=True))
+    return {method: found for method, found in tests.items() if found}
+
+
+def _columns(group: Group, figure: Figure, tests: Tests, digits: int) -> dict[str, list[str]]:
+    """Five cells for each method: mean, difference, two adjusted p-values, effect size."""
+    by_seed = dict(zip(tests, holm([test.p_value for test, _ in tests.values()]), strict=True))
+    by_row = dict(zip(tests, holm([test.p_value for _, test in tests.values()]), strict=True))
     cells = {}
     for method, runs in group.runs.items():
         low, high = seed_interval([figure.values[method, seed] for seed in runs])
@@ -182,14 +190,12 @@ def _p(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
 
 
-def _notes(group: Group, figure: Figure, best: str | None, rows: int) -> list[str]:
+def _notes(group: Group, tests: Tests, best: str | None, rows: int) -> list[str]:
     told = f"{group.reference} is the reference; p-values are two-sided, paired and Holm-corrected within a column;"
     notes = [f"{told} d is Cohen's d_z over seeds."]
     if best is None:
         notes.append("No method is separated from every other one here, over seeds and over rows.")
-    tests = [figure.test(group, method, group.reference) for method in group.runs
-             if method != group.reference and group.reference in group.runs]  # fmt: skip
-    errors = [test[1] for test in tests if test]
+    errors = [test for _, test in tests.values()]
     if errors:
         visible = detectable_difference(statistics.median(test.standard_error for test in errors))
         smaller = sum(abs(test.difference) < visible for test in errors)

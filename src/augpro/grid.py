@@ -110,16 +110,18 @@ class Grid:
     def key(self, cell: Cell) -> str:
         """Hash of the cell's whole configuration, its data, its models and the code."""
         options = self.distill_config(cell, Path()).model_dump(mode="json", exclude=_NOT_IN_KEY)
-        return fingerprint([json.dumps(options, sort_keys=True).encode(), *self._inputs])
+        return fingerprint([json.dumps(options, sort_keys=True).encode(), self._inputs])
 
     @cached_property
-    def _inputs(self) -> list[bytes]:
+    def _inputs(self) -> bytes:
+        """Hash of data, models and code, which all cells share."""
         sources = [
             ModelSource(n, self.config.trust_remote_code) for n in (self.config.teacher, self.config.student)
         ]
         data = load_data(self.config.data_spec())
         splits = {name: (split.texts, split.pairs, split.labels) for name, split in data.splits.items()}
-        return [json.dumps(splits).encode(), *(model_content(source) for source in sources), code_version()]
+        models = [model_content(source) for source in sources]
+        return fingerprint([json.dumps(splits).encode(), *models, code_version()]).encode()
 
 
 def model_content(source: ModelSource) -> bytes:

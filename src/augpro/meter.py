@@ -62,15 +62,14 @@ class Meter:
         now = time.perf_counter()
         if self._phases:
             self.seconds[self._phases[-1]] += now - self._since
-            self._look()
+            self._look(self._phases[-1])
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
         self._since = now
 
-    def _look(self) -> None:
+    def _look(self, phase: str) -> None:
         on_cuda = torch.cuda.is_available()
         used = torch.cuda.max_memory_allocated() if on_cuda else self._process.memory_info().rss
-        phase = self._phases[-1]
         self.peak_mib[phase] = max(self.peak_mib[phase], used / _MIB)
 
     def _start_sampling(self) -> threading.Thread | None:
@@ -85,5 +84,4 @@ class Meter:
         while not ended.wait(_INTERVAL):
             phases = self._phases[-1:]
             if phases:
-                used = self._process.memory_info().rss / _MIB
-                self.peak_mib[phases[0]] = max(self.peak_mib[phases[0]], used)
+                self._look(phases[0])

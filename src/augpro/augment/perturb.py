@@ -78,11 +78,8 @@ class Mix:
     repeat_partner: bool = True
 
     def __post_init__(self) -> None:
-        check_range("weight", self.weight, 0.0, 1.0)
-        if self.beta is not None:
-            check_range("beta", self.beta, 1e-3, 1e3)
+        check_mixing(self.weight, self.beta, self.partner)
         check_flag("repeat_partner", self.repeat_partner)
-        check_choice("partner", self.partner, get_args(Partner))
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
@@ -96,6 +93,14 @@ class Mix:
         weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where][:, None]
         vectors = mix(table[batch.ids[where]], table[partner_ids[where]], weight)
         return Moved(where, vectors, partner_ids)
+
+
+def check_mixing(weight: float, beta: float | None, partner: str) -> None:
+    """Raise ``ValueError`` naming the argument unless the three are in range."""
+    check_range("weight", weight, 0.0, 1.0)
+    if beta is not None:
+        check_range("beta", beta, 1e-3, 1e3)
+    check_choice("partner", partner, get_args(Partner))
 
 
 def row_weights(weight: float, beta: float | None, batch: TokenBatch, context: AugmentContext) -> Tensor:

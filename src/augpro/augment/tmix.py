@@ -12,8 +12,8 @@ from torch import Tensor
 from augpro.augment.base import AugmentContext, Augmenter, VirtualRows
 from augpro.augment.checks import check_range
 from augpro.augment.partners import Partner
-from augpro.augment.perturb import hooked
-from augpro.augment.virtual import Pairing, check_mixing, pair
+from augpro.augment.perturb import check_mixing, hooked
+from augpro.augment.virtual import Pairing, pair
 from augpro.models import encoder_layers
 from augpro.tokens import TokenBatch, join
 

@@ -9,16 +9,17 @@ stays as it is, and the attention mask of the mixed row covers both: padding is 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Augmenter, VirtualRows
-from augpro.augment.checks import check_choice, check_range
+from augpro.augment.checks import check_range
 from augpro.augment.partners import Partner, partner_rows
 from augpro.augment.perturb import (
+    check_mixing,
     embedding_gradient,
     following,
     hooked,
@@ -83,14 +84,6 @@ def pair(batch: TokenBatch, context: AugmentContext, method: "Mixing", name: str
     both = own.mask.bool() & other.mask.bool()
     alone = torch.where(other.mask.bool() & ~own.mask.bool(), 0.0, 1.0)
     return Pairing(own, other, torch.where(both, drawn, alone))
-
-
-def check_mixing(weight: float, beta: float | None, partner: str) -> None:
-    """Raise ``ValueError`` naming the argument unless the three are in range."""
-    check_range("weight", weight, 0.0, 1.0)
-    if beta is not None:
-        check_range("beta", beta, 1e-3, 1e3)
-    check_choice("partner", partner, get_args(Partner))
 
 
 @dataclass(frozen=True)
