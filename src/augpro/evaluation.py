@@ -80,13 +80,8 @@ def score(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | N
     """
     predicted = decide(logits, task.problem_type)
     scores = Scores(rows=len(logits))
-    missing = (
-        labels < 0 if task.problem_type == "single_label" else labels.reshape(len(labels), -1).isnan().any(1)
-    )
-    kept = (~missing).numpy()
+    gold, kept = gold_labels(labels, task.problem_type)
     if kept.any():
-        gold = labels.numpy()[kept]
-        gold = gold if task.problem_type == "regression" else gold.astype(int)
         scores.metrics = {name: METRICS[name](gold, predicted[kept]) for name in metrics_of(task)}
         scores.interval = bootstrap_interval(METRICS[task.metric], gold, predicted[kept])
     if teacher_logits is not None:
@@ -97,6 +92,14 @@ def score(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | N
             scores.agreement = float((theirs == predicted).mean())
         scores.kl_to_teacher = kl_to_teacher(logits, teacher_logits, task.problem_type)
     return scores
+
+
+def gold_labels(labels: Tensor, problem_type: ProblemType) -> tuple[Array, Array]:
+    """Labels of the rows that have one, as the metrics take them, and which rows those are, bool [N]."""
+    each = labels.reshape(len(labels), -1).numpy()
+    kept = np.all(each >= 0 if problem_type == "single_label" else ~np.isnan(each), axis=1)
+    gold = labels.numpy()[kept]
+    return (gold if problem_type == "regression" else gold.astype(int)), kept
 
 
 def kl_to_teacher(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemType) -> float:

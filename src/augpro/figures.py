@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
-from augpro.evaluation import METRICS, decide, row_distances
+from augpro.evaluation import METRICS, decide, gold_labels, row_distances
 from augpro.grid import Grid
 from augpro.significance import (
     Array,
@@ -104,18 +104,12 @@ class Split:
         """The task's metric; None where the rows have no labels."""
         name, values, resampled = self.group.first["metric_name"], {}, {}
         for run, tensors in self.tensors.items():
-            labels = tensors["labels"].numpy()
-            missing = (
-                labels < 0
-                if self.problem == "single_label"
-                else np.isnan(labels.reshape(len(labels), -1)).any(1)
-            )
-            if missing.all():
+            gold, kept = gold_labels(tensors["labels"], self.problem)
+            if not kept.any():
                 return None
-            gold, predicted = labels[~missing], decide(tensors["student"], self.problem)[~missing]
-            gold = gold if self.problem == "regression" else gold.astype(int)
+            predicted = decide(tensors["student"], self.problem)[kept]
             values[run] = METRICS[name](gold, predicted)
-            rows = resample_rows(len(gold), RESAMPLES, seed=0) if missing.any() else self.resampled
+            rows = self.resampled if kept.all() else resample_rows(len(gold), RESAMPLES, seed=0)
             if name == "accuracy":  # the mean of what each row gives, without a loop over metrics
                 right = (gold == predicted).reshape(len(gold), -1).all(1).astype(float)
                 resampled[run] = bootstrap_mean(right, rows)
