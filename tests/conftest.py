@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BartConfig, BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from augpro.augment.base import AugmentContext, EmbeddingSpace
+from augpro.augment.wordnet import WordNet
+from augpro.draws import Draws
+from augpro.tokens import tokenize
+from augpro.vocabulary import Vocabulary
+from text_sources import save_masked_lm, save_translator, tiny_config, write_wordnet
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring, and the suite may share its cores
 
@@ -57,12 +64,16 @@ LABELS = ("negative", "positive")
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Any attempt to open a connection fails the test."""
+    """Any attempt to open a connection beyond this machine's processes fails the test."""
+    connect = socket.socket.connect
 
     def refuse(*_args, **_kwargs):
         raise ConnectionError("tests have no network")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def local(self, address):
+        return connect(self, address) if self.family == socket.AF_UNIX else refuse()
+
+    monkeypatch.setattr(socket.socket, "connect", local)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
@@ -149,6 +160,8 @@ TEXTS = [
     "a good plot works", "the server never works", "quite awful movie",
 ]  # fmt: skip
 ANSWERS = [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0]
+OTHERS = [*TEXTS[7:], *TEXTS[:7]]  # second texts
+ROWS = torch.arange(len(TEXTS))
 
 
 @pytest.fixture(scope="session")
@@ -167,3 +180,63 @@ def table_file(tmp_path):
             writer.writerow(["text", "label"])
             writer.writerows([[TEXTS[row], LABELS[ANSWERS[row]]] for row in rows])
     return folder
+
+
+# --- text methods ---
+
+
+@pytest.fixture(scope="session")
+def space(tokenizer):
+    return EmbeddingSpace(torch.zeros(len(tokenizer), 4), Vocabulary(tokenizer, len(tokenizer)))
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """What methods have loaded, shared by the tests of a file."""
+    return {}
+
+
+@pytest.fixture
+def context(space, loaded):
+    def make(table=None, seed=0, copy=0, space=space):
+        return AugmentContext(Draws(seed, copy), space, table, loaded=loaded)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def wordnet_folder(tmp_path_factory):
+    return write_wordnet(tmp_path_factory.mktemp("wordnet") / "dict")
+
+
+@pytest.fixture
+def wordnet(wordnet_folder, monkeypatch):
+    """WordNet is found in the small database."""
+    monkeypatch.setenv("WNSEARCHDIR", str(wordnet_folder))
+    return WordNet(wordnet_folder)
+
+
+@pytest.fixture
+def pairs(tokenizer):
+    return tokenize(tokenizer, TEXTS, OTHERS)
+
+
+@pytest.fixture(scope="session")
+def masked_lm(tokenizer, tmp_path_factory):
+    """A folder with a tiny masked language model of random weights."""
+    return save_masked_lm(tmp_path_factory.mktemp("masked"), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def translator(tokenizer, tmp_path_factory):
+    """A folder with a tiny BART: a fast tokenizer, starts with its end token, wants four beams."""
+    end = tokenizer.sep_token_id
+    tokenizer = wordpiece(WORDS)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    config = tiny_config(BartConfig, len(tokenizer), tokenizer.pad_token_id, end, end)
+    return save_translator(
+        tmp_path_factory.mktemp("bart"), tokenizer, config, 3.0, num_beams=4, early_stopping=True,
+        no_repeat_ngram_size=3, forced_eos_token_id=end, max_length=200,
+        forced_bos_token_id=tokenizer.convert_tokens_to_ids("the"),
+        suppress_tokens=[tokenizer.convert_tokens_to_ids("good")],
+    )  # fmt: skip

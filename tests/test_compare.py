@@ -1,7 +1,6 @@
 """The grid: what identifies a cell, what is run again, what a kill, a failure and a budget leave behind."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from augpro.grid import Cell, Grid, ResultsFile
 from conftest import LABELS, wordpiece
 
 METHODS = "fine-tune,none,random"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +38,8 @@ def flags(options, out, **changes):
     return ["compare", *(str(part) for key, value in values.items() for part in (f"--{key}", value))]
 
 
-def command(options, out, **changes):
-    return [sys.executable, "-m", "augpro.cli", *flags(options, out, **changes)]
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def lines(out):
@@ -56,12 +54,11 @@ def quality(out):
 
 def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(options, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = subprocess.run(
-        command(options, whole), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = invoke(*flags(options, whole))
+    assert done.exit_code == 0, done.output
 
-    running = subprocess.Popen(command(options, killed), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "augpro.cli", *flags(options, killed)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not lines(killed):
         assert time.monotonic() < deadline
@@ -75,10 +72,8 @@ def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(opt
 
     logs = {path.name: path.stat().st_mtime_ns for path in (killed / "logs").iterdir()}
     finished = {f"{row['cell']['key']}.log" for row in before}
-    again = subprocess.run(
-        command(options, killed), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
+    again = invoke(*flags(options, killed))
+    assert again.exit_code == 0, again.output
     after = lines(killed)
     assert after[: len(before)] == before
     keys = [row["cell"]["key"] for row in after]
@@ -98,25 +93,21 @@ def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path, so
     key = grid.key(next(cell for cell in grid.cells() if cell.method == "random"))
     (out / "cells").mkdir(parents=True)
     (out / "cells" / key).write_text("in the way")  # the cell cannot make its folder
-    done = subprocess.run(
-        command(broken, out), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 1, done.stdout + done.stderr
+    done = invoke(*flags(broken, out))
+    assert done.exit_code == 1, done.output
     assert {row["cell"]["method"] for row in lines(out)} == {"fine-tune", "none"}
-    assert "failed: random" in done.stdout
-    assert "is a file" in done.stdout
+    assert "failed: random" in done.output
+    assert "is a file" in done.output
 
 
 def test_a_budget_names_what_it_left_out(options, tmp_path):
     out = tmp_path / "out"
     tight = {**options, "methods": "none,random", "seeds": "0", "jobs": "1", "budget": "0.03"}
-    done = subprocess.run(
-        command(tight, out), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = invoke(*flags(tight, out))
+    assert done.exit_code == 0, done.output
     left = 3 - len(lines(out))
     assert left > 0
-    assert "left out, over the budget" in done.stdout
+    assert "left out, over the budget" in done.output
     again = invoke(*flags(tight, out), "--table-only")
     assert again.exit_code == 0, again.output
     assert len(lines(out)) == 3 - left
@@ -134,10 +125,6 @@ def test_equal_seconds_runs_cheaper_methods_for_more_epochs(options, tmp_path):
     ]  # fmt: skip
     assert equal_epochs(grid, rows) == {"fine-tune": 20.0, "none": 10.0, "random": 10.0}
     assert {(cell.method, cell.epochs) for cell in equal_seconds_cells(grid, rows)} == {("fine-tune", 20.0)}
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def config_of(options, out):

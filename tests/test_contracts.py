@@ -1,8 +1,8 @@
 """One contract over every entry of AUGMENTERS; a method that is in no set here cannot slip by.
 
 Token methods are judged by the tokens that they return, virtual ones by the logits of their rows. Text
-methods need models or a word list from outside: what they make is tested in test_text_methods.py, their
-parameters and their card here.
+methods need models or a word list from outside: what they all share is tested in test_text_methods.py, what
+each makes in a file of its own, their parameters and their card here.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from augpro.vocabulary import BANNED, Vocabulary
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
 TOKEN = ["augpro-fgsm", "augpro-mix", "augpro-noise", "crossover", "knn", "random"]
 VIRTUAL = ["fgsm", "mixup", "smart", "tmix"]
-TEXT = ["back-translation", "eda", "masked-lm"]  # need models or WordNet: test_text_methods.py injects them
+TEXT = ["back-translation", "eda", "masked-lm"]  # need models or WordNet: conftest.py has small ones
 DRAWN = [name for name in VIRTUAL if name != "fgsm"]  # fgsm follows a gradient and draws nothing
 ALL = sorted(AUGMENTERS)
 
