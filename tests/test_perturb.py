@@ -9,9 +9,10 @@ from scipy import stats
 
 from augpro.augment import FGSM, AugmentContext, EmbeddingSpace, Mix, Noise, Projected
 from augpro.augment.partners import partner_rows
-from augpro.augment.perturb import embedding_gradient, mix, move_along, row_weights, step_for_rate
+from augpro.augment.perturb import embedding_gradient, move_along, row_weights, step_for_rate
 from augpro.draws import Draws
 from augpro.losses import kd_loss
+from augpro.projection.neighbours import mix
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
@@ -208,7 +209,7 @@ def test_step_for_rate_flips_the_share_that_was_asked_for(rate, table, space):
     unit = torch.nn.functional.normalize(torch.randn(start.shape, generator=generator), dim=1)
     rounding = torch.rand(20, generator=generator)
     projection = space.projection("cosine")
-    flips = projection.flip_step(batch.ids[chosen], start, unit, group)
+    flips = projection.rays(batch.ids[chosen], unit, group).flips()
     finite = torch.zeros_like(chosen)
     finite[chosen] = flips.isfinite()
     assert finite[chosen].float().mean() > 0.9

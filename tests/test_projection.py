@@ -2,75 +2,14 @@
 
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augpro import projection as module
 from augpro.projection import Projection
-
-METRICS = ("cosine", "l2", "dot")
-KINDS = ("random", "clustered", "duplicated", "zero rows", "integers", "signs")
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def make_table(kind: str, size: int, width: int, generator: torch.Generator) -> torch.Tensor:
-    table = torch.randn(size, width, generator=generator)
-    if kind == "clustered":
-        centre = torch.randint(0, max(1, size // 10), (size,), generator=generator)
-        return table[centre] + 1e-4 * torch.randn(size, width, generator=generator)
-    if kind == "duplicated":
-        return table[torch.randint(0, max(1, size // 3), (size,), generator=generator)]
-    if kind == "zero rows":
-        return table * (torch.rand(size, 1, generator=generator) < 0.6)
-    if kind == "integers":
-        return torch.randint(-3, 4, (size, width), generator=generator).float()
-    if kind == "signs":  # norms are powers of two where the width is a power of four: all is exact
-        signs = torch.randint(0, 2, (size, width), generator=generator) * 2.0 - 1
-        return signs * 2.0 ** torch.randint(-2, 3, (size, 1), generator=generator)
-    return table
-
-
-def make_queries(table: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Random ones, tokens themselves, sums of two tokens, and zero vectors, in turn."""
-    size, width = table.shape
-    first, second = torch.randint(0, size, (2, count), generator=generator)
-    queries = torch.randn(count, width, generator=generator)
-    queries[1::4] = table[first][1::4]
-    queries[2::4] = (table[first] + table[second])[2::4]
-    queries[3::8] = 0.0
-    return queries
-
-
-def similarity(table: torch.Tensor, queries: torch.Tensor, metric: str) -> np.ndarray:
-    """Definition of the three similarities in float64, [N, V]."""
-    table, queries = table.double(), queries.double()
-    if metric == "l2":
-        return -torch.cdist(queries, table, compute_mode="donot_use_mm_for_euclid_dist").numpy()
-    products = (queries[:, None, :] * table[None, :, :]).sum(-1)
-    if metric == "cosine":
-        norms = table.square().sum(1).sqrt()[None, :] * queries.square().sum(1).sqrt()[:, None]
-        products = torch.where(norms > 0, products / norms.where(norms > 0, torch.ones(())), 0.0)
-    return products.numpy()
-
-
-def brute_force(table, queries, metric, groups=None, wanted=None, excluded=None, k=1) -> list[list[int]]:
-    scores = similarity(table, queries, metric)
-    ids = np.arange(len(table))
-    result = []
-    for row, score in enumerate(scores):
-        allowed = np.ones(len(ids), bool) if groups is None else groups.numpy() == int(wanted[row])
-        if excluded is not None:
-            allowed &= ~np.isin(ids, excluded[row].numpy())
-        order = np.lexsort((ids, -score))  # by score, then by id
-        best = [int(i) for i in order if allowed[i]][:k]
-        result.append(best + [-1] * (k - len(best)))
-    return result
+from augpro.projection import candidates as module
+from projection_cases import KINDS, METRICS, brute_force, make_queries, make_table, seeded, similarity
 
 
 @settings(max_examples=80, deadline=None)
@@ -226,62 +165,3 @@ def test_l2_tie_of_an_exact_midpoint():
 def test_cosine_of_a_tiny_row():
     table = torch.tensor([[1e-24, 0.0], [0.0, 1.0]])
     assert Projection(table).nearest(torch.tensor([[0.1, 1.0]])).item() == 1
-
-
-# --- flip_step -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("block", [50, module.BLOCK_SCORES])
-@pytest.mark.parametrize("metric", METRICS)
-def test_flip_step_is_where_the_nearest_token_changes(metric, block, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_SCORES", block)
-    generator = seeded(11)
-    table, groups = (
-        torch.randn(120, 10, generator=generator),
-        torch.randint(0, 2, (120,), generator=generator),
-    )
-    projection = Projection(table, groups, metric)
-    start = torch.arange(120)
-    # With a dot product a short token is not even its own nearest.
-    start = start[projection.nearest(table, groups)[:, 0] == start]
-    assert len(start) >= (120 if metric != "dot" else 20)
-    origin, group = table[start], groups[start]
-    direction = torch.nn.functional.normalize(torch.randn(len(start), 10, generator=generator), dim=1)
-    flip = projection.flip_step(start, origin, direction, group)
-    finite = flip.isfinite()
-    assert (flip > 0).all()
-    assert finite.float().mean() > 0.5
-
-    def nearest(steps):
-        return projection.nearest(origin + steps[:, None] * direction, group)[:, 0]
-
-    assert torch.equal(nearest(flip.where(finite, torch.tensor(1e3)) * (1 - 1e-3)), start)
-    assert (nearest(flip.where(finite, torch.tensor(1e3)) * (1 + 1e-3)) != start)[finite].all()
-    assert torch.equal(nearest(torch.full_like(flip, 1e3))[~finite], start[~finite])
-
-
-def test_flip_step_by_hand():
-    """On a line the nearest token changes half way to the next; outward and alone it never does."""
-    table = torch.tensor([[0.0], [1.0], [4.0], [100.0]])
-    projection = Projection(table, torch.tensor([0, 0, 0, 1]), "l2")
-    start = torch.tensor([0, 1, 1, 2, 0, 3])
-    direction = torch.tensor([[1.0], [1.0], [-1.0], [1.0], [0.0], [-1.0]])
-    group = torch.tensor([0, 0, 0, 0, 0, 1])
-    inf = float("inf")
-    assert projection.flip_step(start, table[start], direction, group).tolist() == [
-        0.5,
-        1.5,
-        0.5,
-        inf,
-        inf,
-        inf,
-    ]
-
-
-def test_flip_step_of_a_token_that_is_not_its_own_nearest():
-    """With a dot product token 1 beats token 0 at once: no step is needed."""
-    table = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
-    projection = Projection(table, metric="dot")
-    assert projection.nearest(table[:1]).item() == 1
-    zero = torch.tensor([0])
-    assert projection.flip_step(zero, table[:1], torch.tensor([[-1.0, 0.0]]), zero).item() == 0.0

@@ -14,13 +14,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
-import torch
 from torch import Tensor
 
 from augpro.draws import Draws
-from augpro.projection import Metric, Projection
+from augpro.projection import Projection
+from augpro.projection.candidates import Metric
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
 
@@ -186,37 +186,3 @@ class Augmenter(ABC):
     @abstractmethod
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch | VirtualRows:
         """Augment every row once."""
-
-
-@dataclass
-class Moved:
-    """Token positions moved in embedding space, before projection. N = ``where.sum()``.
-
-    Attributes:
-        where: positions that were moved, bool [B, T], a part of those that were asked for.
-        vectors: where they are now, float [N, D].
-        partner_ids: the partner row's token at each position, int64 [B, T], -1 where there is none.
-    """
-
-    where: Tensor
-    vectors: Tensor
-    partner_ids: Tensor | None = None
-
-    def parents(self, batch: TokenBatch) -> Tensor:
-        """The tokens each vector was made from, int64 [N, 1 or 2]."""
-        own = batch.ids[self.where]
-        if self.partner_ids is None:
-            return own[:, None]
-        return torch.stack([own, self.partner_ids[self.where]], dim=1)
-
-
-class Perturbation(Protocol):
-    """Moves chosen tokens in embedding space."""
-
-    needs_student: ClassVar[bool]
-    mixes_rows: ClassVar[bool]
-
-    def move(
-        self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Moved:
-        """Move the ``chosen`` positions, bool [B, T]; those that cannot be moved are left out."""

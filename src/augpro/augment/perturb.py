@@ -1,6 +1,7 @@
 """Perturbations: where a token goes in embedding space before it is projected.
 
-The maths is in pure functions (:func:`mix`, :func:`move_along`); the classes draw their parameters.
+The maths is in pure functions (:func:`augpro.projection.neighbours.mix`, :func:`move_along`, :func:`step_for_rate`);
+the classes draw their parameters.
 """
 
 from abc import ABC, abstractmethod
@@ -13,17 +14,13 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from augpro.augment.base import AugmentContext, Moved
+from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_choice, check_flag, check_range
+from augpro.augment.moved import Along, Between
 from augpro.augment.partners import Partner, aligned_ids, partner_rows
 from augpro.projection import Projection
 from augpro.tokens import TokenBatch
 from augpro.vocabulary import BANNED
-
-
-def mix(own: Tensor, other: Tensor, weight: Tensor | float) -> Tensor:
-    """Convex combination ``weight * own + (1 - weight) * other`` (mixup, Zhang et al. 2018, arXiv 1710.09412)."""
-    return weight * own + (1 - weight) * other
 
 
 def move_along(start: Tensor, direction: Tensor, step: Tensor | float) -> Tensor:
@@ -48,9 +45,11 @@ class Stay:
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Moved:
-        """The embeddings of the chosen positions as they are."""
-        return Moved(chosen, context.space.table[batch.ids[chosen]])
+    ) -> Between:
+        """A mix of each chosen token with itself."""
+        own = batch.ids[chosen]
+        weight = torch.ones(len(own), device=own.device)
+        return Between(chosen, own, context.space.groups[own], projection, own, weight)
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,16 @@ class Mix:
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Moved:
+    ) -> Between:
         """Mix the chosen positions that have an ordinary token at the same place of the partner."""
         training = context.rows("augpro-mix")
         rows = partner_rows(batch.row_ids, len(training), self.partner, context.draws, context.classes)
         partner_ids = aligned_ids(batch, training.batch(rows.cpu()), self.repeat_partner)
-        groups, table = context.space.groups, context.space.table
+        groups = context.space.groups
         where = chosen & (partner_ids >= 0) & (groups[partner_ids.clamp_min(0)] != BANNED)
-        weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where][:, None]
-        vectors = mix(table[batch.ids[where]], table[partner_ids[where]], weight)
-        return Moved(where, vectors, partner_ids)
+        weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where]
+        own, other = batch.ids[where], partner_ids[where]
+        return Between(where, own, groups[own], projection, other, weight, partner_ids)
 
 
 def check_mixing(weight: float, beta: float | None, partner: str) -> None:
@@ -139,17 +138,20 @@ class _Stepped(ABC):
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Moved:
+    ) -> Along:
         """Move the chosen positions along their directions."""
-        start = context.space.table[batch.ids[chosen]]
-        direction = self._directions(batch, context)[chosen].float()
+        own = batch.ids[chosen]
+        groups = context.space.groups[own]
+        unit = torch.nn.functional.normalize(
+            self._directions(batch, context)[chosen].float(), dim=1, eps=1e-30
+        )
         if self.step is not None:
-            return Moved(chosen, move_along(start, direction, self.step))
-        unit = move_along(torch.zeros_like(start), direction, 1.0)
-        flips = projection.flip_step(batch.ids[chosen], start, unit, context.space.groups[batch.ids[chosen]])
+            steps = torch.full((len(own),), self.step, device=own.device)
+            return Along(chosen, own, groups, projection, unit, steps)
+        rays = projection.rays(own, unit, groups)
         rounding = context.draws.uniform("rate", batch.row_ids)[:, 0]
-        steps = step_for_rate(flips, chosen, self.target_rate, rounding)
-        return Moved(chosen, move_along(start, direction, steps[:, None].expand_as(chosen)[chosen][:, None]))
+        steps = step_for_rate(rays.flips(), chosen, self.target_rate, rounding)
+        return Along(chosen, own, groups, projection, unit, steps[:, None].expand_as(chosen)[chosen], rays)
 
     @abstractmethod
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:

@@ -6,10 +6,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from augpro.augment.base import AugmentContext, Moved, Perturbation
+from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_choice, check_flag, check_range, check_whole
+from augpro.augment.moved import Perturbation
 from augpro.augment.replace import Replaced, TokenReplacement
-from augpro.projection import Metric, Projection
+from augpro.projection.candidates import Metric
 from augpro.tokens import TokenBatch
 
 
@@ -18,8 +19,7 @@ class Projected(TokenReplacement):
     """Move some tokens of every row, then replace each by the nearest token of its candidate group.
 
     What comes out is text, so any teacher can label it (AugPro, Wang et al. 2023, arXiv 2210.11768).
-    Cost: one matrix product of the moved positions with the embedding table, and two more where a
-    target rate has to find the step.
+    Cost: look-ups for a mix; for a step one matrix product of the moved positions with the embedding table.
 
     Attributes:
         perturbation: how tokens are moved: :class:`~augpro.augment.perturb.Mix`, ``FGSM``, ``Noise`` or
@@ -64,18 +64,11 @@ class Projected(TokenReplacement):
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Move the chosen positions and project them."""
-        projection = context.space.projection(self.metric)
-        moved = self.perturbation.move(batch, chosen, context, projection)
-        return Replaced(moved.where, self._project(batch, moved, context, projection), moved.partner_ids)
-
-    def _project(
-        self, batch: TokenBatch, moved: Moved, context: AugmentContext, projection: Projection
-    ) -> Tensor:
-        own = batch.ids[moved.where]
-        excluded = moved.parents(batch) if self.exclude_parents else None
-        nearest = projection.nearest(moved.vectors, context.space.groups[own], excluded, self.top_k)
+        moved = self.perturbation.move(batch, chosen, context, context.space.projection(self.metric))
+        nearest = moved.nearest(self.exclude_parents, self.top_k)
         found = (nearest >= 0).sum(1)
         draw = context.draws.uniform("pick", batch.row_ids, batch.ids.shape[1])[moved.where]
         picked = (draw * found).long().clamp(max=self.top_k - 1)
         token = nearest.gather(1, picked[:, None])[:, 0]
-        return torch.where(found > 0, token, own)  # a group so small that nothing is left keeps its token
+        # A group so small that nothing is left keeps its token.
+        return Replaced(moved.where, torch.where(found > 0, token, moved.own), moved.partner_ids)

@@ -23,11 +23,11 @@ from augpro.augment.perturb import (
     embedding_gradient,
     following,
     hooked,
-    mix,
     move_along,
     row_weights,
     without_dropout,
 )
+from augpro.projection.neighbours import mix
 from augpro.tokens import TokenBatch, padded
 
 

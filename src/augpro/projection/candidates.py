@@ -1,0 +1,236 @@
+"""Candidate tokens of one group: how they are scored, searched in full, and ranked exactly.
+
+Cosine, negative squared L2 and dot product all rank tokens by a function that is affine in the query,
+``a_v . q + b_v``, so one matrix product serves all three. Every search ends the same way: a cheap pass
+leaves few pairs of query and token, namely all that its own rounding bound cannot tell from the best, and
+:meth:`Candidates.rank` ranks those in float64.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from augpro.projection.chunks import above, chunked, kth_best
+
+Metric = Literal["cosine", "l2", "dot"]
+BLOCK_SCORES = 4_000_000  # scores held at once: 16 MiB in float32
+_TINY = 1e-30  # covers what hardware flushes to zero
+
+
+@dataclass
+class Work:
+    """What searches have cost so far.
+
+    Attributes:
+        queries: all of them.
+        distinct: those left when equal ones of a call were counted once.
+        in_full: distinct queries that were compared with every candidate.
+        multiply_adds: of scores; looking a stored score up costs one.
+    """
+
+    queries: int = 0
+    distinct: int = 0
+    in_full: int = 0
+    multiply_adds: int = 0
+
+
+class Candidates:
+    """The tokens that one group of positions may become.
+
+    Args:
+        table: embedding table E, float [V, D].
+        members: their ids, ascending, int64 [n].
+        metric: "cosine" (a zero vector has similarity 0 to everything), "l2" or "dot".
+        work: where costs are added up.
+
+    Attributes:
+        vectors: ``a`` of every member, float32 [n, D].
+        offsets: ``b`` of every member, float32 [n].
+        reach: largest ``||a||``.
+    """
+
+    def __init__(self, table: Tensor, members: Tensor, metric: Metric, work: Work) -> None:
+        self.table, self.members, self.metric, self.work = table, members, metric, work
+        self.vectors, self.offsets = affine_form(table[members].float(), metric)
+        self.reach = float(norms(self.vectors).max())
+        self.largest_offset = float(self.offsets.abs().max())
+        self._coarse = self.vectors.bfloat16() if metric != "l2" and _fast_bfloat16(table.device) else None
+        if self._coarse is not None:
+            self._coarse_error = float(norms(self.vectors - self._coarse.float()).max())
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def columns(self, ids: Tensor) -> Tensor:
+        """Places of token ids among the members, -1 where one is none of them."""
+        place = torch.searchsorted(self.members, ids.contiguous()).clamp_max(len(self) - 1)
+        return torch.where(self.members[place] == ids, place, -1)
+
+    def scores(self, queries: Tensor) -> Tensor:
+        """Float32 scores of every member, [N, n]."""
+        self.work.multiply_adds += len(queries) * self.vectors.numel()
+        return torch.addmm(self.offsets, queries, self.vectors.T)
+
+    def rounding(self, sizes: Tensor) -> Tensor:
+        """Largest float32 error of a score of queries with norms ``sizes``, [N].
+
+        ``(D + 8) u (||a|| ||q|| + |b|)`` (Higham 2002, section 3.1); the 8 covers the rounding of ``a`` and
+        ``b`` themselves (normalization, squared norms of D terms are summed pairwise).
+        """
+        # Where torch was told that float32 products may be less than that, bfloat16 is the least it takes.
+        whole = torch.get_float32_matmul_precision() == "highest"
+        unit = torch.finfo(torch.float32).eps if whole else torch.finfo(torch.bfloat16).eps
+        return (self.table.shape[1] + 8) * unit * (sizes * self.reach + self.largest_offset) + _TINY
+
+    def nearest(self, queries: Tensor, excluded: Tensor, k: int) -> Tensor:
+        """Compare every query with every member.
+
+        Args:
+            queries: float32 [N, D].
+            excluded: ids that a query must not get, int64 [N, X]; -1 excludes nothing.
+            k: how many.
+
+        Returns:
+            Token ids, best first, int64 [N, k]; -1 where fewer are left, and for scores that are nan or overflow.
+        """
+        self.work.in_full += len(queries)
+        barred = self.columns(excluded)
+        found = [
+            self.rank(block, *self._within_reach(block, bars, k), k)
+            for block, bars in zip(*(part.split(self.block) for part in (queries, barred)), strict=True)
+        ]
+        return torch.cat(found) if found else excluded.new_empty(0, k)
+
+    @property
+    def block(self) -> int:
+        """Queries whose scores are held at once."""
+        return max(1, BLOCK_SCORES // len(self))
+
+    def _within_reach(self, queries: Tensor, barred: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Pairs (row, column) that hold the k best of every row, whatever was rounded."""
+        if self._coarse is None:
+            scores, error, unit = self.scores(queries), self.rounding(norms(queries)), 0.0
+        else:
+            scores, error, unit = self._coarse_scores(queries)
+        rows, places = torch.nonzero(barred >= 0, as_tuple=True)
+        scores[rows, barred[rows, places]] = -torch.inf
+        chunks, peaks = chunked(scores)
+        best = kth_best(scores, peaks, k)
+        floor = best.float()
+        if unit:  # the score's own rounding, relative to itself, of the best and of what may be better
+            floor = floor - unit / (1 - unit) * floor.abs() - 2 * error
+            floor = floor - unit * floor.abs()
+        else:
+            floor = floor - 2 * error
+        return above(chunks, peaks, floor)
+
+    def slopes(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """``a . u`` for unit vectors u, [N, n], and the error of each row, [N]."""
+        if self._coarse is None:
+            return self.scores(directions) - self.offsets, 2 * self.rounding(norms(directions))
+        scores, error, unit = self._coarse_scores(directions, scaled=False)
+        low, high = torch.aminmax(scores, dim=1)
+        return scores, error + unit / (1 - unit) * torch.maximum(-low, high).float()
+
+    def _coarse_scores(self, queries: Tensor, scaled: bool = True) -> tuple[Tensor, Tensor, float]:
+        """Bfloat16 scores, up to a factor if ``scaled``, their error but for the last rounding, and its unit.
+
+        The error of ``a . q`` from rounding both to bfloat16 is at most ``||a|| ||q - q'|| + ||a - a'|| ||q'||``
+        with the norms as they are, which is half of what the number of bits alone would give.
+        """
+        assert self._coarse is not None
+        if scaled:  # so that nothing is too small; the order stays, and a power of two changes no digit
+            _, exponent = torch.frexp(queries.abs().amax(1, keepdim=True))
+            queries = torch.ldexp(queries, -exponent)
+        coarse = queries.bfloat16()
+        size = norms(coarse.float())
+        error = norms(queries - coarse.float()) * self.reach + size * self._coarse_error
+        self.work.multiply_adds += len(queries) * self.vectors.numel()
+        unit = torch.finfo(torch.bfloat16).eps / 2
+        return coarse @ self._coarse.T, error + self.rounding(size), unit
+
+    def rank(self, queries: Tensor, rows: Tensor, columns: Tensor, k: int) -> Tensor:
+        """The k best of the given pairs of every row, by float64 score, then by id.
+
+        Args:
+            queries: float32 [N, D].
+            rows: row of each pair, int64 [P].
+            columns: member of each pair, int64 [P]; a pair is there once.
+            k: how many.
+
+        Returns:
+            Token ids, int64 [N, k]; -1 where a row has fewer pairs.
+        """
+        if k == 1:
+            rows, columns = self._narrow(queries, rows, columns)
+        exact = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+        open_ = torch.nonzero(torch.bincount(rows, minlength=len(queries))[rows] > 1)[:, 0]
+        for part in open_.split(max(1, BLOCK_SCORES // (4 * queries.shape[1]))):
+            exact[part] = self._exact_scores(queries[rows[part]], columns[part])
+        order = columns.argsort(
+            stable=True
+        )  # stable sorts, so that equal scores stay in the order of their ids
+        order = order[exact[order].argsort(descending=True, stable=True)]
+        order = order[rows[order].argsort(stable=True)]
+        rows, columns = rows[order], columns[order]
+        first = torch.searchsorted(rows, torch.arange(len(queries), device=rows.device))
+        place = torch.arange(len(rows), device=rows.device) - first[rows]
+        kept = place < k
+        found = torch.full((len(queries), k), -1, dtype=torch.int64, device=queries.device)
+        found[rows[kept], place[kept]] = self.members[columns[kept]]
+        return found
+
+    def _narrow(self, queries: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """The pairs that float32 cannot tell from the best of their row."""
+        error = self.rounding(norms(queries))
+        scores = self.pair_scores(queries, rows, columns)
+        best = torch.full((len(queries),), -torch.inf, device=queries.device)
+        best.scatter_reduce_(0, rows, scores, "amax")
+        kept = scores >= (best - 2 * error)[rows]
+        return rows[kept], columns[kept]
+
+    def pair_scores(self, queries: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Float32 scores of pairs, [P]."""
+        self.work.multiply_adds += len(rows) * queries.shape[1]
+        pairs = max(1, BLOCK_SCORES // (4 * queries.shape[1]))
+        parts = [
+            (self.vectors.index_select(0, column) * queries.index_select(0, row)).sum(1)
+            for row, column in zip(rows.split(pairs), columns.split(pairs), strict=True)
+        ]
+        return (torch.cat(parts) if parts else queries.new_empty(0)) + self.offsets[columns]
+
+    def _exact_scores(self, queries: Tensor, columns: Tensor) -> Tensor:
+        """Float64 scores, [P], computed pair by pair so that equal rows tie."""
+        self.work.multiply_adds += queries.numel()
+        vectors, query = self.table[self.members[columns]].double(), queries.double()
+        if self.metric == "l2":  # the difference itself: exact ties half way between two tokens
+            return -(vectors - query).square().sum(1)
+        return (affine_form(vectors, self.metric)[0] * query).sum(1)
+
+
+def norms(vectors: Tensor) -> Tensor:
+    """Euclidean norm of every row, [n], without underflow on the way."""
+    lengths: Tensor = vectors.double().norm(dim=1)
+    return lengths.float()
+
+
+def affine_form(vectors: Tensor, metric: Metric) -> tuple[Tensor, Tensor]:
+    """``a`` [n, D] and ``b`` [n] with the rank order of sim(E[v], q) = a_v . q + b_v."""
+    zero = vectors.new_zeros(len(vectors))
+    if metric == "cosine":
+        # Scaled first, so that the squares of very small or large entries neither vanish nor overflow.
+        largest = vectors.abs().amax(1, keepdim=True)
+        return torch.nn.functional.normalize(vectors / torch.where(largest > 0, largest, 1.0), dim=1), zero
+    if metric == "l2":
+        return 2 * vectors, -vectors.square().sum(1)
+    return vectors, zero
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    """Whether a bfloat16 product is faster here than a float32 one, and adds up in float32."""
+    if device.type != "cpu":
+        return False  # a GPU may reduce in bfloat16, which no bound covers, and its float32 is fast
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in probes)

@@ -1,0 +1,196 @@
+"""Exact projection of a mix of two tokens from the neighbour lists of the two.
+
+Scores are affine in the query, so a candidate v scores ``w s_a(v) + (1 - w) s_b(v)`` on the mix
+``w E[a] + (1 - w) E[b]``, where ``s_t(v)`` is its score on token t itself. Stored for every token that has
+occurred are the best candidates with their scores, in order, and one row of scores of all candidates. Two
+facts then prove most answers from a few look-ups:
+
+- a candidate in neither list scores at most the same mix of the two last scores in the lists;
+- a candidate in one list has its own score there, and the other one from the row.
+
+What the first lists do not prove is tried with longer ones, and what is left is searched in full. Rows are
+float16, and where there are more candidates than a row has places, several share one that holds the
+largest of their scores: both are upper bounds, which is all that a proof needs.
+"""
+
+import torch
+from torch import Tensor
+
+from augpro.projection.candidates import Candidates, norms
+
+DEPTHS = (16, 64, 256)  # entries of the lists that are tried in turn
+PLACES = 2**15  # of a row of scores
+ROW_BYTES = 2**30  # for the rows of all tokens: 16,000 tokens
+_HALF = 2.0**-11  # largest rounding of a float16 in [-1, 1]
+_BLOCK = 2**18  # list entries looked at at once
+
+
+class NeighbourLists:
+    """Lists and rows of the tokens that have occurred, within one group of candidates.
+
+    Memory: 64 KiB a token for a vocabulary of 30,000 or more. Cost: one full search a token, once.
+
+    Args:
+        candidates: the group.
+    """
+
+    def __init__(self, candidates: Candidates) -> None:
+        self.candidates = candidates
+        self.depth = min(DEPTHS[-1], len(candidates))
+        self.places = min(PLACES, len(candidates))
+        table = candidates.table
+        self.slots = torch.full((len(table),), -1, device=table.device)
+        self.size = 0
+        self._reserve(0)
+
+    def _reserve(self, count: int) -> None:
+        """Room for so many tokens, with what is stored kept."""
+        shapes = {"columns": (self.depth, torch.int64), "scores": (self.depth, torch.float32),
+                  "rows": (self.places, torch.float16), "scales": (1, torch.float32),
+                  "norms": (1, torch.float32)}  # fmt: skip
+        for name, (width, dtype) in shapes.items():
+            new = torch.empty(count, width, dtype=dtype, device=self.slots.device)
+            if self.size:
+                new[: self.size] = getattr(self, name)[: self.size]
+            setattr(self, name, new)
+
+    columns: Tensor
+    scores: Tensor
+    rows: Tensor
+    scales: Tensor
+    norms: Tensor
+
+    def add(self, tokens: Tensor) -> None:
+        """Build what is missing for these tokens, int64 [N], as far as there is room."""
+        new = tokens[self.slots[tokens] < 0].unique()
+        new = new[: max(0, ROW_BYTES // (2 * self.places) - self.size)]
+        if not len(new):
+            return
+        if self.size + len(new) > len(self.columns):
+            self._reserve(max(self.size + len(new), self.size * 3 // 2))
+        for block in new.split(self.candidates.block):
+            self._build(block)
+
+    def _build(self, tokens: Tensor) -> None:
+        vectors = self.candidates.table[tokens].float()
+        scores = self.candidates.scores(vectors)
+        slots = torch.arange(self.size, self.size + len(tokens), device=tokens.device)
+        self.scores[slots], self.columns[slots] = scores.topk(self.depth, dim=1)
+        self.norms[slots, 0] = norms(vectors)
+        if scores.shape[1] > self.places:
+            spare = -scores.shape[1] % self.places
+            padded = torch.nn.functional.pad(scores, (0, spare), value=-torch.inf)
+            scores = padded.unflatten(1, (-1, self.places)).amax(1)
+        scale = scores.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        self.rows[slots], self.scales[slots] = (scores / scale).half(), scale
+        self.slots[tokens] = slots
+        self.size += len(tokens)
+
+    def heights(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of every candidate on tokens, float32 [N, n], and the error of each row, [N]."""
+        self.add(tokens)
+        slots = self.slots[tokens]
+        if self.places < len(self.candidates) or bool((slots < 0).any()):
+            vectors = self.candidates.table[tokens].float()
+            return self.candidates.scores(vectors), 2 * self.candidates.rounding(norms(vectors))
+        scales = self.scales[slots]
+        error = 2 * self.candidates.rounding(self.norms[slots, 0]) + _HALF * scales[:, 0]
+        return self.rows.index_select(0, slots) * scales, error
+
+    def nearest(self, own: Tensor, other: Tensor, weight: Tensor, exclude: bool, k: int) -> Tensor:
+        """The k best candidates of every mix.
+
+        Args:
+            own: token a, int64 [N].
+            other: token b, int64 [N].
+            weight: share of ``own``, float32 [N].
+            exclude: whether the two may not come out.
+            k: how many.
+
+        Returns:
+            Token ids, best first, int64 [N, k], as :meth:`Candidates.nearest` would return them.
+        """
+        self.add(torch.cat([own, other]))
+        found = torch.full((len(own), k), -1, device=own.device)
+        left = torch.arange(len(own), device=own.device)
+        for depth in sorted({min(depth, self.depth) for depth in DEPTHS if k <= min(depth, self.depth)}):
+            listed = (self.slots[own[left]] >= 0) & (self.slots[other[left]] >= 0)
+            proven = torch.zeros_like(listed)
+            for part in torch.nonzero(listed)[:, 0].split(_BLOCK // depth):
+                rows = left[part]
+                pairs = own[rows], other[rows], weight[rows]
+                proven[part], found[rows] = self._look_up(*pairs, exclude, k, depth)
+            left = left[~proven]
+            if not len(left):
+                return found
+        parents = torch.stack([own[left], other[left]], 1)
+        queries = mixed(self.candidates.table, own[left], other[left], weight[left])
+        found[left] = self.candidates.nearest(queries, parents if exclude else parents[:, :0], k)
+        return found
+
+    def _look_up(
+        self, own: Tensor, other: Tensor, weight: Tensor, exclude: bool, k: int, depth: int
+    ) -> tuple[Tensor, Tensor]:
+        """Which answers the first ``depth`` list entries prove, bool [N], and these answers, int64 [N, k]."""
+        a, b = self.slots[own], self.slots[other]
+        share, rest = weight[:, None], 1 - weight[:, None]
+        columns = [self.columns[:, :depth].index_select(0, slot) for slot in (a, b)]
+        scores = [self.scores[:, :depth].index_select(0, slot) for slot in (a, b)]
+        upper = torch.cat([share * scores[0] + rest * self._upper(b, columns[0]),
+                           share * self._upper(a, columns[1]) + rest * scores[1]], dim=1)  # fmt: skip
+        if k > 1:  # the k-th best counts each candidate once
+            upper[:, :depth].masked_fill_((columns[0][:, :, None] == columns[1][:, None]).any(2), -torch.inf)
+        listed = torch.cat(columns, dim=1)
+        if exclude:
+            for parent in (own, other):
+                upper.masked_fill_(listed == self.candidates.columns(parent)[:, None], -torch.inf)
+        self.candidates.work.multiply_adds += upper.numel()
+
+        # Twice the rounding of a score: that of the stored ones, and that of the mix itself.
+        slack = 2 * self.candidates.rounding(torch.maximum(self.norms[a], self.norms[b])[:, 0])
+        floor = self._floor(own, other, weight, listed, upper, k) - slack
+        outside = (share * scores[0][:, -1:] + rest * scores[1][:, -1:])[:, 0] + slack
+        proven = floor > (outside if depth < len(self.candidates) else -torch.inf)
+        kept = upper >= (floor - slack)[:, None]
+        winner = torch.where(upper >= upper.amax(1, keepdim=True), listed, -1).amax(1)
+        found = self.candidates.members[winner][:, None].repeat(1, k)
+        unsure = proven if k > 1 else proven & (kept & (listed != winner[:, None])).any(1)
+        unsure = torch.nonzero(unsure)[:, 0]
+        if len(unsure):
+            rows, places = torch.nonzero(kept[unsure], as_tuple=True)
+            pairs = (rows * len(self.candidates) + listed[unsure[rows], places]).unique()
+            rows, candidates = pairs // len(self.candidates), pairs % len(self.candidates)
+            queries = mixed(self.candidates.table, own[unsure], other[unsure], weight[unsure])
+            found[unsure] = self.candidates.rank(queries, rows, candidates, k)
+        return proven, found
+
+    def _upper(self, slots: Tensor, columns: Tensor) -> Tensor:
+        """At least the score of each candidate on the token of its row, [N, K]."""
+        places = columns if self.places == len(self.candidates) else columns % self.places
+        stored = self.rows.view(-1).index_select(0, (places + slots[:, None] * self.places).view(-1))
+        return (stored.view(columns.shape).float() + _HALF) * self.scales[slots]
+
+    def _floor(
+        self, own: Tensor, other: Tensor, weight: Tensor, listed: Tensor, upper: Tensor, k: int
+    ) -> Tensor:
+        """At most the k-th best score, but for its rounding, [N]."""
+        if self.places == len(self.candidates):  # every candidate has a place of its own
+            last = upper.amax(1) if k == 1 else upper.topk(k, dim=1).values[:, -1]
+            scales = torch.maximum(weight * self.scales[self.slots[own], 0],
+                                   (1 - weight) * self.scales[self.slots[other], 0])  # fmt: skip
+            return last - 2 * _HALF * scales
+        best, places = upper.topk(k, dim=1)
+        queries = mixed(self.candidates.table, own, other, weight)
+        rows = torch.arange(len(own), device=own.device).repeat_interleave(k)
+        scores = self.candidates.pair_scores(queries, rows, listed.gather(1, places).view(-1))
+        return scores.view(-1, k).masked_fill_(best.isinf(), -torch.inf).amin(1)
+
+
+def mixed(table: Tensor, own: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    """``w E[a] + (1 - w) E[b]``, float32 [N, D]."""
+    return mix(table[own].float(), table[other].float(), weight[:, None])
+
+
+def mix(own: Tensor, other: Tensor, weight: Tensor | float) -> Tensor:
+    """Convex combination ``weight * own + (1 - weight) * other`` (mixup, Zhang et al. 2018, arXiv 1710.09412)."""
+    return weight * own + (1 - weight) * other
