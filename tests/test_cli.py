@@ -48,6 +48,7 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert (result["method"], result["eval_rows"], result["metric_name"]) == ("augpro-mix", 8, "accuracy")
     assert result["replacement"]["changed"] > 0
     assert result["replacement"]["rows_retokenized_differently"] == 0
+    assert 0 <= result["replacement"]["searched_in_full"] <= 1
     assert result["config"]["augmenter"]["replace_fraction"] == 1.0
     assert result["texts_per_second"]["augment"] > 0
     assert {"python", "torch", "transformers"} <= result["versions"].keys()

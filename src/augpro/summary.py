@@ -61,7 +61,7 @@ def summarize(
             if texts and meter.seconds.get(phase)
         },
         peak_memory_mib=dict(meter.peak_mib),
-        replacement=counts.shares(),
+        replacement=counts.shares() | (augmentation.space.shares() if augmentation else {}),
         parameters={"student": sum(p.numel() for p in trainer.model.parameters())},
         notes=[],
         config=config.model_dump(mode="json")

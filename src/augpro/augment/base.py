@@ -51,6 +51,12 @@ class EmbeddingSpace:
             self._projections[metric] = Projection(self.table, self.groups, metric)
         return self._projections[metric]
 
+    def shares(self) -> dict[str, float]:
+        """Share of the different queries that were compared with every candidate; empty without a query."""
+        work = [projection.work for projection in self._projections.values()]
+        queries = sum(each.distinct for each in work)
+        return {"searched_in_full": sum(each.in_full for each in work) / queries} if queries else {}
+
 
 @dataclass
 class ReplacementCounts:
