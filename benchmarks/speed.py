@@ -24,6 +24,7 @@ PARTS = {
     "steps": speed_projection.steps,
     "memory": speed_projection.memory,
     "scaling": speed_projection.scaling,
+    "profile": speed_training.profile,
     "generation": speed_training.generation,
     "distillation": speed_training.distillation,
     "rows": speed_training.rows,

@@ -103,6 +103,25 @@ def generation(args: argparse.Namespace, results: Results) -> None:
                 value=f"{statistics.median(times):.2f}", times=times, epoch_seconds=spent)  # fmt: skip
 
 
+def profile(args: argparse.Namespace, results: Results) -> None:
+    """Where a step's time goes: operators with the most time of their own, over one epoch."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    for freeze in (True, False):
+        parts = Steps(config(args, augment="augpro-mix", freeze_embeddings=freeze))
+        parts.train()
+        with profiler(activities=[ProfilerActivity.CPU]) as found:
+            parts.generate()
+            parts.train()
+        averages = found.key_averages()
+        whole = sum(one.self_cpu_time_total for one in averages)
+        top = sorted(averages, key=lambda one: -one.self_cpu_time_total)[:12]
+        shares = {one.key: round(one.self_cpu_time_total / whole, 4) for one in top}
+        results.add(f"profile of a step, embeddings {'frozen' if freeze else 'trained'}", shares=shares,
+                    epoch_seconds=whole / 1e6)  # fmt: skip
+
+
 def ours(args: argparse.Namespace, **changes: Any) -> dict[str, Any]:
     """Seconds and quality of a run of ours; the seconds are those after loading and before scoring."""
     with tempfile.TemporaryDirectory() as folder:

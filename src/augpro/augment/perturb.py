@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
+import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
@@ -19,7 +20,7 @@ from augpro.augment.checks import check_choice, check_flag, check_range
 from augpro.augment.moved import Along, Between
 from augpro.augment.partners import Partner, aligned_ids, partner_rows
 from augpro.projection import Projection
-from augpro.tokens import TokenBatch
+from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import BANNED
 
 
@@ -85,6 +86,7 @@ class Mix:
     ) -> Between:
         """Mix the chosen positions that have an ordinary token at the same place of the partner."""
         training = context.rows("augpro-mix")
+        context.load(("augpro-mix", projection.metric), lambda: self._prepare(training, context, projection))
         rows = partner_rows(batch.row_ids, len(training), self.partner, context.draws, context.classes)
         partner_ids = aligned_ids(batch, training.batch(rows.cpu()), self.repeat_partner)
         groups = context.space.groups
@@ -92,6 +94,13 @@ class Mix:
         weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where]
         own, other = batch.ids[where], partner_ids[where]
         return Between(where, own, groups[own], projection, other, weight, partner_ids)
+
+    @staticmethod
+    def _prepare(training: TokenTable, context: AugmentContext, projection: Projection) -> None:
+        """Neighbour lists of every token that can be a parent."""
+        groups = context.space.groups
+        tokens = torch.from_numpy(np.unique(training.flat[0])).to(groups.device, torch.int64)
+        projection.prepare(tokens[groups[tokens] != BANNED])
 
 
 def check_mixing(weight: float, beta: float | None, partner: str) -> None:
