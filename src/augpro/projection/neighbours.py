@@ -40,25 +40,21 @@ class NeighbourLists:
         self.places = min(PLACES, len(candidates))
         table = candidates.table
         self.slots = torch.full((len(table),), -1, device=table.device)
-        self.size = 0
-        self._reserve(0)
+        self.size = 0  # tokens stored; the arrays may have room for more
+        empty = table.new_empty
+        self.columns = empty(0, self.depth, dtype=torch.int64)
+        self.scores = empty(0, self.depth, dtype=torch.float32)
+        self.rows = empty(0, self.places, dtype=torch.float16)
+        self.scales = empty(0, 1, dtype=torch.float32)  # of the rows
+        self.norms = empty(0, 1, dtype=torch.float32)
 
     def _reserve(self, count: int) -> None:
-        """Room for so many tokens, with what is stored kept."""
-        shapes = {"columns": (self.depth, torch.int64), "scores": (self.depth, torch.float32),
-                  "rows": (self.places, torch.float16), "scales": (1, torch.float32),
-                  "norms": (1, torch.float32)}  # fmt: skip
-        for name, (width, dtype) in shapes.items():
-            new = torch.empty(count, width, dtype=dtype, device=self.slots.device)
-            if self.size:
-                new[: self.size] = getattr(self, name)[: self.size]
+        """Room for so many tokens."""
+        for name in ("columns", "scores", "rows", "scales", "norms"):
+            old: Tensor = getattr(self, name)
+            new = old.new_empty(count, old.shape[1])
+            new[: self.size] = old[: self.size]
             setattr(self, name, new)
-
-    columns: Tensor
-    scores: Tensor
-    rows: Tensor
-    scales: Tensor
-    norms: Tensor
 
     def add(self, tokens: Tensor) -> None:
         """Build what is missing for these tokens, int64 [N], as far as there is room."""
