@@ -53,6 +53,8 @@ class Candidates:
 
     def __init__(self, table: Tensor, members: Tensor, metric: Metric, work: Work) -> None:
         self.table, self.members, self.metric, self.work = table, members, metric, work
+        self._places = torch.full((len(table),), -1, device=table.device)
+        self._places[members] = torch.arange(len(members), device=table.device)
         self.vectors, self.offsets = affine_form(table[members].float(), metric)
         self.reach = float(norms(self.vectors).max())
         self.largest_offset = float(self.offsets.abs().max())
@@ -65,8 +67,7 @@ class Candidates:
 
     def columns(self, ids: Tensor) -> Tensor:
         """Places of token ids among the members, -1 where one is none of them."""
-        place = torch.searchsorted(self.members, ids.contiguous()).clamp_max(len(self) - 1)
-        return torch.where(self.members[place] == ids, place, -1)
+        return torch.where(ids >= 0, self._places[ids], -1)
 
     def scores(self, queries: Tensor) -> Tensor:
         """Float32 scores of every member, [N, n]."""
@@ -107,6 +108,11 @@ class Candidates:
     def block(self) -> int:
         """Queries whose scores are held at once."""
         return max(1, BLOCK_SCORES // len(self))
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of query and candidate whose vectors are held at once."""
+        return max(1, BLOCK_SCORES // (4 * self.table.shape[1]))
 
     def _within_reach(self, queries: Tensor, barred: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Pairs (row, column) that hold the k best of every row, whatever was rounded."""
@@ -167,7 +173,7 @@ class Candidates:
             rows, columns = self._narrow(queries, rows, columns)
         exact = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
         open_ = torch.nonzero(torch.bincount(rows, minlength=len(queries))[rows] > 1)[:, 0]
-        for part in open_.split(max(1, BLOCK_SCORES // (4 * queries.shape[1]))):
+        for part in open_.split(self.pairs):
             exact[part] = self._exact_scores(queries[rows[part]], columns[part])
         order = columns.argsort(
             stable=True
@@ -194,10 +200,9 @@ class Candidates:
     def pair_scores(self, queries: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Float32 scores of pairs, [P]."""
         self.work.multiply_adds += len(rows) * queries.shape[1]
-        pairs = max(1, BLOCK_SCORES // (4 * queries.shape[1]))
         parts = [
             (self.vectors.index_select(0, column) * queries.index_select(0, row)).sum(1)
-            for row, column in zip(rows.split(pairs), columns.split(pairs), strict=True)
+            for row, column in zip(rows.split(self.pairs), columns.split(self.pairs), strict=True)
         ]
         return (torch.cat(parts) if parts else queries.new_empty(0)) + self.offsets[columns]
 

@@ -42,7 +42,7 @@ class NeighbourLists:
         self.slots = torch.full((len(table),), -1, device=table.device)
         self.size = 0  # tokens stored; the arrays may have room for more
         empty = table.new_empty
-        self.columns = empty(0, self.depth, dtype=torch.int64)
+        self.columns = empty(0, self.depth, dtype=torch.int32)  # halves what a look-up has to move
         self.scores = empty(0, self.depth, dtype=torch.float32)
         self.rows = empty(0, self.places, dtype=torch.float16)
         self.scales = empty(0, 1, dtype=torch.float32)  # of the rows
@@ -71,7 +71,8 @@ class NeighbourLists:
         vectors = self.candidates.table[tokens].float()
         scores = self.candidates.scores(vectors)
         slots = torch.arange(self.size, self.size + len(tokens), device=tokens.device)
-        self.scores[slots], self.columns[slots] = scores.topk(self.depth, dim=1)
+        self.scores[slots], columns = scores.topk(self.depth, dim=1)
+        self.columns[slots] = columns.int()
         self.norms[slots, 0] = norms(vectors)
         if scores.shape[1] > self.places:
             spare = -scores.shape[1] % self.places
@@ -139,7 +140,7 @@ class NeighbourLists:
         listed = torch.cat(columns, dim=1)
         if exclude:
             for parent in (own, other):
-                upper.masked_fill_(listed == self.candidates.columns(parent)[:, None], -torch.inf)
+                upper.masked_fill_(listed == self.candidates.columns(parent).int()[:, None], -torch.inf)
         self.candidates.work.multiply_adds += upper.numel()
 
         # Twice the rounding of a score: that of the stored ones, and that of the mix itself.
@@ -154,7 +155,9 @@ class NeighbourLists:
         unsure = torch.nonzero(unsure)[:, 0]
         if len(unsure):
             rows, places = torch.nonzero(kept[unsure], as_tuple=True)
-            pairs = (rows * len(self.candidates) + listed[unsure[rows], places]).unique()
+            pairs = (
+                rows * len(self.candidates) + listed[unsure[rows], places]
+            ).unique()  # in both lists: once
             rows, candidates = pairs // len(self.candidates), pairs % len(self.candidates)
             queries = mixed(self.candidates.table, own[unsure], other[unsure], weight[unsure])
             found[unsure] = self.candidates.rank(queries, rows, candidates, k)
@@ -163,7 +166,8 @@ class NeighbourLists:
     def _upper(self, slots: Tensor, columns: Tensor) -> Tensor:
         """At least the score of each candidate on the token of its row, [N, K]."""
         places = columns if self.places == len(self.candidates) else columns % self.places
-        stored = self.rows.view(-1).index_select(0, (places + slots[:, None] * self.places).view(-1))
+        starts = (slots * self.places).int()[:, None]  # ROW_BYTES keeps them below 2^31
+        stored = self.rows.view(-1).index_select(0, (places + starts).view(-1))
         return (stored.view(columns.shape).float() + _HALF) * self.scales[slots]
 
     def _floor(
@@ -178,7 +182,7 @@ class NeighbourLists:
         best, places = upper.topk(k, dim=1)
         queries = mixed(self.candidates.table, own, other, weight)
         rows = torch.arange(len(own), device=own.device).repeat_interleave(k)
-        scores = self.candidates.pair_scores(queries, rows, listed.gather(1, places).view(-1))
+        scores = self.candidates.pair_scores(queries, rows, listed.gather(1, places).view(-1).long())
         return scores.view(-1, k).masked_fill_(best.isinf(), -torch.inf).amin(1)
 
 

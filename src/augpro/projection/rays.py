@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from augpro.projection.candidates import affine_form
 from augpro.projection.chunks import above, chunked, kth_best, place_of_best
 from augpro.projection.neighbours import NeighbourLists
 
@@ -76,8 +77,8 @@ class _Block:
         """Lead and gain of every candidate, [N, n], and the errors of both, [N]."""
         heights, height_error = self.lists.heights(self.start)
         slopes, slope_error = self.candidates.slopes(self.directions)
-        height, slope = self._own_line
-        return heights.sub_(height[:, None]), slopes - slope[:, None], height_error, slope_error
+        height, slope = (own.float()[:, None] for own in self._own_line)
+        return heights.sub_(height), slopes - slope, height_error, slope_error
 
     @cached_property
     def _own_line(self) -> tuple[Tensor, Tensor]:
@@ -89,9 +90,13 @@ class _Block:
         self.__dict__.pop("_lines", None)
 
     def _line(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Float32 heights and slopes of pairs of ray and candidate."""
-        height = self.candidates.pair_scores(self.origins, rows, columns)
-        slope = self.candidates.pair_scores(self.directions, rows, columns) - self.candidates.offsets[columns]
+        """Heights and slopes of pairs of ray and candidate, float64: a lead is a small difference of large ones."""
+        height, slope = torch.empty(2, len(rows), dtype=torch.float64, device=rows.device)
+        for part in torch.arange(len(rows), device=rows.device).split(self.candidates.pairs):
+            ids, ray = self.candidates.members[columns[part]], rows[part]
+            a, b = affine_form(self.candidates.table[ids].double(), self.candidates.metric)
+            height[part] = (a * self.origins[ray]).sum(1) + b
+            slope[part] = (a * self.directions[ray]).sum(1)
         return height, slope
 
     def _step(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -100,7 +105,7 @@ class _Block:
         own_height, own_slope = (line[rows] for line in self._own_line)
         lag, gain = own_height - height, slope - own_slope
         step = torch.where(gain > 0, lag / gain, torch.inf)
-        return torch.where(lag < 0, 0.0, step)
+        return torch.where(lag < 0, 0.0, step).float()
 
     def flips(self) -> Tensor:
         lead, gain, lead_error, gain_error = self._lines
