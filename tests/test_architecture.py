@@ -14,7 +14,8 @@ SOURCE = Path(augpro.__file__).parent
 ROWS = [
     ["errors", "tasks", "draws", "results"],
     ["readers", "tokens", "losses", "projection.chunks"],
-    ["sources", "labels", "columns", "vocabulary", "projection.candidates"],
+    ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
+    ["projection.candidates"],
     ["projection.neighbours"],
     ["projection.rays"],
     ["projection"],

@@ -58,7 +58,7 @@ def test_flips_are_their_definition(size, width, metric, places, block, kept, co
         patch.object(neighbours, "PLACES", places),
         patch.object(candidates, "BLOCK_SCORES", block),
         patch.object(rays, "_KEPT", kept),
-        patch.object(candidates, "_fast_bfloat16", lambda _: coarse),
+        patch.object(candidates, "coarse_of", candidates.coarse_of if coarse else lambda *_: None),
     ):
         found = Projection(table, groups, metric).rays(start, directions, groups[start]).flips()
     expected = flips_by_definition(table, groups, metric, start, directions)
@@ -92,7 +92,7 @@ def test_the_nearest_on_a_ray_is_that_of_its_point(
     with (
         patch.object(neighbours, "PLACES", places),
         patch.object(rays, "_KEPT", kept),
-        patch.object(candidates, "_fast_bfloat16", lambda _: coarse),
+        patch.object(candidates, "coarse_of", candidates.coarse_of if coarse else lambda *_: None),
     ):
         projection = Projection(table, groups, metric)
         lines = projection.rays(start, directions, groups[start])

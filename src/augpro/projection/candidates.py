@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from augpro.projection.chunks import above, chunked, kth_best
+from augpro.projection.chunks import above, chunked, lowest, places_of_best
+from augpro.projection.coarse import coarse_of
 
 Metric = Literal["cosine", "l2", "dot"]
 BLOCK_SCORES = 4_000_000  # scores held at once: 16 MiB in float32
@@ -56,11 +57,10 @@ class Candidates:
         self._places = torch.full((len(table),), -1, device=table.device)
         self._places[members] = torch.arange(len(members), device=table.device)
         self.vectors, self.offsets = affine_form(table[members].float(), metric)
-        self.reach = float(norms(self.vectors).max())
+        sizes = norms(self.vectors)
+        self.reach = float(sizes.max())
         self.largest_offset = float(self.offsets.abs().max())
-        self._coarse = self.vectors.bfloat16() if metric != "l2" and _fast_bfloat16(table.device) else None
-        if self._coarse is not None:
-            self._coarse_error = float(norms(self.vectors - self._coarse.float()).max())
+        self._coarse = None if metric == "l2" else coarse_of(self.vectors, sizes)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -116,46 +116,33 @@ class Candidates:
 
     def _within_reach(self, queries: Tensor, barred: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Pairs (row, column) that hold the k best of every row, whatever was rounded."""
-        if self._coarse is None:
-            scores, error, unit = self.scores(queries), self.rounding(norms(queries)), 0.0
-        else:
-            scores, error, unit = self._coarse_scores(queries)
+        scores, unit, error = self._approximate(queries)
         rows, places = torch.nonzero(barred >= 0, as_tuple=True)
-        scores[rows, barred[rows, places]] = -torch.inf
+        scores[rows, barred[rows, places]] = lowest(scores)
         chunks, peaks = chunked(scores)
-        best = kth_best(scores, peaks, k)
-        floor = best.float()
-        if unit:  # the score's own rounding, relative to itself, of the best and of what may be better
-            floor = floor - unit / (1 - unit) * floor.abs() - 2 * error
-            floor = floor - unit * floor.abs()
-        else:
-            floor = floor - 2 * error
-        return above(chunks, peaks, floor)
+        # The k that seem best are scored anew: the k-th best is no worse than the worst of them.
+        likely, none = places_of_best(chunks, peaks, k)
+        rows = torch.arange(len(queries), device=queries.device).repeat_interleave(likely.shape[1])
+        exact = self.pair_scores(queries, rows, likely.view(-1).clamp_max(len(self) - 1))
+        floor = exact.view(likely.shape).masked_fill_(none, -torch.inf).amin(1)
+        return above(chunks, peaks, (floor - error - self.rounding(norms(queries))) / unit)
 
     def slopes(self, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """``a . u`` for unit vectors u, [N, n], and the error of each row, [N]."""
+        """``a . u`` for directions u, float32 [N, n], and at least the error of each row, [N]."""
+        scores, unit, error = self._approximate(directions)
+        scores = scores[:, : len(self)] * unit[:, None]
+        return scores.sub_(self.offsets) if self.metric == "l2" else scores, error
+
+    def _approximate(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores from the cheapest product, [N, n] or a little more, their unit, [N], and their error, [N]."""
+        error = 4 * self.rounding(
+            norms(queries)
+        )  # of a product, of turned queries and vectors, and of its use
         if self._coarse is None:
-            return self.scores(directions) - self.offsets, 2 * self.rounding(norms(directions))
-        scores, error, unit = self._coarse_scores(directions, scaled=False)
-        low, high = torch.aminmax(scores, dim=1)
-        return scores, error + unit / (1 - unit) * torch.maximum(-low, high).float()
-
-    def _coarse_scores(self, queries: Tensor, scaled: bool = True) -> tuple[Tensor, Tensor, float]:
-        """Bfloat16 scores, up to a factor if ``scaled``, their error but for the last rounding, and its unit.
-
-        The error of ``a . q`` from rounding both to bfloat16 is at most ``||a|| ||q - q'|| + ||a - a'|| ||q'||``
-        with the norms as they are, which is half of what the number of bits alone would give.
-        """
-        assert self._coarse is not None
-        if scaled:  # so that nothing is too small; the order stays, and a power of two changes no digit
-            _, exponent = torch.frexp(queries.abs().amax(1, keepdim=True))
-            queries = torch.ldexp(queries, -exponent)
-        coarse = queries.bfloat16()
-        size = norms(coarse.float())
-        error = norms(queries - coarse.float()) * self.reach + size * self._coarse_error
+            return self.scores(queries), torch.ones_like(error), error
         self.work.multiply_adds += len(queries) * self.vectors.numel()
-        unit = torch.finfo(torch.bfloat16).eps / 2
-        return coarse @ self._coarse.T, error + self.rounding(size), unit
+        scores, unit, coarse = self._coarse.product(queries)
+        return scores, unit, coarse + error
 
     def rank(self, queries: Tensor, rows: Tensor, columns: Tensor, k: int) -> Tensor:
         """The k best of the given pairs of every row, by float64 score, then by id.
@@ -231,11 +218,3 @@ def affine_form(vectors: Tensor, metric: Metric) -> tuple[Tensor, Tensor]:
     if metric == "l2":
         return 2 * vectors, -vectors.square().sum(1)
     return vectors, zero
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    """Whether a bfloat16 product is faster here than a float32 one, and adds up in float32."""
-    if device.type != "cpu":
-        return False  # a GPU may reduce in bfloat16, which no bound covers, and its float32 is fast
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in probes)

@@ -7,36 +7,40 @@ over whole rows are several times as slow.
 import torch
 from torch import Tensor
 
-_CHUNK = 64
+CHUNK = 64
+
+
+def lowest(scores: Tensor) -> float:
+    """What a candidate scores that must not come out."""
+    return -torch.inf if scores.is_floating_point() else torch.iinfo(scores.dtype).min
 
 
 def chunked(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Scores in chunks of neighbours, [N, n / 64, 64], and the best of each chunk, [N, n / 64]."""
-    spare = -scores.shape[1] % _CHUNK
+    spare = -scores.shape[1] % CHUNK
     if spare:
-        scores = torch.nn.functional.pad(scores, (0, spare), value=-torch.inf)
-    chunks = scores.unflatten(1, (-1, _CHUNK))
+        scores = torch.nn.functional.pad(scores, (0, spare), value=lowest(scores))
+    chunks = scores.unflatten(1, (-1, CHUNK))
     return chunks, chunks.amax(2)
 
 
-def kth_best(scores: Tensor, peaks: Tensor, k: int) -> Tensor:
-    """At most the k-th best score of every row, [N]: k peaks are scores of k candidates."""
-    if k == 1:
-        return peaks.amax(1)
-    return (peaks if k <= peaks.shape[1] else scores).topk(min(k, scores.shape[1]), dim=1).values[:, -1]
+def places_of_best(chunks: Tensor, peaks: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Columns of k high scores of every row, of the highest where k is 1, and which are the lowest, both [N, k].
+
+    Fewer than k where there are fewer; what is the lowest may lie beyond the candidates.
+    """
+    if k > peaks.shape[1]:
+        best, places = chunks.flatten(1).topk(min(k, chunks.shape[1] * CHUNK), dim=1)
+        return places, best == lowest(chunks)
+    chunk = peaks.argmax(1, keepdim=True) if k == 1 else peaks.topk(k, dim=1).indices
+    best, inside = chunks.gather(1, chunk[:, :, None].expand(-1, -1, CHUNK)).max(2)
+    return chunk * CHUNK + inside, best == lowest(chunks)
 
 
 def above(chunks: Tensor, peaks: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs (row, column) of scores that are at least their row's floor, [N], and are not -inf."""
-    floor = floor.clamp_min(torch.finfo(torch.float32).min)
+    """Pairs (row, column) of scores that are at least their row's floor, [N], and are not the lowest."""
+    least = torch.finfo(torch.float32).min if chunks.is_floating_point() else 0.99 * lowest(chunks)
+    floor = floor.clamp_min(least)
     rows, chunk = torch.nonzero(peaks.float() >= floor[:, None], as_tuple=True)
     inside, place = torch.nonzero(chunks[rows, chunk].float() >= floor[rows, None], as_tuple=True)
-    return rows[inside], chunk[inside] * _CHUNK + place
-
-
-def place_of_best(scores: Tensor) -> Tensor:
-    """Column of the largest score of every row, [N]; several times as fast as argmax over long rows."""
-    chunks, peaks = chunked(scores)
-    chunk = peaks.argmax(1)
-    inside: Tensor = chunks[torch.arange(len(scores), device=scores.device), chunk].argmax(1)
-    return chunk * _CHUNK + inside
+    return rows[inside], chunk[inside] * CHUNK + place

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from augpro.projection.candidates import Candidates, norms
 
-DEPTHS = (16, 64, 256)  # entries of the lists that are tried in turn
+DEPTHS = (24, 96, 384)  # entries of the lists that are tried in turn
 PLACES = 2**15  # of a row of scores
 ROW_BYTES = 2**30  # for the rows of all tokens: 16,000 tokens
 _HALF = 2.0**-11  # largest rounding of a float16 in [-1, 1]
@@ -179,11 +179,15 @@ class NeighbourLists:
             scales = torch.maximum(weight * self.scales[self.slots[own], 0],
                                    (1 - weight) * self.scales[self.slots[other], 0])  # fmt: skip
             return last - 2 * _HALF * scales
-        best, places = upper.topk(k, dim=1)
+        # The largest upper bound may be a wide one, so a few more than k are scored.
+        best, places = upper.topk(min(k + 3, upper.shape[1]), dim=1)
         queries = mixed(self.candidates.table, own, other, weight)
-        rows = torch.arange(len(own), device=own.device).repeat_interleave(k)
+        rows = torch.arange(len(own), device=own.device).repeat_interleave(best.shape[1])
         scores = self.candidates.pair_scores(queries, rows, listed.gather(1, places).view(-1).long())
-        return scores.view(-1, k).masked_fill_(best.isinf(), -torch.inf).amin(1)
+        scores = scores.view(best.shape).masked_fill_(best.isinf(), -torch.inf)
+        if k == 1:
+            return scores.amax(1)
+        return scores.topk(k, dim=1).values[:, -1]
 
 
 def mixed(table: Tensor, own: Tensor, other: Tensor, weight: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from augpro.projection.candidates import affine_form
-from augpro.projection.chunks import above, chunked, kth_best, place_of_best
+from augpro.projection.chunks import above, chunked, places_of_best
 from augpro.projection.neighbours import NeighbourLists
 
 _FAR = 1e18  # stands for a step without end
@@ -111,7 +111,7 @@ class _Block:
         lead, gain, lead_error, gain_error = self._lines
         speed = gain / torch.maximum(-lead, lead_error[:, None])
         speed[self.rows, self.own] = -torch.inf
-        first = self._step(self.rows, place_of_best(speed))
+        first = self._step(self.rows, places_of_best(*chunked(speed), k=1)[0][:, 0])
         # What overtakes before that one leads at its step or, where it led from the start, at once.
         reach = first.clamp_max(_FAR)
         ahead = torch.addcmul(lead, gain, reach[:, None], out=speed)
@@ -127,7 +127,13 @@ class _Block:
         if exclude_start:
             ahead[self.rows, self.own] = -torch.inf
         chunks, peaks = chunked(ahead)
-        best = kth_best(ahead, peaks, k)
-        rows, columns = above(chunks, peaks, best - 2 * (lead_error + steps * gain_error))
+        # As in Candidates: the k that seem best are scored anew.
+        likely, none = places_of_best(chunks, peaks, k)
+        rows = self.rows.repeat_interleave(likely.shape[1])
+        height, slope = self._line(rows, likely.view(-1).clamp_max(len(self.candidates) - 1))
+        own_height, own_slope = (own[rows] for own in self._own_line)
+        exact = (height - own_height + steps[rows] * (slope - own_slope)).float().view(likely.shape)
+        floor = exact.masked_fill_(none, -torch.inf).amin(1)
+        rows, columns = above(chunks, peaks, floor - (lead_error + steps * gain_error))
         queries = self.origins + steps[:, None] * self.directions
         return self.candidates.rank(queries, rows, columns, k)
