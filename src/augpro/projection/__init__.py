@@ -89,7 +89,7 @@ class Projection:
     ) -> Tensor:
         """The ``k`` most similar candidates of each query, best first.
 
-        Cost: V D multiply-adds a query, in bfloat16 where the processor has it.
+        Cost: V D multiply-adds a query, of 8-bit integers where the processor has such products.
 
         Args:
             queries: [N, D], taken as float32.
@@ -113,7 +113,9 @@ class Projection:
         self.work.distinct += len(queries)
         found = torch.full((len(queries), k), -1, dtype=torch.int64, device=queries.device)
         for group, rows in self._rows_of_groups(groups, queries):
-            found[rows] = self._candidates[group].nearest(queries[rows].float(), excluded[rows], k)
+            candidates = self._candidates[group]
+            for part in rows.split(candidates.block):  # so that the queries are not copied all at once
+                found[part] = candidates.nearest(queries[part].float(), excluded[part], k)
         return found
 
     def prepare(self, tokens: Tensor) -> None:
