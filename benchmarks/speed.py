@@ -27,6 +27,8 @@ PARTS = {
     "profile": speed_training.profile,
     "generation": speed_training.generation,
     "distillation": speed_training.distillation,
+    "textbrewer": speed_training.textbrewer,
+    "trained": speed_training.trained,
     "rows": speed_training.rows,
     "latency": speed_training.latency,
     "start": speed_training.start_up,

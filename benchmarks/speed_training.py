@@ -140,26 +140,31 @@ def plain(args: argparse.Namespace, seed: int, augment: str, freeze: bool) -> di
     return run_json(sys.executable, NEIGHBOURS / "plain_loop.py", *flags, *["--freeze-embeddings"] * freeze)
 
 
+def against_plain(args: argparse.Namespace, results: Results, freeze: bool, seeds: tuple[int, ...]) -> None:
+    own = [ours(args, seed=seed, augment="augpro-mix", freeze_embeddings=freeze) for seed in seeds]
+    other = [plain(args, seed, "mix", freeze) for seed in seeds]
+    what = f"whole distillation, embeddings {'frozen' if freeze else 'trained'}"
+    times = ([one["train_seconds"] for one in runs] for runs in (own, other))
+    results.ratio(what, "a plain Trainer loop that does the same", "2.5", *times, runs=own, their_runs=other)
+
+
 def distillation(args: argparse.Namespace, results: Results) -> None:
-    for freeze, seeds in ((True, (0, 1)), (False, (0,))):
-        own = [ours(args, seed=seed, augment="augpro-mix", freeze_embeddings=freeze) for seed in seeds]
-        other = [plain(args, seed, "mix", freeze) for seed in seeds]
-        what = f"whole distillation, embeddings {'frozen' if freeze else 'trained'}"
-        against, wanted = "a plain Trainer loop that does the same", "2.5"
-        times = ([one["train_seconds"] for one in runs] for runs in (own, other))
-        results.ratio(what, against, wanted, *times, ours=own, theirs=other)
-    if not args.environments:
-        return
-    python = environment(args.environments, "textbrewer", NEIGHBOURS)
+    against_plain(args, results, freeze=True, seeds=(0, 1))
+
+
+def trained(args: argparse.Namespace, results: Results) -> None:
+    against_plain(args, results, freeze=False, seeds=(0,))
+
+
+def textbrewer(args: argparse.Namespace, results: Results) -> None:
+    python = environment(args.environments, "textbrewer", NEIGHBOURS) if args.environments else None
     if python is None:
         return
     own = [ours(args, seed=seed, augment="none") for seed in (0, 1)]
     with tempfile.TemporaryDirectory() as folder:
         rows, student = Path(folder) / "rows.jsonl", Path(folder) / "student"
         plan = make_plan(config(args, augment="none"))
-        model = load_student(plan.student, plan.task, plan.student_layers, True, 0)
-        model.save_pretrained(student)
-        plan.student.load_tokenizer().save_pretrained(student)
+        load_student(plan.student, plan.task, plan.student_layers, True, 0).save_pretrained(student)
         rows.write_text(
             "".join(json.dumps({"text": text}) + "\n" for text in plan.data.splits["train"].texts)
         )
@@ -171,7 +176,7 @@ def distillation(args: argparse.Namespace, results: Results) -> None:
         ]  # fmt: skip
     times = ([one["train_seconds"] for one in runs] for runs in (own, other))
     results.ratio(
-        "plain distillation", "TextBrewer's GeneralDistiller", "1.5", *times, ours=own, theirs=other
+        "plain distillation", "TextBrewer's GeneralDistiller", "1.5", *times, runs=own, their_runs=other
     )
 
 

@@ -135,9 +135,8 @@ class Candidates:
 
     def _approximate(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores from the cheapest product, [N, n] or a little more, their unit, [N], and their error, [N]."""
-        error = 4 * self.rounding(
-            norms(queries)
-        )  # of a product, of turned queries and vectors, and of its use
+        # Of the product, of turning both sides before it, and of the use that is made of it.
+        error = 4 * self.rounding(norms(queries))
         if self._coarse is None:
             return self.scores(queries), torch.ones_like(error), error
         self.work.multiply_adds += len(queries) * self.vectors.numel()
@@ -162,9 +161,8 @@ class Candidates:
         open_ = torch.nonzero(torch.bincount(rows, minlength=len(queries))[rows] > 1)[:, 0]
         for part in open_.split(self.pairs):
             exact[part] = self._exact_scores(queries[rows[part]], columns[part])
-        order = columns.argsort(
-            stable=True
-        )  # stable sorts, so that equal scores stay in the order of their ids
+        # Stable sorts, so that equal scores stay in the order of their ids.
+        order = columns.argsort(stable=True)
         order = order[exact[order].argsort(descending=True, stable=True)]
         order = order[rows[order].argsort(stable=True)]
         rows, columns = rows[order], columns[order]

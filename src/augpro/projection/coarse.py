@@ -23,10 +23,8 @@ class Coarse:
 
     def __init__(self, vectors: Tensor, norms: Tensor) -> None:
         count, width = vectors.shape
-        generator = torch.Generator().manual_seed(0)
-        self._turn = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[
-            0
-        ].float()
+        draws = torch.randn(width, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        self._turn = torch.linalg.qr(draws).Q.float()
         turned = vectors @ self._turn
         self._unit = float(turned.abs().max()) / _LARGEST
         coarse = (turned / self._unit).round_()
