@@ -125,7 +125,7 @@ class Candidates:
         rows = torch.arange(len(queries), device=queries.device).repeat_interleave(likely.shape[1])
         exact = self.pair_scores(queries, rows, likely.view(-1).clamp_max(len(self) - 1))
         floor = exact.view(likely.shape).masked_fill_(none, -torch.inf).amin(1)
-        return above(chunks, peaks, (floor - error - self.rounding(norms(queries))) / unit)
+        return above(chunks, peaks, (floor - error) / unit)
 
     def slopes(self, directions: Tensor) -> tuple[Tensor, Tensor]:
         """``a . u`` for directions u, float32 [N, n], and at least the error of each row, [N]."""
@@ -135,8 +135,8 @@ class Candidates:
 
     def _approximate(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores from the cheapest product, [N, n] or a little more, their unit, [N], and their error, [N]."""
-        # Of the product, of turning both sides before it, and of the use that is made of it.
-        error = 4 * self.rounding(norms(queries))
+        # Of the product, of turning both sides before it, of the use that is made of it, and of what is scored anew.
+        error = 5 * self.rounding(norms(queries))
         if self._coarse is None:
             return self.scores(queries), torch.ones_like(error), error
         self.work.multiply_adds += len(queries) * self.vectors.numel()

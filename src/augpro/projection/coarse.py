@@ -41,9 +41,10 @@ class Coarse:
         """
         turned = queries @ self._turn
         unit = (turned.abs().amax(1, keepdim=True) / _LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
-        coarse = (turned / unit).round_()
+        scaled = turned / unit
+        coarse = scaled.round()
         size = (coarse.norm(dim=1, keepdim=True) * unit)[:, 0]
-        error = (turned / unit - coarse).norm(dim=1, keepdim=True)[:, 0] * unit[:, 0] * self._reach
+        error = (scaled - coarse).norm(dim=1, keepdim=True)[:, 0] * unit[:, 0] * self._reach
         scores = torch._int_mm(coarse.to(torch.int8), self._table.T)
         scores[:, self._count :] = torch.iinfo(torch.int32).min
         return scores, unit[:, 0] * self._unit, error + size * self._error

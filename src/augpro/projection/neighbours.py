@@ -155,9 +155,8 @@ class NeighbourLists:
         unsure = torch.nonzero(unsure)[:, 0]
         if len(unsure):
             rows, places = torch.nonzero(kept[unsure], as_tuple=True)
-            pairs = (
-                rows * len(self.candidates) + listed[unsure[rows], places]
-            ).unique()  # in both lists: once
+            # A candidate in both lists is a pair once.
+            pairs = (rows * len(self.candidates) + listed[unsure[rows], places]).unique()
             rows, candidates = pairs // len(self.candidates), pairs % len(self.candidates)
             queries = mixed(self.candidates.table, own[unsure], other[unsure], weight[unsure])
             found[unsure] = self.candidates.rank(queries, rows, candidates, k)

@@ -29,11 +29,11 @@ class Rays:
 
     def __init__(self, parts: list[tuple[NeighbourLists, Tensor]], start: Tensor, directions: Tensor) -> None:
         self.start, self.directions = start, directions
+        self._keep = sum(len(rows) * len(lists.candidates) for lists, rows in parts) <= _KEPT
         self._blocks = [
-            (rows, _Block(lists, start[rows], directions[rows]), keep)
+            (rows, _Block(lists, start[rows], directions[rows]))
             for lists, group_rows in parts
             for rows in group_rows.split(lists.candidates.block)
-            for keep in [len(start) * len(lists.candidates) <= _KEPT]
         ]
 
     def flips(self) -> Tensor:
@@ -43,18 +43,18 @@ class Rays:
         (a dot product may favour a longer vector).
         """
         steps = torch.full((len(self.start),), torch.inf, device=self.start.device)
-        for rows, block, keep in self._blocks:
+        for rows, block in self._blocks:
             steps[rows] = block.flips()
-            if not keep:
+            if not self._keep:
                 block.forget()
         return steps
 
     def nearest(self, steps: Tensor, exclude_start: bool, k: int = 1) -> Tensor:
         """The k candidates nearest to the point at ``steps``, [N], best first, as ``Projection.nearest``."""
         found = torch.full((len(self.start), k), -1, device=self.start.device)
-        for rows, block, keep in self._blocks:
+        for rows, block in self._blocks:
             found[rows] = block.nearest(steps[rows], exclude_start, k)
-            if not keep:
+            if not self._keep:
                 block.forget()
         return found
 
