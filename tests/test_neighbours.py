@@ -39,14 +39,11 @@ def queries_of(table, own, other, weight):
     weight=st.sampled_from([0.5, 0.5, 0.7, 0.0, 1.0, None]),
     exclude=st.booleans(),
     depths=st.sampled_from([neighbours.DEPTHS, (1, 2, 4), (2, 8)]),
-    places=st.sampled_from([neighbours.PLACES, 64, 7]),
-    room=st.sampled_from([neighbours.ROW_BYTES, 4000]),
+    room=st.sampled_from([neighbours.ROW_BYTES, 20_000, 4000, 1000]),
     form=st.sampled_from([(dtype, scale) for dtype in (torch.float32, torch.bfloat16) for scale in SCALES]),
     seed=st.integers(0, 2**20),
 )
-def test_mixes_are_the_brute_force(
-    kind, size, width, metric, k, weight, exclude, depths, places, room, form, seed
-):
+def test_mixes_are_the_brute_force(kind, size, width, metric, k, weight, exclude, depths, room, form, seed):
     if width < 16:
         form = (
             torch.float32,
@@ -61,7 +58,7 @@ def test_mixes_are_the_brute_force(
     wanted = present[torch.randint(0, len(present), (40,), generator=generator)]
     own, other, weights = make_mixes(table, 40, generator, weight)
     projection = Projection(table, groups, metric)
-    with patch.multiple(neighbours, DEPTHS=depths, PLACES=places, ROW_BYTES=room):
+    with patch.multiple(neighbours, DEPTHS=depths, ROW_BYTES=room):
         # Half of the tokens are met in a first call, so that lists are added to.
         projection.nearest_mix(own[:20], other[:20], 0.5, wanted[:20], exclude, k)
         found = projection.nearest_mix(own, other, weights, wanted, exclude, k)
@@ -73,15 +70,18 @@ def test_mixes_are_the_brute_force(
 
 
 @pytest.mark.parametrize(("size", "width"), [(3000, 1024), (250_000, 64)])
-def test_large_tables(size, width):
-    """More candidates than a row has places, in one of the two."""
+@pytest.mark.parametrize("shared", [1, 4])
+def test_large_tables(size, width, shared):
+    """Also where candidates share places for want of room."""
     generator = seeded(1)
     centres = torch.randn(size // 20, width, generator=generator)
     table = centres[torch.randint(0, len(centres), (size,), generator=generator)]
     table = table + 0.3 * torch.randn(size, width, generator=generator)
     own, other, _ = make_mixes(table, 60, generator, 0.5)
     projection = Projection(table)
-    found = projection.nearest_mix(own, other, 0.5, k=3)
+    with patch.object(neighbours, "ROW_BYTES", 120 * size // shared + 1000):
+        found = projection.nearest_mix(own, other, 0.5, k=3)
+    assert projection._lists[0].shared == shared
     before = projection.work.in_full
     full = projection.nearest(queries_of(table, own, other, 0.5), excluded=torch.stack([own, other], 1), k=3)
     assert torch.equal(found, full)

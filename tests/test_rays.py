@@ -41,13 +41,13 @@ def flips_by_definition(table, groups, metric, start, directions):
     size=st.sampled_from([2, 5, 64, 300]),
     width=st.sampled_from([2, 3, 16, 64]),
     metric=st.sampled_from(METRICS),
-    places=st.sampled_from([neighbours.PLACES, 7]),
+    room=st.sampled_from([neighbours.ROW_BYTES, 1000]),
     block=st.sampled_from([50, candidates.BLOCK_SCORES]),
     kept=st.sampled_from([0, rays._KEPT]),
     coarse=st.booleans(),
     seed=st.integers(0, 2**20),
 )
-def test_flips_are_their_definition(size, width, metric, places, block, kept, coarse, seed):
+def test_flips_are_their_definition(size, width, metric, room, block, kept, coarse, seed):
     generator = seeded(seed)
     table = torch.randn(size, width, generator=generator)
     groups = torch.randint(0, 3, (size,), generator=generator)
@@ -55,7 +55,7 @@ def test_flips_are_their_definition(size, width, metric, places, block, kept, co
     directions = torch.nn.functional.normalize(torch.randn(30, width, generator=generator), dim=1)
     directions[0] = 0.0
     with (
-        patch.object(neighbours, "PLACES", places),
+        patch.object(neighbours, "ROW_BYTES", room),
         patch.object(candidates, "BLOCK_SCORES", block),
         patch.object(rays, "_KEPT", kept),
         patch.object(candidates, "coarse_of", candidates.coarse_of if coarse else lambda *_: None),
@@ -75,13 +75,13 @@ def test_flips_are_their_definition(size, width, metric, places, block, kept, co
     metric=st.sampled_from(METRICS),
     k=st.sampled_from([1, 1, 2, 5, 100]),
     exclude=st.booleans(),
-    places=st.sampled_from([neighbours.PLACES, 7]),
+    room=st.sampled_from([neighbours.ROW_BYTES, 1000]),
     kept=st.sampled_from([0, rays._KEPT]),
     coarse=st.booleans(),
     seed=st.integers(0, 2**20),
 )
 def test_the_nearest_on_a_ray_is_that_of_its_point(
-    kind, size, width, metric, k, exclude, places, kept, coarse, seed
+    kind, size, width, metric, k, exclude, room, kept, coarse, seed
 ):
     generator = seeded(seed)
     table = make_table(kind, size, width, generator)
@@ -90,7 +90,7 @@ def test_the_nearest_on_a_ray_is_that_of_its_point(
     directions = torch.nn.functional.normalize(torch.randn(30, width, generator=generator), dim=1)
     steps = torch.tensor([0.0, 0.1, 1.0, 3.0, 30.0]).repeat(6)
     with (
-        patch.object(neighbours, "PLACES", places),
+        patch.object(neighbours, "ROW_BYTES", room),
         patch.object(rays, "_KEPT", kept),
         patch.object(candidates, "coarse_of", candidates.coarse_of if coarse else lambda *_: None),
     ):

@@ -17,6 +17,7 @@ from augpro.projection.coarse import coarse_of
 
 Metric = Literal["cosine", "l2", "dot"]
 BLOCK_SCORES = 4_000_000  # scores held at once: 16 MiB in float32
+PAIR_VALUES = 100_000  # values of gathered vectors held at once: they stay in the cache
 _TINY = 1e-30  # covers what hardware flushes to zero
 
 
@@ -112,7 +113,7 @@ class Candidates:
     @property
     def pairs(self) -> int:
         """Pairs of query and candidate whose vectors are held at once."""
-        return max(1, BLOCK_SCORES // (4 * self.table.shape[1]))
+        return max(1, PAIR_VALUES // self.table.shape[1])
 
     def _within_reach(self, queries: Tensor, barred: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Pairs (row, column) that hold the k best of every row, whatever was rounded."""

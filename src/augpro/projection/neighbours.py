@@ -9,8 +9,8 @@ facts then prove most answers from a few look-ups:
 - a candidate in one list has its own score there, and the other one from the row.
 
 What the first lists do not prove is tried with longer ones, and what is left is searched in full. Rows are
-float16, and where there are more candidates than a row has places, several share one that holds the
-largest of their scores: both are upper bounds, which is all that a proof needs.
+8-bit integers, rounded up, and where the rows of many tokens outgrow their room, several candidates share a
+place that holds the largest of their scores: both are upper bounds, which is all that a proof needs.
 """
 
 import torch
@@ -19,16 +19,16 @@ from torch import Tensor
 from augpro.projection.candidates import Candidates, norms
 
 DEPTHS = (24, 96, 384)  # entries of the lists that are tried in turn
-PLACES = 2**15  # of a row of scores
-ROW_BYTES = 2**30  # for the rows of all tokens: 16,000 tokens
-_HALF = 2.0**-11  # largest rounding of a float16 in [-1, 1]
+ROW_BYTES = 2**30  # for the rows of all tokens: 35,000 of them for 30,000 candidates
+_SHARED = 8  # candidates that share a place at most
+_STEPS = 127  # of a row, from 0 to its largest score
 _BLOCK = 2**18  # list entries looked at at once
 
 
 class NeighbourLists:
     """Lists and rows of the tokens that have occurred, within one group of candidates.
 
-    Memory: 64 KiB a token for a vocabulary of 30,000 or more. Cost: one full search a token, once.
+    Memory: a byte for each token and candidate. Cost: one full search a token, once.
 
     Args:
         candidates: the group.
@@ -37,20 +37,20 @@ class NeighbourLists:
     def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
         self.depth = min(DEPTHS[-1], len(candidates))
-        self.places = min(PLACES, len(candidates))
+        self.places = -(-len(candidates) // _SHARED) * _SHARED  # can be halved until 8 candidates share one
         table = candidates.table
         self.slots = torch.full((len(table),), -1, device=table.device)
         self.size = 0  # tokens stored; the arrays may have room for more
         empty = table.new_empty
         self.columns = empty(0, self.depth, dtype=torch.int32)  # halves what a look-up has to move
         self.scores = empty(0, self.depth, dtype=torch.float32)
-        self.rows = empty(0, self.places, dtype=torch.float16)
-        self.scales = empty(0, 1, dtype=torch.float32)  # of the rows
+        self.rows = empty(0, self.places, dtype=torch.int8)
+        self.steps = empty(0, 1, dtype=torch.float32)  # what one means in a row
         self.norms = empty(0, 1, dtype=torch.float32)
 
     def _reserve(self, count: int) -> None:
         """Room for so many tokens."""
-        for name in ("columns", "scores", "rows", "scales", "norms"):
+        for name in ("columns", "scores", "rows", "steps", "norms"):
             old: Tensor = getattr(self, name)
             new = old.new_empty(count, old.shape[1])
             new[: self.size] = old[: self.size]
@@ -59,13 +59,25 @@ class NeighbourLists:
     def add(self, tokens: Tensor) -> None:
         """Build what is missing for these tokens, int64 [N], as far as there is room."""
         new = tokens[self.slots[tokens] < 0].unique()
-        new = new[: max(0, ROW_BYTES // (2 * self.places) - self.size)]
+        while (self.size + len(new)) * self.places > ROW_BYTES and self.shared < _SHARED:
+            self._fold()
+        new = new[: max(0, ROW_BYTES // self.places - self.size)]
         if not len(new):
             return
         if self.size + len(new) > len(self.columns):
             self._reserve(max(self.size + len(new), self.size * 3 // 2))
         for block in new.split(self.candidates.block):
             self._build(block)
+
+    @property
+    def shared(self) -> int:
+        """Candidates to a place."""
+        return -(-len(self.candidates) // self.places)
+
+    def _fold(self) -> None:
+        """Halve the rows: each place of the second half shares one of the first."""
+        self.places //= 2
+        self.rows = self.rows.unflatten(1, (2, self.places)).amax(1)
 
     def _build(self, tokens: Tensor) -> None:
         vectors = self.candidates.table[tokens].float()
@@ -74,12 +86,12 @@ class NeighbourLists:
         self.scores[slots], columns = scores.topk(self.depth, dim=1)
         self.columns[slots] = columns.int()
         self.norms[slots, 0] = norms(vectors)
-        if scores.shape[1] > self.places:
-            spare = -scores.shape[1] % self.places
-            padded = torch.nn.functional.pad(scores, (0, spare), value=-torch.inf)
-            scores = padded.unflatten(1, (-1, self.places)).amax(1)
-        scale = scores.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-        self.rows[slots], self.scales[slots] = (scores / scale).half(), scale
+        step = (scores.abs().amax(1, keepdim=True) / _STEPS).clamp_min(torch.finfo(torch.float32).tiny)
+        # A little more than rounded up, because the division rounds; what is not a number spoils the step too.
+        rows = (scores / step + 1e-3).ceil_().clamp_(-_STEPS, _STEPS).to(torch.int8)
+        spare = self.shared * self.places - rows.shape[1]
+        padded = torch.nn.functional.pad(rows, (0, spare), value=-_STEPS)
+        self.rows[slots], self.steps[slots] = padded.unflatten(1, (self.shared, -1)).amax(1), step
         self.slots[tokens] = slots
         self.size += len(tokens)
 
@@ -87,12 +99,13 @@ class NeighbourLists:
         """Scores of every candidate on tokens, float32 [N, n], and the error of each row, [N]."""
         self.add(tokens)
         slots = self.slots[tokens]
-        if self.places < len(self.candidates) or bool((slots < 0).any()):
+        if self.shared > 1 or bool((slots < 0).any()):
             vectors = self.candidates.table[tokens].float()
             return self.candidates.scores(vectors), 2 * self.candidates.rounding(norms(vectors))
-        scales = self.scales[slots]
-        error = 2 * self.candidates.rounding(self.norms[slots, 0]) + _HALF * scales[:, 0]
-        return self.rows.index_select(0, slots) * scales, error
+        steps = self.steps[slots]
+        error = 2 * self.candidates.rounding(self.norms[slots, 0]) + 0.51 * steps[:, 0]
+        rows = self.rows.index_select(0, slots)[:, : len(self.candidates)]
+        return (rows.float() - 0.5) * steps, error
 
     def nearest(self, own: Tensor, other: Tensor, weight: Tensor, exclude: bool, k: int) -> Tensor:
         """The k best candidates of every mix.
@@ -164,20 +177,20 @@ class NeighbourLists:
 
     def _upper(self, slots: Tensor, columns: Tensor) -> Tensor:
         """At least the score of each candidate on the token of its row, [N, K]."""
-        places = columns if self.places == len(self.candidates) else columns % self.places
+        places = columns if self.shared == 1 else columns % self.places
         starts = (slots * self.places).int()[:, None]  # ROW_BYTES keeps them below 2^31
         stored = self.rows.view(-1).index_select(0, (places + starts).view(-1))
-        return (stored.view(columns.shape).float() + _HALF) * self.scales[slots]
+        return stored.view(columns.shape) * self.steps[slots]
 
     def _floor(
         self, own: Tensor, other: Tensor, weight: Tensor, listed: Tensor, upper: Tensor, k: int
     ) -> Tensor:
         """At most the k-th best score, but for its rounding, [N]."""
-        if self.places == len(self.candidates):  # every candidate has a place of its own
+        if self.shared == 1:
             last = upper.amax(1) if k == 1 else upper.topk(k, dim=1).values[:, -1]
-            scales = torch.maximum(weight * self.scales[self.slots[own], 0],
-                                   (1 - weight) * self.scales[self.slots[other], 0])  # fmt: skip
-            return last - 2 * _HALF * scales
+            steps = torch.maximum(weight * self.steps[self.slots[own], 0],
+                                  (1 - weight) * self.steps[self.slots[other], 0])  # fmt: skip
+            return last - 1.01 * steps
         # The largest upper bound may be a wide one, so a few more than k are scored.
         best, places = upper.topk(min(k + 3, upper.shape[1]), dim=1)
         queries = mixed(self.candidates.table, own, other, weight)
@@ -191,7 +204,8 @@ class NeighbourLists:
 
 def mixed(table: Tensor, own: Tensor, other: Tensor, weight: Tensor) -> Tensor:
     """``w E[a] + (1 - w) E[b]``, float32 [N, D]."""
-    return mix(table[own].float(), table[other].float(), weight[:, None])
+    own_vectors, other_vectors = (table.index_select(0, tokens).float() for tokens in (own, other))
+    return mix(own_vectors, other_vectors, weight[:, None])
 
 
 def mix(own: Tensor, other: Tensor, weight: Tensor | float) -> Tensor:
