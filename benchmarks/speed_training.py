@@ -182,7 +182,7 @@ def textbrewer(args: argparse.Namespace, results: Results) -> None:
 
 def rows(args: argparse.Namespace, results: Results) -> None:
     """One epoch of augpro-mix on more and more rows: milliseconds a row and peak memory."""
-    for count in (1_000, 4_000, 16_000):
+    for count in (1_000, 8_000, 60_000):
         with tempfile.TemporaryDirectory() as folder:
             result = run(
                 config(args, Path(folder) / "student", augment="augpro-mix", train_rows=count, epochs=1)
