@@ -47,7 +47,7 @@ class Steps:
         table = tokenize(tokenizer, train.texts, train.pairs)
         self.logits = self.teacher.label(train.texts, train.pairs)
         self.data = DistillationDataset(table, label_tensor(train.labels, plan.task), self.logits)
-        found = online_augmentation(plan, self.student, tokenizer, self.teacher, 0, Meter())
+        found = online_augmentation(plan, settings, self.student, tokenizer, self.teacher, Meter())
         assert found is not None
         self.augmentation: OnlineAugmentation = found
         self.objective, self.pad_id = plan.objective, table.pad_id

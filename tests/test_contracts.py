@@ -21,6 +21,7 @@ from augpro.draws import Draws
 from augpro.losses import Objective
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import BANNED, Vocabulary
+from conftest import tiny_bert
 
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
 TOKEN = ["augpro-fgsm", "augpro-mix", "augpro-noise", "crossover", "knn", "random"]
@@ -51,6 +52,7 @@ def rows(tokenizer, texts):
 def context(rows, model, tokenizer):
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
     logits = torch.randn(len(rows), 2, generator=torch.Generator().manual_seed(0)) * 3
+    teacher = tiny_bert(len(tokenizer), layers=3, seed=7)
 
     def make(row_ids=None, seed=0, copy=0):
         row_ids = list(range(len(rows))) if row_ids is None else row_ids
@@ -61,6 +63,8 @@ def context(rows, model, tokenizer):
             classes=logits.argmax(1),
             student=model,
             target_logits=logits[row_ids],
+            label=lambda rows: teacher(**rows.model_inputs()).logits.detach(),
+            teacher=teacher,
             row_loss=Objective("single_label").kd,
         )
 
@@ -145,7 +149,8 @@ def test_every_parameter_changes_the_result(name, rows, context):
     others = {
         "replace_fraction": 0.4, "exclude_parents": not base.parameters.get("exclude_parents"), "metric": "l2",
         "top_k": 5, "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False, "step": 2.0,
-        "target_rate": 0.8, "distribution": "unigram", "unit": "span",
+        "target_rate": 0.8, "distribution": "unigram", "unit": "span", "partner_fraction": 0.5,
+        "through": "both",
     }  # fmt: skip
     batch = rows.batch(range(20))
     for option in base.parameters:
@@ -240,7 +245,7 @@ BAD = [
     ("repeat_partner", 1), ("distribution", "normal"), ("unit", "sentence"), ("depths", [1.5]), ("depths", []),
     ("depths", 0.5), ("noise", 0.0), ("synonym", 1.5), ("insertion", -0.1), ("swap", "often"),
     ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0), ("there", 3), ("back", 3),
-    ("max_tokens", 0),
+    ("max_tokens", 0), ("partner_fraction", 1.1), ("through", "teacher"),
 ]  # fmt: skip
 
 
@@ -293,3 +298,4 @@ def test_only_methods_without_text_ask_something_of_the_teacher():
     assert {name: what for name, what in shared.items() if what != "text"} == {
         "mixup": "tokens", "tmix": "tokens", "fgsm": "width",
     }  # fmt: skip
+    assert augmenter("augpro-fgsm", through="both").teacher_shares == "width"

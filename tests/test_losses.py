@@ -44,6 +44,15 @@ def test_kd_of_a_regression_is_the_squared_error_at_any_temperature():
         np.testing.assert_allclose(kd_loss(student, teacher, "regression", tau).numpy(), expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_kd_of_the_logits_is_their_squared_error_at_any_temperature(problem):
+    student, teacher = logits(seed=1), logits(seed=2)
+    expected = ((student - teacher).numpy() ** 2).mean(1)
+    for tau in (1.0, 5.0):
+        objective = Objective(problem, temperature=tau, kd_loss="mse")
+        np.testing.assert_allclose(objective.kd(student, teacher).numpy(), expected, rtol=1e-10)
+
+
 def test_kd_of_extreme_logits_is_finite():
     """Probabilities that underflow: 200 against -200 is a KL of 400, not inf or nan."""
     student, teacher = torch.tensor([[200.0, 0.0, -200.0]]), torch.tensor([[-200.0, 0.0, 200.0]])

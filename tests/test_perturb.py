@@ -8,8 +8,9 @@ import torch
 from scipy import stats
 
 from augpro.augment import FGSM, AugmentContext, EmbeddingSpace, Mix, Noise, Projected
+from augpro.augment.gradient import embedding_gradient
 from augpro.augment.partners import partner_rows
-from augpro.augment.perturb import embedding_gradient, move_along, row_weights, step_for_rate
+from augpro.augment.perturb import move_along, row_weights, step_for_rate
 from augpro.draws import Draws
 from augpro.losses import kd_loss
 from augpro.projection.neighbours import mix
@@ -196,6 +197,29 @@ def test_gradient_of_a_row_does_not_depend_on_its_batch(table, model):
         torch.testing.assert_close(whole[row, : len(alone)], alone, rtol=1e-3, atol=1e-5)
 
 
+def test_gradient_through_two_models_by_finite_differences(table, tokenizer):
+    """Both models' embeddings are moved along one direction; the loss of each row grows by gradient times step."""
+    student, teacher = (tiny_bert(len(tokenizer), seed=seed).double() for seed in (1, 2))
+    batch = table.batch(range(6))
+    gradient = embedding_gradient(student, batch, row_loss, teacher)
+
+    def loss(shift):
+        inputs = batch.model_inputs()
+        ids = inputs.pop("input_ids")
+        with torch.no_grad():
+            logits = [model(inputs_embeds=model.get_input_embeddings()(ids) + shift, **inputs).logits
+                      for model in (student, teacher)]  # fmt: skip
+        return row_loss(*logits)
+
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(3):
+        way = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)
+        slope = (loss(1e-4 * way) - loss(-1e-4 * way)) / 2e-4
+        torch.testing.assert_close((gradient * way).sum((1, 2)), slope, rtol=1e-3, atol=1e-9)
+    alone = embedding_gradient(student, batch, row_loss, teacher(**batch.model_inputs()).logits.detach())
+    assert not torch.allclose(gradient, alone, rtol=0.1)
+
+
 # --- steps and rates -------------------------------------------------------------------------------------
 
 
@@ -290,9 +314,89 @@ def test_fgsm_step_raises_the_loss(table, space, model, context_of):
     assert (here > down).all()
 
 
+def test_a_step_through_both_models_leads_where_they_differ(table, space, model, context_of, tokenizer):
+    """Short steps: the divergence of the two grows on every row, more than by the student's step alone."""
+    teacher = tiny_bert(len(tokenizer), layers=3, seed=5)
+    batch = table.batch(range(20))
+    with torch.no_grad():
+        targets = teacher(**batch.model_inputs()).logits
+    context = context_of(range(20), teacher=teacher, target_logits=targets)
+    chosen = space.vocabulary.editable(batch)
+    rows, inputs = {}, batch.model_inputs()
+    ids = inputs.pop("input_ids")
+    for through in ("student", "both"):
+        moved = FGSM(step=0.02, through=through).move(batch, chosen, context, space.projection("cosine"))
+        shift = torch.zeros(*ids.shape, space.table.shape[1])
+        shift[chosen] = moved.vectors - space.table[ids[chosen]]
+        with torch.no_grad():
+            logits = [one(inputs_embeds=one.get_input_embeddings()(ids) + shift, **inputs).logits
+                      for one in (model, teacher)]  # fmt: skip
+        rows[through] = row_loss(*logits)
+    with torch.no_grad():
+        before = row_loss(model(**batch.model_inputs()).logits, targets)
+    assert (rows["both"] > before).all()
+    assert rows["both"].mean() > rows["student"].mean()
+
+
 def test_perturbations_name_what_they_miss(table, context_of):
     batch = table.batch([0, 1])
     with pytest.raises(ValueError, match=r"AugmentContext\.table"):
         Projected(Mix())(batch, context_of([0, 1], table=None))
     with pytest.raises(ValueError, match="only inside training"):
         Projected(FGSM())(batch, context_of([0, 1], student=None))
+    with pytest.raises(ValueError, match=r"AugmentContext\.teacher"):
+        Projected(FGSM(through="both"))(batch, context_of([0, 1]))
+    with pytest.raises(ValueError, match=r"AugmentContext\.label"):
+        Projected(FGSM(), partner_fraction=0.5)(batch, context_of([0, 1]))
+    with pytest.raises(ValueError, match="through"):
+        FGSM(through="teacher")
+
+
+# --- a partner's tokens first ----------------------------------------------------------------------------
+
+
+def test_partner_tokens_come_first_and_the_rest_is_projected(table, space, context_of):
+    """Nothing moved: a crossover of the share that was asked for. Everything moved: no token of either row."""
+    batch = table.batch(range(20))
+    taken = editable = 0
+    for copy in range(20):
+        context = context_of(range(20), copy=copy)
+        made = Projected(Mix(), replace_fraction=0.0, partner_fraction=0.4)(batch, context)
+        changed = made.ids != batch.ids
+        partners = table.batch(partner_rows(batch.row_ids, 20, "random", context.draws))
+        for row in torch.nonzero(changed.any(1))[:, 0].tolist():
+            assert set(made.ids[row][changed[row]].tolist()) <= set(partners.ids[row].tolist())
+        taken += context.counts.partner
+        editable += context.counts.editable
+        assert context.counts.partner == context.counts.changed
+    assert 0.2 < taken / editable < 0.4  # kinds differ, tokens are alike
+    context = context_of(range(20))
+    Projected(Mix(), replace_fraction=1.0, partner_fraction=0.4)(batch, context)
+    assert context.counts.partner <= 0.02 * context.counts.editable
+
+
+def test_the_share_of_partner_tokens_and_of_moved_ones_are_drawn_apart(table, context_of):
+    batch = table.batch(range(20))
+    both = [Projected(Noise(), replace_fraction=0.5, partner_fraction=0.5)(batch, context_of(range(20), copy=c)).ids
+            for c in range(10)]  # fmt: skip
+    moved = [
+        Projected(Noise(), replace_fraction=0.5)(batch, context_of(range(20), copy=c)).ids for c in range(10)
+    ]
+    assert not any(torch.equal(one, other) for one, other in zip(both, moved, strict=True))
+
+
+def test_the_gradient_of_crossed_text_has_the_teachers_answer_to_it(table, space, context_of):
+    """FGSM after a crossover: what is asked of the teacher is the crossed text, and its answer is the target."""
+    batch, asked = table.batch(range(20)), []
+
+    def label(rows):
+        asked.append(rows.ids.clone())
+        return torch.full((20, 2), 3.0) * torch.tensor([1.0, -1.0])
+
+    context = context_of(range(20), label=label)
+    made = Projected(FGSM(step=4.0), replace_fraction=0.3, partner_fraction=0.5)(batch, context)
+    crossed = Projected(Mix(), replace_fraction=0.0, partner_fraction=0.5)(batch, context_of(range(20)))
+    assert len(asked) == 1
+    same = asked[0] == crossed.ids
+    assert same.float().mean() > 0.95  # but for pieces that were given back
+    assert not torch.equal(made.ids, crossed.ids)

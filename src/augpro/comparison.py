@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from augpro.figures import Figure, Group, Split, best_method
-from augpro.grid import Grid
+from augpro.grid import Cell, Grid
 from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
 
 _SAME_EPOCHS = 0.15  # a run this near to the epochs that equal seconds ask for counts as it
@@ -89,6 +89,8 @@ def equal_epochs(grid: Grid, rows: list[dict[str, Any]]) -> dict[str, float]:
     whole, named = grid.config.epochs, str(grid.config.equal_seconds)
     found = {}
     for method, spent in seconds.items() if named in seconds else ():
+        if "epochs" in Cell(method, None, 0, whole).options():
+            continue  # it says itself how long it trains
         epochs = whole * seconds[named] / spent
         found[method] = whole if abs(epochs / whole - 1) <= _SAME_EPOCHS else float(max(1, round(epochs)))
     return found

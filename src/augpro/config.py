@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
-from augpro.tasks import ProblemType
+from augpro.tasks import KDLoss, ProblemType, SelectBy
 
 EvalSplit = Literal["auto", "validation", "test"]
 
@@ -89,6 +89,14 @@ class StudentOptions(LearnOptions):
     augmented_weight: float = Field(1.0, ge=0, description="Weight of the teacher on augmented rows (gamma).")
     temperature: float = Field(
         1.0, gt=0, description="Softens teacher and student; the loss is scaled by its square."
+    )
+    kd_loss: KDLoss = Field("kl", description="kl: of the softened outputs; mse: of the logits.")
+    candidates: int = Field(
+        1, ge=1, le=100, description="Augmented texts made of each row; one of them is trained on."
+    )
+    select_by: SelectBy = Field(
+        "disagreement",
+        description="Which: that on which teacher and student differ most, or of which the student is least sure.",
     )
     epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import augpro
 from augpro.augment import AUGMENTERS
-from augpro.config import CompareConfig, DistillConfig, parse_value
+from augpro.config import CompareConfig, DistillConfig, StudentOptions, build, parse_value
 from augpro.data import load_data
 from augpro.errors import InputError
 from augpro.models import MINILM, ModelSource, minilm_path
@@ -20,6 +20,13 @@ FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
 # What a run reads is told by its content, and where it writes does not matter.
 _NOT_IN_KEY = {"data", "teacher", "student", "out", "resume", "label_store"}
+# Options of `augpro distill` that one method of a grid may have otherwise than the rest.
+_OWN = {"train_rows", *StudentOptions.model_fields} - {
+    "teacher",
+    "student",
+    "student_layers",
+    "trainer_options",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Cell:
     """One run of a grid.
 
     Attributes:
-        method: as the user wrote it, such as "augpro-mix:replace_fraction=0.3".
+        method: as the user wrote it, such as "augpro-mix:replace_fraction=0.3" or "none:epochs=20".
         size: training rows, or None for all.
         seed: of the run.
         epochs: passes over the training rows.
@@ -50,15 +57,16 @@ class Cell:
                 f"--methods {self.method}: unknown method {name!r}; "
                 f"use {FINETUNE}, {PLAIN_KD}, {', '.join(AUGMENTERS)}."
             )
-        given = {}
+        given: dict[str, Any] = {}
         for item in items:
             key, equals, value = item.partition("=")
             if not equals:
                 raise InputError(f"--methods {self.method}: write {item!r} as option=value.")
             given[key.strip().replace("-", "_")] = parse_value(value)
+        own = {key: given.pop(key) for key in _OWN & given.keys()}
         if name == FINETUNE:
-            return {"augment": "none", "augment_options": given, "label_weight": 1.0, "teacher_weight": 0.0}
-        return {"augment": name, "augment_options": given}
+            own = {"label_weight": 1.0, "teacher_weight": 0.0} | own
+        return {"augment": "none" if name == FINETUNE else name, "augment_options": given} | own
 
 
 class Grid:
@@ -101,11 +109,12 @@ class Grid:
     def distill_config(self, cell: Cell, out: Path) -> DistillConfig:
         """The configuration of one run."""
         shared = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
-        values = {name: getattr(self.config, name) for name in shared} | cell.options()
+        values = {name: getattr(self.config, name) for name in shared}
+        values |= {"train_rows": cell.size, "epochs": cell.epochs} | cell.options()
         # A grid is many short runs: no checkpoints, and no loss on the screen.
         trainer = {"save_strategy": "no", "logging_strategy": "no", **self.config.trainer_options}
         values |= {"trainer_options": trainer, "label_store": self.config.out / "teacher-labels"}
-        return DistillConfig(**values, train_rows=cell.size, seed=cell.seed, epochs=cell.epochs, out=out)
+        return build(DistillConfig, {**values, "seed": cell.seed, "out": out}, f"--methods {cell.method}")
 
     def key(self, cell: Cell) -> str:
         """Hash of the cell's whole configuration, its data, its models and the code."""

@@ -13,27 +13,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from augpro.tasks import ProblemType
+from augpro.tasks import KDLoss, ProblemType
 
 NO_LABEL = -100  # class id of a row without a gold label; nan for scores and multi-label rows
 
 
-def kd_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, temperature: float = 1.0) -> Tensor:
+def kd_loss(
+    student: Tensor,
+    teacher: Tensor,
+    problem_type: ProblemType,
+    temperature: float = 1.0,
+    form: KDLoss = "kl",
+) -> Tensor:
     """Distance of the student's output to the teacher's, one value a row.
 
     Args:
         student: logits [B, C]; [B, 1] for a regression.
-        teacher: logits of the same shape; no gradient flows into them.
+        teacher: logits of the same shape.
         problem_type: "single_label": KL(teacher || student) of the softened distributions times
             temperature**2. "multi_label": binary cross-entropy with soft targets, mean over the labels,
             times temperature**2. "regression": squared error; the temperature has no meaning there.
         temperature: divides both logits; above 1 it shows the student how the teacher ranks wrong classes.
+        form: "kl": as above. "mse": squared error of the logits, mean over the classes, whatever the problem
+            type; the temperature has no meaning there (Ba and Caruana 2014, arXiv 1312.6184).
 
     Returns:
         [B].
     """
-    teacher = teacher.detach()
-    if problem_type == "regression":
+    if problem_type == "regression" or form == "mse":
         return (student - teacher).square().mean(1)
     scale = temperature**2
     if problem_type == "multi_label":
@@ -108,6 +115,7 @@ class Objective:
         teacher_weight: beta, of the teacher's output on original rows.
         augmented_weight: gamma, of the teacher's output on augmented rows.
         temperature: of both distillation terms.
+        kd_loss: form of both.
     """
 
     problem_type: ProblemType
@@ -115,10 +123,11 @@ class Objective:
     teacher_weight: float = 1.0
     augmented_weight: float = 1.0
     temperature: float = 1.0
+    kd_loss: KDLoss = "kl"
 
     def kd(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """:func:`kd_loss` with this problem type and temperature, [B]."""
-        return kd_loss(student, teacher, self.problem_type, self.temperature)
+        """:func:`kd_loss` with this problem type, temperature and form, [B]."""
+        return kd_loss(student, teacher, self.problem_type, self.temperature, self.kd_loss)
 
     def originals(self, student: Tensor, labels: Tensor | None, teacher: Tensor | None) -> Tensor:
         """Mean loss of original rows: the label term and, where the teacher's logits are given, its term."""
@@ -126,12 +135,12 @@ class Objective:
         if labels is not None and self.label_weight:
             loss = loss + self.label_weight * label_loss(student, labels, self.problem_type)
         if teacher is not None and self.teacher_weight:
-            loss = loss + self.teacher_weight * self.kd(student, teacher)
+            loss = loss + self.teacher_weight * self.kd(student, teacher.detach())
         return loss.mean()
 
     def augmented(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Mean loss of augmented rows; a gold label is never copied onto them."""
-        return self.augmented_weight * self.kd(student, teacher).mean()
+        return self.augmented_weight * self.kd(student, teacher.detach()).mean()
 
     def smoothness(self, augmented: Tensor, originals: Tensor) -> Tensor:
         """Mean distance between the student's answers to augmented and to original rows, for SMART."""

@@ -53,7 +53,7 @@ def run_plan(plan: Plan, config: FinetuneConfig | DistillConfig) -> RunResult:
     with meter.phase("teacher_originals"):
         teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
     dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
-    augmentation = online_augmentation(plan, student, tokenizer, teacher, config.seed, meter)
+    augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
     trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, args=arguments)
     with meter.phase("student"):
         trainer.train(resume_from_checkpoint=folder.checkpoint)
@@ -96,15 +96,16 @@ def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: tor
 
 def online_augmentation(
     plan: Plan,
+    config: FinetuneConfig | DistillConfig,
     student: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None,
-    seed: int,
     meter: Meter,
 ) -> OnlineAugmentation | None:
     """The plan's augmentation over the student's word embeddings, if it has one."""
-    if plan.augmenter is None or teacher is None:
+    if plan.augmenter is None or teacher is None or not isinstance(config, DistillConfig):
         return None
     table = student.get_input_embeddings().get_parameter("weight")
     space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
-    return OnlineAugmentation(plan.augmenter, space, teacher, plan.objective, seed, meter)
+    chosen = config.candidates, config.select_by
+    return OnlineAugmentation(plan.augmenter, space, teacher, plan.objective, config.seed, *chosen, meter)

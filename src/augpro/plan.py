@@ -110,8 +110,15 @@ def _augmenter(config: DistillConfig, data: TaskData) -> Augmenter | None:
         changer = augmenter(config.augment, **config.augment_options)
         if changer.mixes_rows:
             single_label = data.task.problem_type == "single_label"
-            check_partner(changer.parameters["partner"], len(data.splits["train"]), single_label)
+            check_partner(
+                changer.parameters.get("partner", "random"), len(data.splits["train"]), single_label
+            )
         changer.check()
+        if config.candidates > 1 and not changer.makes_text:
+            raise InputError(
+                f"--candidates {config.candidates}: {config.augment} makes points between texts, one a row; "
+                "use a method that makes text, or leave --candidates out."
+            )
         for option in changer.excludes:
             if config.trainer_options.get(option):
                 raise InputError(
@@ -146,11 +153,15 @@ def _check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: 
 def _objective(config: DistillConfig, task: Task) -> Objective:
     weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
     used = weights if config.augment != "none" else weights[:2]
+    if task.problem_type == "regression" and config.candidates > 1 and config.select_by == "uncertainty":
+        raise InputError(
+            "--select-by uncertainty: a score does not say how sure the student is; use disagreement."
+        )
     if not any(used):
         raise InputError(
             "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
         )
-    return Objective(task.problem_type, *weights, temperature=config.temperature)
+    return Objective(task.problem_type, *weights, temperature=config.temperature, kd_loss=config.kd_loss)
 
 
 def _check_rows(config: TrainOptions, data: TaskData) -> None:

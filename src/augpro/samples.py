@@ -35,7 +35,7 @@ def draw_samples(
     for start in range(0, rows, _SAMPLES):
         batch = dataset.table.batch(range(start, min(start + _SAMPLES, rows))).to(device)
         before = dataset.teacher_logits[batch.row_ids.cpu()]
-        augmented = augmentation.augment(batch, before.to(device), dataset, student, epoch=0)
+        augmented = augmentation.augment(batch, before.to(device), dataset, student, copy=0)
         if not isinstance(augmented, TokenBatch):  # virtual rows cannot be read
             return [], 0.0
         mismatched += vocabulary.mismatch_rate(augmented) * len(augmented.ids)

@@ -42,6 +42,10 @@ class TokenBatch:
         """The same rows with other tokens."""
         return replace(self, ids=ids)
 
+    def take(self, rows: Tensor) -> "TokenBatch":
+        """The rows with these numbers, int64 [N], in this order."""
+        return replace(self, **{name: value[rows] for name, value in vars(self).items() if value is not None})
+
     def to(self, device: torch.device | str) -> "TokenBatch":
         """The same rows on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}

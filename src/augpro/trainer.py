@@ -7,6 +7,7 @@ The teacher's logits of the originals are a stored column.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from torch.utils.data import Dataset
 from transformers import Trainer
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.gradient import without_dropout
 from augpro.data import Label
 from augpro.draws import Draws
 from augpro.losses import NO_LABEL, Objective
 from augpro.meter import Meter
-from augpro.tasks import Task
+from augpro.selection import hardest
+from augpro.tasks import SelectBy, Task
 from augpro.teacher import Teacher
 from augpro.tokens import TokenBatch, TokenTable, join
 
@@ -85,7 +88,9 @@ class OnlineAugmentation:
         teacher: labels the augmented rows.
         objective: its distillation loss is what FGSM climbs.
         seed: of the draws; every epoch is another copy.
-        meter: charged with the phases "augment" and "teacher".
+        candidates: texts made of each row, of which one is kept.
+        select_by: which one, see :mod:`augpro.selection`.
+        meter: charged with the phases "augment", "teacher" and "select".
         counts: what was replaced so far.
         loaded: what the method has loaded.
     """
@@ -95,6 +100,8 @@ class OnlineAugmentation:
     teacher: Teacher
     objective: Objective
     seed: int = 0
+    candidates: int = 1
+    select_by: SelectBy = "disagreement"
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     loaded: dict[Hashable, Any] = field(default_factory=dict)
@@ -108,14 +115,37 @@ class OnlineAugmentation:
         epoch: int,
     ) -> tuple[TokenBatch | VirtualRows, Tensor | None]:
         """Augmented rows, and the teacher's logits for them, [B, C]; None where the student labels them."""
-        augmented = self.augment(batch, teacher_logits, dataset, student, epoch)
+        copies = range(epoch * self.candidates, (epoch + 1) * self.candidates)
+        made = [self.augment(batch, teacher_logits, dataset, student, copy) for copy in copies]
+        texts = [rows for rows in made if isinstance(rows, TokenBatch)]
+        if len(texts) > 1:
+            return self._select(texts, dataset.table.pad_id, student)
+        return made[0], self._label(made[0])
+
+    def _label(self, rows: TokenBatch | VirtualRows) -> Tensor | None:
+        """The teacher's logits, [B, C]; None where the student labels the rows."""
         with self.meter.phase("teacher"):
-            if isinstance(augmented, TokenBatch):
-                return augmented, self.teacher.label_tokens(augmented, self.space.vocabulary)
-            if augmented.labelled_by == "student":
-                return augmented, None
+            if isinstance(rows, TokenBatch):
+                return self.teacher.label_tokens(rows, self.space.vocabulary)
+            if rows.labelled_by == "student":
+                return None
             with torch.no_grad():
-                return augmented, augmented.run(self.teacher.model).float()
+                return rows.run(self.teacher.model).float()
+
+    def _select(self, made: list[TokenBatch], pad_id: int, student: Any) -> tuple[TokenBatch, Tensor]:
+        """One of the candidates of each row, and the teacher's logits of it."""
+        candidates = reduce(partial(join, pad_id=pad_id), made)
+        theirs = self._label(candidates) if self.select_by == "disagreement" else None
+        with self.meter.phase("select"), torch.no_grad(), without_dropout(student):
+            shape = len(made), len(made[0].ids)
+            ours = student(**candidates.model_inputs()).logits.float().unflatten(0, shape)
+            by_row = None if theirs is None else theirs.unflatten(0, shape)
+            best = hardest(ours, by_row, self.objective.problem_type)
+        chosen = best * shape[1] + torch.arange(shape[1], device=best.device)
+        rows = candidates.take(chosen)
+        labels = self._label(rows) if theirs is None else theirs[chosen]
+        assert labels is not None
+        return rows, labels
 
     def augment(
         self,
@@ -123,17 +153,19 @@ class OnlineAugmentation:
         teacher_logits: Tensor,
         dataset: DistillationDataset,
         student: Any,
-        epoch: int,
+        copy: int,
     ) -> TokenBatch | VirtualRows:
-        """Augmented rows alone."""
+        """Augmented rows alone; ``copy`` is the number of their draws."""
         single_label = self.objective.problem_type == "single_label" and dataset.teacher_logits is not None
         context = AugmentContext(
-            draws=Draws(self.seed, epoch),
+            draws=Draws(self.seed, copy),
             space=self.space,
             table=dataset.table,
             classes=dataset.teacher_logits.argmax(1) if single_label else None,  # type: ignore[union-attr]
             student=student,
             target_logits=teacher_logits,
+            label=lambda rows: self.teacher.label_tokens(rows, self.space.vocabulary),
+            teacher=self.teacher.model,
             row_loss=self.objective.kd,
             counts=self.counts,
             loaded=self.loaded,

@@ -114,6 +114,8 @@ class AugmentContext:
         classes: the teacher's class of every row of ``table``, int64 [rows], or None for a regression.
         student: the model as it is now, for methods that follow its gradient.
         target_logits: the teacher's logits of the batch's rows, [B, C].
+        label: the teacher's logits of any rows in the student's tokens, batch -> [B, C].
+        teacher: its model, for methods that follow its gradient too; it must read the student's tokens.
         row_loss: the student's distillation loss, (student logits, teacher logits) -> [B].
         counts: filled by the augmenter.
         loaded: models and word lists that a method has loaded, kept from call to call.
@@ -125,6 +127,8 @@ class AugmentContext:
     classes: Tensor | None = None
     student: Any = None
     target_logits: Tensor | None = None
+    label: Callable[[TokenBatch], Tensor] | None = None
+    teacher: Any = None
     row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     loaded: dict[Hashable, Any] = field(default_factory=dict)
@@ -167,6 +171,7 @@ class Augmenter(ABC):
     Attributes:
         needs_student: whether it follows the current student, and so can only run inside training.
         mixes_rows: whether it needs partner rows.
+        makes_text: whether what comes out can be read; else it is a point between texts.
         teacher_shares: what the teacher must have in common with the student: "text" (nothing), "tokens"
             (the tokenizer) or "width" (the tokenizer and the embedding width).
         excludes: fields of ``TrainingArguments`` that it cannot be combined with.
@@ -174,6 +179,7 @@ class Augmenter(ABC):
 
     needs_student: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = False
+    makes_text: ClassVar[bool] = True
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "text"
     excludes: ClassVar[tuple[str, ...]] = ()
 

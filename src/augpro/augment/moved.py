@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
@@ -98,6 +98,10 @@ class Perturbation(Protocol):
 
     needs_student: ClassVar[bool]
     mixes_rows: ClassVar[bool]
+
+    @property
+    def teacher_shares(self) -> Literal["text", "width"]:
+        """What the teacher must have in common with the student."""
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection

@@ -5,10 +5,8 @@ the classes draw their parameters.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_choice, check_flag, check_range
+from augpro.augment.gradient import embedding_gradient, following
 from augpro.augment.moved import Along, Between
 from augpro.augment.partners import Partner, aligned_ids, partner_rows
 from augpro.projection import Projection
@@ -43,6 +42,7 @@ class Stay:
 
     needs_student: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = False
+    teacher_shares: ClassVar[Literal["text", "width"]] = "text"
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
@@ -71,6 +71,7 @@ class Mix:
 
     needs_student: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = True
+    teacher_shares: ClassVar[Literal["text", "width"]] = "text"
 
     weight: float = 0.5
     beta: float | None = None
@@ -136,6 +137,7 @@ class _Stepped(ABC):
     """
 
     mixes_rows: ClassVar[bool] = False
+    teacher_shares: ClassVar[Literal["text", "width"]] = "text"
 
     step: float | None = None
     target_rate: float = 0.3
@@ -192,15 +194,41 @@ def step_for_rate(flips: Tensor, chosen: Tensor, rate: float, rounding: Tensor) 
     return torch.where(wanted > 0, torch.minimum((last + following) / 2, 1.1 * last), 0.0)
 
 
+Through = Literal["student", "both"]
+
+
 @dataclass(frozen=True)
 class FGSM(_Stepped):
-    """AugPro-FGSM: the token takes one step up the gradient of the student's distillation loss."""
+    """AugPro-FGSM: the token takes one step up the gradient of the student's distillation loss.
+
+    Attributes:
+        through: "student": the teacher's answer to the unmoved text is held fixed, as in the paper; "both": the
+            gradient goes through both models, moved alike, so that the step leads to where they really differ.
+            That needs a teacher with the student's tokenizer and width, and a forward and backward pass of it.
+    """
 
     needs_student: ClassVar[bool] = True
 
+    through: Through = "student"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("through", self.through, get_args(Through))
+
+    @property
+    def teacher_shares(self) -> Literal["text", "width"]:  # type: ignore[override]
+        """What the teacher must have in common with the student."""
+        return "width" if self.through == "both" else "text"
+
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
         student, row_loss, targets = following("augpro-fgsm", context)
-        return embedding_gradient(student, batch, row_loss, targets)
+        if self.through == "student":
+            return embedding_gradient(student, batch, row_loss, targets)
+        if context.teacher is None:
+            raise ValueError(
+                "through='both' follows the teacher's gradient: pass it as AugmentContext.teacher"
+            )
+        return embedding_gradient(student, batch, row_loss, context.teacher)
 
 
 @dataclass(frozen=True)
@@ -213,67 +241,3 @@ class Noise(_Stepped):
         rows, positions = batch.ids.shape
         width = context.space.table.shape[1]
         return context.draws.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)
-
-
-def following(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor], Tensor]:
-    """The student, its loss and the targets, for a method that climbs its gradient.
-
-    Raises:
-        ValueError: if the context has none; the message names the method.
-    """
-    if context.student is None or context.target_logits is None or context.row_loss is None:
-        raise ValueError(f"{method} follows the student's gradient: it runs only inside training")
-    return context.student, context.row_loss, context.target_logits
-
-
-def embedding_gradient(
-    model: Any,
-    batch: TokenBatch,
-    row_loss: Callable[[Tensor, Tensor], Tensor],
-    target_logits: Tensor,
-    offset: Tensor | float = 0.0,
-) -> Tensor:
-    """Gradient of each row's loss at its word embeddings plus ``offset``, [B, T, D].
-
-    Dropout is off, and neither the parameters' gradients nor the modules' training flags are changed:
-    only the embeddings are differentiated. The rows' losses are summed, not averaged, so that a row's
-    gradient does not depend on the batch.
-    """
-    point: Tensor | None = None
-
-    def leaf(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
-        nonlocal point
-        point = (output.detach() + offset).requires_grad_()
-        return point
-
-    with without_dropout(model), hooked(model.get_input_embeddings(), leaf), torch.enable_grad():
-        logits = model(**batch.model_inputs()).logits
-        assert point is not None
-        gradient: Tensor = torch.autograd.grad(row_loss(logits, target_logits).sum(), point)[0]
-    return gradient
-
-
-@contextmanager
-def without_dropout(model: Any) -> Iterator[None]:
-    """Evaluation mode for a while; every module's own flag comes back."""
-    flags = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
-
-
-@contextmanager
-def hooked(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
-    """``change(module, inputs, output)`` replaces what the module returns, for a while.
-
-    The word embeddings are replaced so, not by ``inputs_embeds``: ids and mask still reach the model, and
-    with them what some architectures take from them (positions after padding, the last token of a row).
-    """
-    handle = module.register_forward_hook(change)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -1,7 +1,7 @@
 """AugPro: a perturbation in embedding space, projected back onto real tokens."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -9,7 +9,9 @@ from torch import Tensor
 from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_choice, check_flag, check_range, check_whole
 from augpro.augment.moved import Perturbation
-from augpro.augment.replace import Replaced, TokenReplacement
+from augpro.augment.partners import Partner
+from augpro.augment.perturb import Mix
+from augpro.augment.replace import Crossover, Replaced, TokenReplacement
 from augpro.projection.candidates import Metric
 from augpro.tokens import TokenBatch
 
@@ -29,6 +31,8 @@ class Projected(TokenReplacement):
             position becomes a new token. With the parents in, a mix at weight 0.5 is a crossover.
         metric: "cosine", "l2" or "dot".
         top_k: the token is drawn from this many nearest, 1 to 1,000.
+        partner_fraction: share of a row's tokens that come from a partner row before anything is moved, in
+            [0, 1]: where a mix would be projected with its parents in.
 
     Raises:
         ValueError: if a value is out of range.
@@ -39,9 +43,11 @@ class Projected(TokenReplacement):
     exclude_parents: bool = True
     metric: Metric = "cosine"
     top_k: int = 1
+    partner_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         check_range("replace_fraction", self.replace_fraction, 0.0, 1.0)
+        check_range("partner_fraction", self.partner_fraction, 0.0, 1.0)
         check_flag("exclude_parents", self.exclude_parents)
         check_whole("top_k", self.top_k, 1, 1000)
         check_choice("metric", self.metric, get_args(Metric))
@@ -53,8 +59,13 @@ class Projected(TokenReplacement):
 
     @property
     def mixes_rows(self) -> bool:  # type: ignore[override]
-        """Whether the perturbation needs partner rows."""
-        return self.perturbation.mixes_rows
+        """Whether it needs partner rows."""
+        return self.perturbation.mixes_rows or self.partner_fraction > 0
+
+    @property
+    def teacher_shares(self) -> Literal["text", "width"]:  # type: ignore[override]
+        """What the perturbation needs of the teacher."""
+        return self.perturbation.teacher_shares
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -64,6 +75,31 @@ class Projected(TokenReplacement):
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Move the chosen positions and project them."""
+        if not self.partner_fraction:
+            return self._projected(batch, chosen, context)
+        draw = context.draws.uniform("partner token", batch.row_ids, batch.ids.shape[1])
+        wanted = context.space.vocabulary.editable(batch) & (draw < self.partner_fraction)
+        copied = Crossover(partner=self._partner).replace(batch, wanted, context)
+        ids = batch.ids.clone()
+        ids[copied.where] = copied.ids
+        crossed = batch.with_ids(ids)
+        if self.needs_student:
+            if context.label is None:
+                raise ValueError(
+                    "partner_fraction changes the text: pass the teacher as AugmentContext.label"
+                )
+            context = replace(context, target_logits=context.label(crossed))
+        new = self._projected(crossed, chosen, context)
+        ids[new.where] = new.ids
+        where = copied.where | new.where
+        return Replaced(where, ids[where], copied.partner_ids)
+
+    @property
+    def _partner(self) -> Partner:
+        """Whose tokens come: the perturbation's own partner, if it has one."""
+        return self.perturbation.partner if isinstance(self.perturbation, Mix) else "random"
+
+    def _projected(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         moved = self.perturbation.move(batch, chosen, context, context.space.projection(self.metric))
         nearest = moved.nearest(self.exclude_parents, self.top_k)
         found = (nearest >= 0).sum(1)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Augmenter, VirtualRows
 from augpro.augment.checks import check_range
+from augpro.augment.gradient import hooked
 from augpro.augment.partners import Partner
-from augpro.augment.perturb import check_mixing, hooked
+from augpro.augment.perturb import check_mixing
 from augpro.augment.virtual import Pairing, pair
 from augpro.models import encoder_layers
 from augpro.tokens import TokenBatch, join
@@ -39,6 +40,7 @@ class TMix(Augmenter):
     """
 
     mixes_rows: ClassVar[bool] = True
+    makes_text: ClassVar[bool] = False
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "tokens"
 
     excludes: ClassVar[tuple[str, ...]] = ("gradient_checkpointing",)

@@ -17,16 +17,9 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Augmenter, VirtualRows
 from augpro.augment.checks import check_range
+from augpro.augment.gradient import embedding_gradient, following, hooked, without_dropout
 from augpro.augment.partners import Partner, partner_rows
-from augpro.augment.perturb import (
-    check_mixing,
-    embedding_gradient,
-    following,
-    hooked,
-    move_along,
-    row_weights,
-    without_dropout,
-)
+from augpro.augment.perturb import check_mixing, move_along, row_weights
 from augpro.projection.neighbours import mix
 from augpro.tokens import TokenBatch, padded
 
@@ -106,6 +99,7 @@ class Mixup(Augmenter):
     """
 
     mixes_rows: ClassVar[bool] = True
+    makes_text: ClassVar[bool] = False
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "tokens"
 
     weight: float = 0.5
@@ -171,6 +165,7 @@ class VirtualFGSM(Augmenter):
     """
 
     needs_student: ClassVar[bool] = True
+    makes_text: ClassVar[bool] = False
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "width"
 
     step: float = 0.5
@@ -209,6 +204,7 @@ class Smart(Augmenter):
     """
 
     needs_student: ClassVar[bool] = True
+    makes_text: ClassVar[bool] = False
     # The two answers are so near that in half precision their difference is rounding alone.
     excludes: ClassVar[tuple[str, ...]] = ("bf16", "fp16")
 

@@ -1,0 +1,84 @@
+"""Gradients of a loss at the word embeddings, for methods that follow the student."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from augpro.augment.base import AugmentContext
+from augpro.tokens import TokenBatch
+
+
+def following(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """The student, its loss and the targets, for a method that climbs its gradient.
+
+    Raises:
+        ValueError: if the context has none; the message names the method.
+    """
+    if context.student is None or context.target_logits is None or context.row_loss is None:
+        raise ValueError(f"{method} follows the student's gradient: it runs only inside training")
+    return context.student, context.row_loss, context.target_logits
+
+
+def embedding_gradient(
+    model: Any,
+    batch: TokenBatch,
+    row_loss: Callable[[Tensor, Tensor], Tensor],
+    target: Any,
+    offset: Tensor | float = 0.0,
+) -> Tensor:
+    """Gradient of each row's loss at its word embeddings plus ``offset``, [B, T, D].
+
+    The target is the logits that the model should give, [B, C], or a second model, whose embeddings are moved
+    along with the first one's.
+
+    Dropout is off, and neither the parameters' gradients nor the modules' training flags are changed:
+    only the embeddings are differentiated. The rows' losses are summed, not averaged, so that a row's
+    gradient does not depend on the batch.
+    """
+    models = [model] if isinstance(target, Tensor) else [model, target]
+    shift: Tensor | None = None
+
+    def moved(_module: Any, _inputs: Any, output: Tensor) -> Tensor:
+        nonlocal shift
+        if shift is None:
+            shift = torch.zeros_like(output, requires_grad=True)
+        return output.detach() + offset + shift
+
+    with ExitStack() as stack, torch.enable_grad():
+        for one in models:
+            stack.enter_context(without_dropout(one))
+            stack.enter_context(hooked(one.get_input_embeddings(), moved))
+        logits = [one(**batch.model_inputs()).logits for one in models]
+        loss = row_loss(logits[0], logits[1] if len(models) > 1 else target).sum()
+        assert shift is not None
+        gradient: Tensor = torch.autograd.grad(loss, shift)[0]
+    return gradient
+
+
+@contextmanager
+def without_dropout(model: Any) -> Iterator[None]:
+    """Evaluation mode for a while; every module's own flag comes back."""
+    flags = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+
+
+@contextmanager
+def hooked(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
+    """``change(module, inputs, output)`` replaces what the module returns, for a while.
+
+    The word embeddings are replaced so, not by ``inputs_embeds``: ids and mask still reach the model, and
+    with them what some architectures take from them (positions after padding, the last token of a row).
+    """
+    handle = module.register_forward_hook(change)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,102 @@
+"""Which candidate is kept, by definitions written with scipy, and that training keeps exactly those."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+
+from augpro.augment import EmbeddingSpace, augmenter
+from augpro.losses import Objective
+from augpro.selection import hardest
+from augpro.teacher import Teacher
+from augpro.tokens import tokenize
+from augpro.trainer import DistillationDataset, OnlineAugmentation
+from augpro.vocabulary import Vocabulary
+from conftest import tiny_bert
+
+
+def answers(seed, classes=3):
+    return 2 * torch.randn(4, 7, classes, generator=torch.Generator().manual_seed(seed))
+
+
+def test_disagreement_is_the_divergence_from_the_teacher():
+    ours, theirs = answers(1), answers(2)
+    p, q = (special.softmax(each.double().numpy(), axis=2) for each in (theirs, ours))
+    assert hardest(ours, theirs, "single_label").tolist() == stats.entropy(p, q, axis=2).argmax(0).tolist()
+    score, other = answers(3, 1), answers(4, 1)
+    expected = (score - other).square()[..., 0].argmax(0)
+    assert torch.equal(hardest(score, other, "regression"), expected)
+
+
+def test_uncertainty_is_the_entropy_of_the_student():
+    ours = answers(1)
+    p = special.softmax(ours.double().numpy(), axis=2)
+    assert hardest(ours, None, "single_label").tolist() == stats.entropy(p, axis=2).argmax(0).tolist()
+    p = special.expit(ours.double().numpy())
+    each = stats.entropy(np.stack([p, 1 - p]), axis=0).sum(2)
+    assert hardest(ours, None, "multi_label").tolist() == each.argmax(0).tolist()
+    with pytest.raises(ValueError, match="regression"):
+        hardest(answers(1, 1), None, "regression")
+
+
+@pytest.fixture
+def make(tokenizer, texts):
+    teacher = Teacher(tiny_bert(len(tokenizer), layers=3, seed=7), tokenizer)
+    student = tiny_bert(len(tokenizer), dropout=0.3).train()
+    space = EmbeddingSpace(student.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
+    dataset = DistillationDataset(
+        tokenize(tokenizer, texts), torch.zeros(20, dtype=torch.int64), teacher.label(texts)
+    )
+
+    def build(select_by="disagreement", candidates=4):
+        made = OnlineAugmentation(
+            augmenter("random"), space, teacher, Objective("single_label"), 3, candidates, select_by
+        )
+        batch = dataset.table.batch(range(20))
+        return made, batch, (batch, dataset.teacher_logits, dataset, student)
+
+    return build
+
+
+@pytest.mark.parametrize("select_by", ["disagreement", "uncertainty"])
+def test_the_kept_text_is_the_hardest_of_the_rows_own(make, select_by):
+    augmentation, _, given = make(select_by)
+    student = given[3]
+    rows, labels = augmentation(*given, epoch=2)
+    assert student.training  # dropout was off for the choice and is on again
+    candidates = [augmentation.augment(*given, copy) for copy in range(8, 12)]
+    student.eval()
+    with torch.no_grad():
+        ours = torch.stack([student(**each.model_inputs()).logits for each in candidates])
+        theirs = torch.stack(
+            [augmentation.teacher.model(**each.model_inputs()).logits for each in candidates]
+        )
+    student.train()
+    best = hardest(ours, theirs if select_by == "disagreement" else None, "single_label")
+    assert len(set(best.tolist())) > 1
+    for row, number in enumerate(best.tolist()):
+        assert torch.equal(rows.ids[row], candidates[number].ids[row])
+        torch.testing.assert_close(labels[row], theirs[number, row], rtol=1e-4, atol=1e-5)
+
+
+def test_uncertainty_asks_the_teacher_for_what_is_kept_alone(make):
+    asked = []
+    for select_by in ("disagreement", "uncertainty"):
+        augmentation, _, given = make(select_by)
+        hook = augmentation.teacher.model.register_forward_hook(
+            lambda _m, _a, kwargs, _o: asked.append(len(kwargs["input_ids"])), with_kwargs=True
+        )
+        augmentation(*given, epoch=0)
+        hook.remove()
+    assert asked == [80, 20]
+
+
+def test_every_epoch_has_candidates_of_its_own(make):
+    augmentation, _, given = make(candidates=2)
+    first, second = (augmentation(*given, epoch=epoch)[0].ids for epoch in (0, 1))
+    assert not torch.equal(first, second)
+    copies = [augmentation.augment(*given, copy).ids for copy in range(4)]
+    from_first = [any(torch.equal(row, copy[i]) for copy in copies[:2]) for i, row in enumerate(first)]
+    from_second = [any(torch.equal(row, copy[i]) for copy in copies[2:]) for i, row in enumerate(second)]
+    assert all(from_first)
+    assert all(from_second)
