@@ -18,29 +18,34 @@ from augpro.vocabulary import Vocabulary
 OURS, THEIRS = 5000, 500  # texts; the slower ones get fewer
 
 
-def augment(texts: list[str], copies: int) -> int:
-    """Text to text by augpro-mix, everything counted: table, vocabulary, tokens, lists, text."""
-    tokenizer = ModelSource("minilm").load_tokenizer()
-    table = embedding_table()
-    vocabulary = Vocabulary(tokenizer, len(table))
-    rows, space, method = (
-        tokenize(tokenizer, texts),
-        EmbeddingSpace(table, vocabulary),
-        augmenter("augpro-mix"),
-    )
-    made = 0
-    for copy in range(copies):
-        for start in range(0, len(texts), 256):
-            batch = rows.batch(range(start, min(start + 256, len(texts))))
-            made += len(vocabulary.decode(method(batch, AugmentContext(Draws(0, copy), space, rows)))[0])
-    return made
+class Offline:
+    """Text to text by augpro-mix."""
+
+    def __init__(self, texts: list[str]) -> None:
+        tokenizer = ModelSource("minilm").load_tokenizer()
+        table = embedding_table()
+        self.vocabulary = Vocabulary(tokenizer, len(table))
+        self.rows, self.space = tokenize(tokenizer, texts), EmbeddingSpace(table, self.vocabulary)
+        self.method, self.copy = augmenter("augpro-mix"), 0
+
+    def augment(self) -> None:
+        """Every text once more."""
+        for start in range(0, len(self.rows), 256):
+            batch = self.rows.batch(range(start, min(start + 256, len(self.rows))))
+            context = AugmentContext(Draws(0, self.copy), self.space, self.rows)
+            self.vocabulary.decode(self.method(batch, context))
+        self.copy += 1
 
 
 def offline(args: argparse.Namespace, results: Results) -> None:
+    """Our clock, like theirs, starts when the augmenter is there and has been used once; what came before is told."""
     texts = list(load_data(DataSpec(str(args.data))).splits["train"].texts[:OURS])
-    spent = [seconds(lambda: augment(texts, 2)) for _ in range(3)]
-    own = [2 * len(texts) / one for one in spent]
-    results.add("augpro-mix, text to text", texts=2 * len(texts), texts_per_second=own)
+    made: list[Offline] = []
+    loading = seconds(lambda: made.append(Offline(texts)))
+    first = seconds(made[0].augment)
+    own = [len(texts) / seconds(made[0].augment) for _ in range(5)]
+    results.add("augpro-mix, text to text", texts=len(texts), texts_per_second=own, loading_seconds=loading,
+                first_copy_seconds=first)  # fmt: skip
     if not args.environments:
         return
     for library in ("nlpaug", "textattack"):

@@ -144,6 +144,9 @@ def test_a_dry_run_checks_and_writes_nothing(options, tmp_path):
         ({"methods": "none,nobody"}, "unknown method 'nobody'"),
         ({"methods": "random:rate"}, "option=value"),
         ({"methods": "random:replace_fraction=7"}, "replace_fraction"),
+        ({"methods": "random:candidates=0"}, "--candidates"),
+        ({"methods": "mixup:candidates=2"}, "points between texts"),
+        ({"methods": "none:train_rows=4000"}, "4000"),
         ({"methods": "none,none"}, "twice"),
         ({"reference": "knn"}, "--reference knn"),
         ({"equal-seconds": "knn"}, "--equal-seconds knn"),
@@ -162,6 +165,31 @@ def test_fine_tune_and_plain_distillation_are_always_compared(options, tmp_path)
     grid = Grid(config_of({**options, "methods": "random"}, tmp_path))
     assert grid.methods == ("fine-tune", "none", "random")
     assert Cell("fine-tune", None, 0, 1.0).options()["teacher_weight"] == 0.0
+
+
+def test_a_method_may_have_options_of_its_own(options, tmp_path):
+    """Those of the run are told from those of the method, and win over the grid's."""
+    grid = Grid(config_of({**options, "epochs": "3"}, tmp_path))
+    plain = grid.distill_config(Cell("random", 16.0, 1, 3.0), tmp_path)
+    own = grid.distill_config(
+        Cell("random:replace_fraction=0.2:candidates=3:kd_loss=mse:epochs=7:train_rows=12", 16.0, 1, 3.0),
+        tmp_path,
+    )
+    assert (plain.candidates, plain.kd_loss, plain.epochs, plain.train_rows) == (1, "kl", 3.0, 16.0)
+    assert (own.candidates, own.kd_loss, own.epochs, own.train_rows) == (3, "mse", 7.0, 12.0)
+    assert own.augment_options == {"replace_fraction": 0.2}
+
+
+def test_equal_seconds_leaves_a_method_alone_that_says_how_long_it_trains(options, tmp_path):
+    methods = "random,none:epochs=4"
+    grid = Grid(config_of({**options, "methods": methods, "equal-seconds": "random"}, tmp_path))
+    rows = [
+        {"cell": {"method": method, "size": 16.0}, "phase_seconds": {"student": spent}}
+        for method, spent in {"random": 8.0, "none:epochs=4": 2.0, "none": 2.0, "fine-tune": 4.0}.items()
+    ]
+    found = equal_epochs(grid, rows)
+    assert "none:epochs=4" not in found
+    assert found["none"] == 4 * found["random"]
 
 
 def test_the_key_follows_everything_that_a_result_depends_on(options, tmp_path, table_file, save_model):

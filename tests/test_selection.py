@@ -100,3 +100,20 @@ def test_every_epoch_has_candidates_of_its_own(make):
     from_second = [any(torch.equal(row, copy[i]) for copy in copies[2:]) for i, row in enumerate(second)]
     assert all(from_first)
     assert all(from_second)
+
+
+def test_bf16_runs_both_models_in_bfloat16_and_keeps_the_labels_float32(make):
+    seen, labels = [], {}
+    for bf16 in (False, True):
+        augmentation, _, given = make(candidates=2)
+        augmentation.bf16 = bf16
+        hooks = [
+            model.classifier.register_forward_hook(lambda _m, _a, out: seen.append(out.dtype))
+            for model in (augmentation.teacher.model, given[3])
+        ]
+        labels[bf16] = augmentation(*given, epoch=0)[1]
+        for hook in hooks:
+            hook.remove()
+    assert seen == [torch.float32, torch.float32, torch.bfloat16, torch.bfloat16]
+    assert labels[True].dtype == torch.float32
+    torch.testing.assert_close(labels[True], labels[False], rtol=0.2, atol=0.05)

@@ -1,9 +1,7 @@
 """The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from augpro.augment import EmbeddingSpace
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import score
 from augpro.meter import Meter
@@ -13,11 +11,10 @@ from augpro.plan import Plan, make_plan
 from augpro.results import RunResult, Scores, write_json, write_tensors, write_text
 from augpro.samples import draw_samples, samples_markdown
 from augpro.summary import notes_of, summarize
-from augpro.teacher import Teacher, predict_logits
+from augpro.teacher import predict_logits
 from augpro.tokens import tokenize
-from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor
-from augpro.training import training_arguments
-from augpro.vocabulary import Vocabulary
+from augpro.trainer import DistillationDataset, DistillationTrainer, label_tensor
+from augpro.training import load_teacher, online_augmentation, training_arguments
 
 
 def run(config: FinetuneConfig | DistillConfig) -> RunResult:
@@ -84,28 +81,3 @@ def run_plan(plan: Plan, config: FinetuneConfig | DistillConfig) -> RunResult:
     write_json(folder.path / RESULT, result.to_json())
     folder.finish()
     return result
-
-
-def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
-    """The plan's teacher with its own tokenizer, if it has one."""
-    if plan.teacher is None or not isinstance(config, DistillConfig):
-        return None
-    model, tokenizer = plan.teacher.load_classifier(), plan.teacher.load_tokenizer()
-    return Teacher(model, tokenizer, config.max_tokens, device, config.label_store)
-
-
-def online_augmentation(
-    plan: Plan,
-    config: FinetuneConfig | DistillConfig,
-    student: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    teacher: Teacher | None,
-    meter: Meter,
-) -> OnlineAugmentation | None:
-    """The plan's augmentation over the student's word embeddings, if it has one."""
-    if plan.augmenter is None or teacher is None or not isinstance(config, DistillConfig):
-        return None
-    table = student.get_input_embeddings().get_parameter("weight")
-    space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
-    chosen = config.candidates, config.select_by
-    return OnlineAugmentation(plan.augmenter, space, teacher, plan.objective, config.seed, *chosen, meter)

@@ -90,6 +90,7 @@ class OnlineAugmentation:
         seed: of the draws; every epoch is another copy.
         candidates: texts made of each row, of which one is kept.
         select_by: which one, see :mod:`augpro.selection`.
+        bf16: whether teacher and student read augmented rows in bfloat16, as the Trainer runs its forward pass.
         meter: charged with the phases "augment", "teacher" and "select".
         counts: what was replaced so far.
         loaded: what the method has loaded.
@@ -102,6 +103,7 @@ class OnlineAugmentation:
     seed: int = 0
     candidates: int = 1
     select_by: SelectBy = "disagreement"
+    bf16: bool = False
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     loaded: dict[Hashable, Any] = field(default_factory=dict)
@@ -124,7 +126,7 @@ class OnlineAugmentation:
 
     def _label(self, rows: TokenBatch | VirtualRows) -> Tensor | None:
         """The teacher's logits, [B, C]; None where the student labels the rows."""
-        with self.meter.phase("teacher"):
+        with self.meter.phase("teacher"), self._precision():
             if isinstance(rows, TokenBatch):
                 return self.teacher.label_tokens(rows, self.space.vocabulary)
             if rows.labelled_by == "student":
@@ -132,11 +134,14 @@ class OnlineAugmentation:
             with torch.no_grad():
                 return rows.run(self.teacher.model).float()
 
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.space.table.device.type, torch.bfloat16, enabled=self.bf16)
+
     def _select(self, made: list[TokenBatch], pad_id: int, student: Any) -> tuple[TokenBatch, Tensor]:
         """One of the candidates of each row, and the teacher's logits of it."""
         candidates = reduce(partial(join, pad_id=pad_id), made)
         theirs = self._label(candidates) if self.select_by == "disagreement" else None
-        with self.meter.phase("select"), torch.no_grad(), without_dropout(student):
+        with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
             shape = len(made), len(made[0].ids)
             ours = student(**candidates.model_inputs()).logits.float().unflatten(0, shape)
             by_row = None if theirs is None else theirs.unflatten(0, shape)

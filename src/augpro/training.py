@@ -1,11 +1,17 @@
-"""From our few options to ``transformers.TrainingArguments``, which has all the others."""
+"""From the options of a run to what trains: ``transformers.TrainingArguments``, the teacher, the augmentation."""
 
 import torch
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-from augpro.config import TrainOptions
+from augpro.augment import EmbeddingSpace
+from augpro.config import DistillConfig, FinetuneConfig, TrainOptions
 from augpro.errors import InputError
+from augpro.meter import Meter
 from augpro.output import CHECKPOINTS
+from augpro.plan import Plan
+from augpro.teacher import Teacher
+from augpro.trainer import OnlineAugmentation
+from augpro.vocabulary import Vocabulary
 
 
 def training_arguments(config: TrainOptions) -> TrainingArguments:
@@ -43,3 +49,37 @@ def training_arguments(config: TrainOptions) -> TrainingArguments:
         return TrainingArguments(**options)
     except (TypeError, ValueError) as error:
         raise InputError(f"--trainer-option: {str(error).splitlines()[0]}; mend that value.") from error
+
+
+def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
+    """The plan's teacher with its own tokenizer, if it has one."""
+    if plan.teacher is None or not isinstance(config, DistillConfig):
+        return None
+    model, tokenizer = plan.teacher.load_classifier(), plan.teacher.load_tokenizer()
+    return Teacher(model, tokenizer, config.max_tokens, device, config.label_store)
+
+
+def online_augmentation(
+    plan: Plan,
+    config: FinetuneConfig | DistillConfig,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    meter: Meter,
+) -> OnlineAugmentation | None:
+    """The plan's augmentation over the student's word embeddings, if it has one."""
+    if plan.augmenter is None or teacher is None or not isinstance(config, DistillConfig):
+        return None
+    table = student.get_input_embeddings().get_parameter("weight")
+    space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
+    return OnlineAugmentation(
+        plan.augmenter,
+        space,
+        teacher,
+        plan.objective,
+        config.seed,
+        config.candidates,
+        config.select_by,
+        bool(config.trainer_options.get("bf16")),
+        meter,
+    )
