@@ -22,7 +22,9 @@ from augpro.trainer import DistillationDataset, OnlineAugmentation, label_tensor
 from augpro.training import load_teacher, online_augmentation
 
 NEIGHBOURS = Path(__file__).parent / "neighbours"
-RECIPE = {"learning_rate": 5e-4, "epochs": 10, "freeze_embeddings": True}
+RECIPE = {"learning_rate": 5e-4, "epochs": 10, "freeze_embeddings": True, "candidates": 1}
+# The method as it was before a partner's tokens were its default, which is what the other loops do.
+MIX = {"augment": "augpro-mix", "augment_options": {"replace_fraction": 0.6, "partner_fraction": 0.0}}
 HOLDOUT = 5000
 
 

@@ -148,12 +148,12 @@ def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
     if dry_run:
         from augpro.training import training_arguments
 
-        training_arguments(config)
-        show_plan(console, plan, config)
+        training_arguments(plan.config)
+        show_plan(console, plan, plan.config)
         return
     from augpro.pipeline import run_plan
 
-    show_result(console, run_plan(plan, config), config.out)
+    show_result(console, run_plan(plan), config.out)
 
 
 @_command(

@@ -91,14 +91,19 @@ class StudentOptions(LearnOptions):
         1.0, gt=0, description="Softens teacher and student; the loss is scaled by its square."
     )
     kd_loss: KDLoss = Field("kl", description="kl: of the softened outputs; mse: of the logits.")
-    candidates: int = Field(
-        1, ge=1, le=100, description="Augmented texts made of each row; one of them is trained on."
-    )
+    candidates: int | None = Field(
+        None, ge=1, le=100,
+        description="Augmented texts made of each row, of which one is trained on; default 3, and 1 without text.",
+    )  # fmt: skip
     select_by: SelectBy = Field(
         "disagreement",
         description="Which: that on which teacher and student differ most, or of which the student is least sure.",
     )
     epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
+    learning_rate: float | None = Field(  # type: ignore[assignment]
+        None, gt=0, description="Peak; falls linearly to 0. Default 5e-4 for up to 3 layers, else 1e-4."
+    )
+    freeze_embeddings: bool = Field(True, description="Keep the word embeddings as they are.")
 
     @field_validator("student_layers", mode="before")
     @classmethod

@@ -27,12 +27,13 @@ def run(config: FinetuneConfig | DistillConfig) -> RunResult:
     Raises:
         augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
     """
-    return run_plan(make_plan(config), config)
+    return run_plan(make_plan(config))
 
 
-def run_plan(plan: Plan, config: FinetuneConfig | DistillConfig) -> RunResult:
+def run_plan(plan: Plan) -> RunResult:
     """:func:`run` for a plan that was made before."""
-    meter, arguments = Meter(), training_arguments(config)
+    config, meter = plan.config, Meter()
+    arguments = training_arguments(config)
     with meter.phase("load"):
         tokenizer = plan.student.load_tokenizer()
         student = load_student(

@@ -19,6 +19,7 @@ class Plan:
     """What a run will do.
 
     Attributes:
+        config: what was asked for, with a value for everything that was left open.
         data: checked splits, with the teacher's classes.
         eval_split: the split that is scored beside the holdout.
         student: where the student starts from.
@@ -29,6 +30,7 @@ class Plan:
         method: name in the results: "finetune", "kd" or the augmenter's.
     """
 
+    config: FinetuneConfig | DistillConfig
     data: TaskData
     eval_split: str
     student: ModelSource
@@ -88,11 +90,23 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         changer = _augmenter(config, data)
         objective = _objective(config, data.task)
         method = config.augment if changer else ("kd" if config.teacher_weight else "finetune")
-    student.load_config()
+    start = student.load_config()
+    if isinstance(config, DistillConfig):
+        config = _settled(config, changer, len(layers) or getattr(start, "num_hidden_layers", 12))
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
     _check_rows(config, data)
-    return Plan(data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method)
+    return Plan(config, data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method)
+
+
+def _settled(config: DistillConfig, changer: Augmenter | None, layers: int) -> DistillConfig:
+    """The options that were left open, by what was measured (docs/recipes.md)."""
+    found: dict[str, Any] = {}
+    if config.learning_rate is None:
+        found["learning_rate"] = 5e-4 if layers <= 3 else 1e-4
+    if config.candidates is None:
+        found["candidates"] = 3 if changer and changer.makes_text else 1
+    return config.model_copy(update=found)
 
 
 def _source(config: TrainOptions, name: str) -> ModelSource:
@@ -114,7 +128,7 @@ def _augmenter(config: DistillConfig, data: TaskData) -> Augmenter | None:
                 changer.parameters.get("partner", "random"), len(data.splits["train"]), single_label
             )
         changer.check()
-        if config.candidates > 1 and not changer.makes_text:
+        if (config.candidates or 1) > 1 and not changer.makes_text:
             raise InputError(
                 f"--candidates {config.candidates}: {config.augment} makes points between texts, one a row; "
                 "use a method that makes text, or leave --candidates out."
@@ -153,7 +167,7 @@ def _check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: 
 def _objective(config: DistillConfig, task: Task) -> Objective:
     weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
     used = weights if config.augment != "none" else weights[:2]
-    if task.problem_type == "regression" and config.candidates > 1 and config.select_by == "uncertainty":
+    if task.problem_type == "regression" and config.candidates != 1 and config.select_by == "uncertainty":
         raise InputError(
             "--select-by uncertainty: a score does not say how sure the student is; use disagreement."
         )
