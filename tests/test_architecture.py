@@ -28,6 +28,7 @@ ROWS = [
     ["augment.tmix"],
     ["augment"],
     ["trainer", "evaluation", "config", "significance"],
+    ["audit"],
     ["samples", "output"],
     ["plan", "training"],
     ["summary", "scoring"],
@@ -41,7 +42,7 @@ ROWS = [
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 # Outside packages that stay behind one door.
 DOORS = {
-    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "augment.text"},
+    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "audit", "augment.text"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison"},
     "psutil": {"meter"}, "filelock": {"compare"},
