@@ -29,6 +29,7 @@ ROWS = [
     ["augment"],
     ["selection"],
     ["trainer", "evaluation", "config", "significance"],
+    ["audit"],
     ["samples", "output"],
     ["plan"],
     ["training"],
@@ -43,7 +44,7 @@ ROWS = [
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 # Outside packages that stay behind one door.
 DOORS = {
-    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "augment.text"},
+    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "audit", "augment.text"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison"},
     "psutil": {"meter"}, "filelock": {"compare"},

@@ -59,6 +59,11 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     samples = (student / "samples.md").read_text()
     assert samples.count("→") == 40
     assert "**" in samples
+    lines = [json.loads(line) for line in (student / "samples.jsonl").read_text().splitlines()]
+    assert len(lines) == 20
+    assert lines[3].keys() == {"original", "augmented", "before", "after", "row"}
+    assert result["label_names"] == list(LABELS)
+    assert 0 <= result["replacement"]["near_duplicates_of_originals"] <= 1
 
     files = {path.name for path in student.iterdir()}
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in files)

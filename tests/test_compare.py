@@ -82,6 +82,12 @@ def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(opt
     for name in finished:  # a cell that runs writes its log anew
         assert (killed / "logs" / name).stat().st_mtime_ns == logs[name], "a finished cell was run again"
     assert quality(killed) == quality(whole)
+    made_text = {row["cell"]["key"] for row in after if row["cell"]["method"] == "random"}
+    for folder in (whole, killed):
+        assert {path.stem for path in (folder / "samples").iterdir()} == made_text
+        for path in (folder / "samples").iterdir():
+            assert len(path.read_text().splitlines()) == 16
+    assert all(("label_flips" in row["replacement"]) == (row["cell"]["key"] in made_text) for row in after)
     assert "none" in quality(whole)
 
 

@@ -1,10 +1,13 @@
 """What people read: marks, escaping and notes."""
 
+import dataclasses
+import math
 import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -13,7 +16,7 @@ from augpro.augment import EmbeddingSpace, augmenter
 from augpro.data import Split
 from augpro.losses import Objective
 from augpro.results import RunResult, Sample, Scores
-from augpro.samples import draw_samples, marked, samples_markdown
+from augpro.samples import check_rows, marked, samples_markdown
 from augpro.summary import notes_of
 from augpro.tasks import Task
 from augpro.teacher import Teacher
@@ -170,8 +173,9 @@ def test_samples_are_the_first_epochs_texts_with_the_teachers_labels(augmentatio
     teacher = augmentation.teacher
     table, logits = tokenize(tokenizer, texts), teacher.label(texts)
     dataset = DistillationDataset(table, label_tensor([None] * 20, TASK), logits)
-    samples, mismatched = draw_samples(augmentation, dataset, model, TASK)
-    assert mismatched == 0.0
+    checked = check_rows(augmentation, dataset, model, TASK, texts[:3])
+    samples = checked.samples
+    assert checked.shares["rows_retokenized_differently"] == 0.0
     assert [one.original for one in samples] == texts
     augmented, _ = augmentation(table.batch([7]), logits[7:8], dataset, model, epoch=0)
     assert samples[7].augmented == augmentation.space.vocabulary.decode(augmented)[0][0]
@@ -182,6 +186,42 @@ def test_samples_are_the_first_epochs_texts_with_the_teachers_labels(augmentatio
             assert name == LABELS[int(chances.argmax())]
             assert float(sure) == pytest.approx(float(chances.max()), abs=0.006)
     assert any(one.original != one.augmented for one in samples)
+
+    assert [line["row"] for line in checked.lines] == list(range(20))
+    for one, line in zip(samples, checked.lines, strict=True):
+        assert (line["original"], line["augmented"]) == (one.original, one.augmented)
+        for side in ("original", "augmented"):
+            chances = line["before" if side == "original" else "after"]
+            assert chances == pytest.approx(teacher.label([line[side]]).softmax(1)[0].tolist(), abs=1e-4)
+            assert sum(chances) == pytest.approx(1.0, abs=1e-4)
+    flips = sum(one.original_label.split()[0] != one.augmented_label.split()[0] for one in samples)
+    assert checked.shares["label_flips"] == flips / 20
+    assert checked.shares["checked_rows"] == 20
+    assert checked.shares["near_duplicates_of_originals"] == 3 / 20  # the three texts that were given
+    same = sum(one.augmented in texts for one in samples)
+    assert checked.shares["duplicates"] >= same / 20
+    assert 0 < checked.shares["teacher_entropy_before"] < math.log(2)
+
+
+def test_rows_that_are_no_text_leave_no_samples(augmentation, tokenizer, texts, model):
+    virtual = dataclasses.replace(augmentation, augmenter=augmenter("mixup"))
+    logits = augmentation.teacher.label(texts)
+    dataset = DistillationDataset(tokenize(tokenizer, texts), label_tensor([None] * 20, TASK), logits)
+    checked = check_rows(virtual, dataset, model, TASK, texts)
+    assert (checked.samples, checked.lines, checked.shares) == ([], [], {})
+
+
+def test_at_most_500_rows_are_labelled_of_the_1000_that_are_tokenized_again(
+    augmentation, tokenizer, texts, model
+):
+    many = texts * 30
+    logits = augmentation.teacher.label(texts).repeat(30, 1)
+    dataset = DistillationDataset(tokenize(tokenizer, many), label_tensor([None] * 600, TASK), logits)
+    checked = check_rows(augmentation, dataset, model, TASK)
+    assert augmentation.counts.rows == 600
+    assert len(checked.lines) == 500
+    assert len(checked.samples) == 20
+    assert checked.shares["near_duplicates"] == 0.0  # nothing to be near to
 
 
 @pytest.mark.parametrize(
@@ -197,7 +237,13 @@ def test_labels_of_other_problems_can_be_read(problem, names, pattern, model, to
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
     augmentation = OnlineAugmentation(augmenter("augpro-mix"), space, teacher, Objective(problem))
     dataset = DistillationDataset(tokenize(tokenizer, texts), label_tensor([None] * 20, task), logits)
-    samples, _ = draw_samples(augmentation, dataset, model, task)
+    checked = check_rows(augmentation, dataset, model, task)
+    samples = checked.samples
+    assert ("label_flips" in checked.shares) == (problem == "multi_label")
+    assert "teacher_entropy_before" not in checked.shares
+    chances = torch.tensor([line["before"] for line in checked.lines])
+    expected = logits.sigmoid() if problem == "multi_label" else logits
+    assert torch.allclose(chances, expected, atol=1e-4)
     assert all(re.fullmatch(pattern, one.original_label) for one in samples)
     assert len({one.original_label for one in samples}) > 1
 

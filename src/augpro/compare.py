@@ -1,8 +1,8 @@
 """``augpro compare``: run the cells of a grid that are missing, side by side, and compare the methods.
 
 Everything is in one folder: ``results.jsonl`` (a line a finished cell), ``predictions/`` (logits of every
-scored row, for the paired tests), ``teacher-labels/``, ``logs/`` and ``table.md``. Killed and started again,
-the same command runs what is missing.
+scored row, for the paired tests), ``samples/`` (augmented texts, where a method makes text), ``teacher-labels/``,
+``logs/`` and ``table.md``. Killed and started again, the same command runs what is missing.
 """
 
 import json
@@ -35,7 +35,7 @@ from augpro.comparison import compare_rows, equal_epochs
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
-from augpro.output import PREDICTIONS, RESULT
+from augpro.output import PREDICTIONS, RESULT, SAMPLES
 from augpro.plan import make_plan
 from augpro.results import write_json, write_text
 
@@ -221,8 +221,11 @@ class _Runner:
         result.pop("samples")  # texts of the data do not belong among figures
         result["augmenter"] = options.get("augmenter")
         (self.out / "predictions").mkdir(exist_ok=True)
-        # Copied, not moved: killed between the two lines, the cell can still be taken over.
+        # Copied, not moved: killed before the next lines, the cell can still be taken over.
         shutil.copyfile(folder / PREDICTIONS, self.out / "predictions" / f"{key}.safetensors")
+        if (folder / SAMPLES).is_file():
+            (self.out / "samples").mkdir(exist_ok=True)
+            shutil.copyfile(folder / SAMPLES, self.out / "samples" / f"{key}.jsonl")
         self.store.append(cell, key, result)
         (self.out / "cells" / f"{key}.json").unlink(missing_ok=True)
         if not self.config.keep_models:

@@ -12,7 +12,7 @@ from augpro.errors import InputError
 from augpro.results import write_json
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
-PREDICTIONS = "predictions.safetensors"
+PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"
 _MAY_CHANGE = {"out", "resume"}
 
 

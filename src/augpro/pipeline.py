@@ -6,10 +6,10 @@ from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import score
 from augpro.meter import Meter
 from augpro.models import load_student
-from augpro.output import PREDICTIONS, RESULT, OutputFolder
+from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
 from augpro.plan import Plan, make_plan
-from augpro.results import RunResult, Scores, write_json, write_tensors, write_text
-from augpro.samples import draw_samples, samples_markdown
+from augpro.results import RunResult, Scores, write_json, write_json_lines, write_tensors, write_text
+from augpro.samples import check_rows, joined, samples_markdown
 from augpro.summary import notes_of, summarize
 from augpro.teacher import predict_logits
 from augpro.tokens import tokenize
@@ -22,7 +22,7 @@ def run(config: FinetuneConfig | DistillConfig) -> RunResult:
 
     The folder is an ordinary ``save_pretrained`` folder; beside the weights are ``result.json``,
     ``predictions.safetensors`` (logits and labels of every scored row) and, where texts were augmented,
-    ``samples.md``.
+    ``samples.md`` for people and ``samples.jsonl`` with up to 500 rows for programs.
 
     Raises:
         augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
@@ -76,9 +76,11 @@ def run_plan(plan: Plan) -> RunResult:
     tokenizer.save_pretrained(folder.path)
     write_tensors(folder.path / PREDICTIONS, predictions)
     if augmentation and result.replacement:
-        result.samples, mismatched = draw_samples(augmentation, dataset, student, plan.task)
-        result.replacement["rows_retokenized_differently"] = mismatched
+        evaluation = joined(scored["evaluation"].texts, scored["evaluation"].pairs)
+        checked = check_rows(augmentation, dataset, student, plan.task, evaluation)
+        result.samples, result.replacement = checked.samples, result.replacement | checked.shares
         write_text(folder.path / "samples.md", samples_markdown(result))
+        write_json_lines(folder.path / SAMPLES, checked.lines)
     write_json(folder.path / RESULT, result.to_json())
     folder.finish()
     return result

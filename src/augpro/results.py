@@ -72,6 +72,7 @@ class RunResult:
     eval_rows: int
     seconds: float
     problem_type: str = "single_label"
+    label_names: list[str] = field(default_factory=list)
     evaluation: Scores | None = None
     holdout: Scores | None = None
     teacher: dict[str, Scores] = field(default_factory=dict)
@@ -104,6 +105,11 @@ def _plain(value: Any) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Write JSON, one row a line, whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def write_text(path: Path, content: str) -> None:

@@ -2,10 +2,14 @@
 
 import difflib
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from augpro.audit import duplicates, near_duplicates, teacher_changes
 from augpro.evaluation import decide
 from augpro.results import RunResult, Sample
 from augpro.tasks import Task
@@ -14,37 +18,85 @@ from augpro.trainer import DistillationDataset, OnlineAugmentation
 
 # A special character, or what makes a number at the start of a line a list item.
 _MARKDOWN = re.compile(r"(?=[\\`*_{}\[\]<>#+|~&!-])|(?<=\d)(?=[.)](?:\s|$))")
-_CHECKED_ROWS = 1000
-_SAMPLES = 20
+_CHECKED_ROWS, _LABELLED_ROWS, _SAMPLES = 1000, 500, 20
+_BATCH = 20
 
 
-def draw_samples(
-    augmentation: OnlineAugmentation, dataset: DistillationDataset, student: Any, task: Task
-) -> tuple[list[Sample], float]:
-    """Augment up to 1,000 training rows once more, as in the first epoch.
+@dataclass
+class CheckedRows:
+    """What :func:`check_rows` found.
+
+    Attributes:
+        samples: the first 20 rows, with labels for people.
+        lines: each labelled row as plain values, for ``samples.jsonl``.
+        shares: what was measured, for ``result.replacement``; see :mod:`augpro.audit`.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+def check_rows(
+    augmentation: OnlineAugmentation,
+    dataset: DistillationDataset,
+    student: Any,
+    task: Task,
+    evaluation: Sequence[str] = (),
+) -> CheckedRows:
+    """Augment up to 1,000 training rows once more, as in the first epoch, and look at what came out.
+
+    All of them are tokenized again; the first 500 are labelled by the teacher.
+
+    Args:
+        augmentation: of the run.
+        dataset: the training rows, with the teacher's logits.
+        student: the trained student.
+        task: its problem type and label names.
+        evaluation: texts that training must not see, see :func:`joined`.
 
     Returns:
-        20 samples, and the share of rows whose tokens are not what the tokenizer makes of their text.
+        Nothing at all for virtual rows, which cannot be read.
     """
-    device = augmentation.space.table.device
-    vocabulary = augmentation.space.vocabulary
-    samples: list[Sample] = []
-    mismatched = 0.0
-    rows = min(_CHECKED_ROWS, len(dataset))
     assert dataset.teacher_logits is not None
-    for start in range(0, rows, _SAMPLES):
-        batch = dataset.table.batch(range(start, min(start + _SAMPLES, rows))).to(device)
-        before = dataset.teacher_logits[batch.row_ids.cpu()]
-        augmented = augmentation.augment(batch, before.to(device), dataset, student, copy=0)
-        if not isinstance(augmented, TokenBatch):  # virtual rows cannot be read
-            return [], 0.0
+    device, vocabulary = augmentation.space.table.device, augmentation.space.vocabulary
+    rows = min(_CHECKED_ROWS, len(dataset))
+    mismatched = 0.0
+    originals: list[str] = []
+    texts: list[str] = []
+    labelled: list[Tensor] = []
+    for start in range(0, rows, _BATCH):
+        batch = dataset.table.batch(range(start, min(start + _BATCH, rows))).to(device)
+        logits = dataset.teacher_logits[batch.row_ids.cpu()]
+        augmented = augmentation.augment(batch, logits.to(device), dataset, student, copy=0)
+        if not isinstance(augmented, TokenBatch):
+            return CheckedRows()
         mismatched += vocabulary.mismatch_rate(augmented) * len(augmented.ids)
-        if not samples:  # the teacher is asked for those that are shown alone
-            after = augmentation.teacher.label_tokens(augmented, vocabulary)
-            texts = [_joined(*vocabulary.decode(rows)) for rows in (batch, augmented)]
-            labels = [_label_names(task, logits.cpu()) for logits in (before, after)]
-            samples = [Sample(*fields) for fields in zip(*texts, *labels, strict=True)]
-    return samples, mismatched / max(1, rows)
+        if start < _LABELLED_ROWS:
+            originals += joined(*vocabulary.decode(batch))
+            texts += joined(*vocabulary.decode(augmented))
+            labelled.append(augmentation.teacher.label_tokens(augmented, vocabulary).cpu())
+    if not texts:
+        return CheckedRows()
+    before, after = dataset.teacher_logits[: len(texts)], torch.cat(labelled)
+    near, near_before = near_duplicates(texts, originals, evaluation)
+    known = joined(dataset.table.texts, dataset.table.pairs)
+    shares = {
+        "rows_retokenized_differently": mismatched / rows,
+        "checked_rows": float(len(texts)),
+        **teacher_changes(before, after, task.problem_type),
+        "duplicates": duplicates(texts, known + originals),
+        "near_duplicates": near,
+        "near_duplicates_of_originals": near_before,
+    }
+    fields = (originals, texts, _label_names(task, before), _label_names(task, after))
+    samples = [Sample(*values) for values in zip(*fields, strict=True)][:_SAMPLES]
+    chances = [_chances(task, logits) for logits in (before, after)]
+    lines = [
+        {"original": original, "augmented": text, "before": old, "after": new, "row": row}
+        for row, (original, text, old, new) in enumerate(zip(originals, texts, *chances, strict=True))
+    ]
+    return CheckedRows(samples, lines, shares)
 
 
 def samples_markdown(result: RunResult) -> str:
@@ -81,8 +133,13 @@ def _escape(text: str) -> str:
     return _MARKDOWN.sub(r"\\", " ".join(text.split()))
 
 
-def _joined(texts: list[str], pairs: list[str] | None) -> list[str]:
-    return texts if pairs is None else [f"{text} ‖ {pair}" for text, pair in zip(texts, pairs, strict=True)]
+def joined(texts: Sequence[str], pairs: Sequence[str] | None) -> list[str]:
+    """One text a row: both of a pair, with a bar between them."""
+    return (
+        list(texts)
+        if pairs is None
+        else [f"{text} ‖ {pair}" for text, pair in zip(texts, pairs, strict=True)]
+    )
 
 
 def _label_names(task: Task, logits: Tensor) -> list[str]:
@@ -94,3 +151,12 @@ def _label_names(task: Task, logits: Tensor) -> list[str]:
         return [", ".join(task.label_names[i] for i in row.nonzero()[0]) or "none" for row in decisions]
     sure = logits.softmax(1).amax(1)
     return [f"{task.label_names[i]} {p:.2f}" for i, p in zip(decisions, sure.tolist(), strict=True)]
+
+
+def _chances(task: Task, logits: Tensor) -> list[list[float]]:
+    """Probabilities of every class, or the score, of each row, to five digits."""
+    if task.problem_type == "single_label":
+        logits = logits.double().softmax(1)
+    elif task.problem_type == "multi_label":
+        logits = logits.double().sigmoid()
+    return [[round(value, 5) for value in row] for row in logits.tolist()]

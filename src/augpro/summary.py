@@ -40,6 +40,7 @@ def summarize(
     return RunResult(
         task=plan.task.name,
         problem_type=plan.task.problem_type,
+        label_names=list(plan.task.label_names),
         method=plan.method,
         seed=config.seed,
         train_rows=rows,
