@@ -34,7 +34,7 @@ def main() -> None:
         student=args.student,
         student_layers=args.student_layers,
         augment="augpro-mix",
-        augment_options={"replace_fraction": 0.6},
+        augment_options={"replace_fraction": 0.4},
         out=args.out,
     )
     try:

@@ -181,7 +181,7 @@ def test_a_method_may_have_options_of_its_own(options, tmp_path):
         Cell("random:replace_fraction=0.2:candidates=3:kd_loss=mse:epochs=7:train_rows=12", 16.0, 1, 3.0),
         tmp_path,
     )
-    assert (plain.candidates, plain.kd_loss, plain.epochs, plain.train_rows) == (1, "kl", 3.0, 16.0)
+    assert (plain.candidates, plain.kd_loss, plain.epochs, plain.train_rows) == (None, "kl", 3.0, 16.0)
     assert (own.candidates, own.kd_loss, own.epochs, own.train_rows) == (3, "mse", 7.0, 12.0)
     assert own.augment_options == {"replace_fraction": 0.2}
 

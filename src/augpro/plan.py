@@ -96,7 +96,9 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
     _check_rows(config, data)
-    return Plan(config, data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method)
+    return Plan(
+        config, data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method
+    )
 
 
 def _settled(config: DistillConfig, changer: Augmenter | None, layers: int) -> DistillConfig:

@@ -67,7 +67,8 @@ class Method:
 # with it, so the preset keeps the target rate. Recommended settings: benchmarks/LOG.md.
 _PAPER = {"replace_fraction": 1.0, "exclude_parents": False}
 _STEPPED = {"recommended": {"replace_fraction": 0.3, "target_rate": 0.5}, "paper": _PAPER}
-_MIX = {"recommended": {}, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
+_CROSSED = {"replace_fraction": 0.3, "partner_fraction": 0.5}
+_MIX = {"recommended": _CROSSED, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
 # TinyBERT replaces a word with probability 0.4 by one of 15 candidates.
 _KNN = {"recommended": {"replace_fraction": 0.4, "top_k": 15}}
 AUGMENTERS: dict[str, Method] = {
