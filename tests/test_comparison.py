@@ -53,7 +53,7 @@ def make(tmp_path):
                     "task": "glue/toy", "metric_name": "accuracy", "problem_type": "single_label",
                     "evaluation": {"rows": rows, "agreement": float(right.double().mean())}, "holdout": None,
                     "teacher": {"evaluation": {"metrics": {"accuracy": 1.0}}}, "replacement": {},
-                    "phase_seconds": {"load": 50.0, "student": 2.0, "augment": 1.0},
+                    "phase_seconds": {"load": 50.0, "student": 2.0, "augment": 0.6, "select": 0.4},
                     "texts_per_second": {"student": 8.0}, "peak_memory_mib": {"student": 100.0},
                 })  # fmt: skip
         return Grid(config), found, tmp_path

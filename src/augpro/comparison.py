@@ -20,7 +20,7 @@ from augpro.grid import Cell, Grid
 from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
 
 _SAME_EPOCHS = 0.15  # a run this near to the epochs that equal seconds ask for counts as it
-_TRAINING = ("teacher_originals", "augment", "teacher", "student")
+_TRAINING = ("teacher_originals", "augment", "teacher", "select", "student")
 
 
 @dataclass

@@ -1,0 +1,120 @@
+"""Results tables of the README and docs, generated from JSON Lines of ``augpro compare``.
+
+    python benchmarks/tables.py README.md docs/recipes.md
+
+Between ``<!-- results FILE against METHOD -->`` and ``<!-- end -->`` stands the table of that file of results/:
+every method, means with 95 % intervals over seeds, the difference from the named method with a paired t-test
+over the shared seeds (Holm-corrected within a column), and the seconds of training. ``--check`` changes
+nothing and ends with 1 where a page is not what the results say.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augpro.comparison import training_seconds
+from augpro.significance import holm, paired_seeds, seed_interval
+
+RESULTS = Path(__file__).parent / "results"
+BLOCK = re.compile(r"(<!-- results (?P<file>\S+) against (?P<base>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+Runs = dict[int, dict[str, Any]]
+
+
+def methods_of(path: Path) -> dict[str, Runs]:
+    """Results by method and seed; of two for the same the later one counts."""
+    found: dict[str, Runs] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        found.setdefault(row["cell"]["method"], {})[row["cell"]["seed"]] = row
+    return found
+
+
+def scored(row: dict[str, Any]) -> dict[str, Any]:
+    """The rows that were set aside, which are many; else the evaluation split."""
+    found: dict[str, Any] = row["holdout"] or row["evaluation"]
+    return found
+
+
+def quality(row: dict[str, Any], name: str) -> float:
+    split = scored(row)
+    return float(split["kl_to_teacher"] if name == "kl" else next(iter(split["metrics"].values())))
+
+
+def spread(values: list[float], digits: int, scale: float) -> str:
+    low, high = (scale * end for end in seed_interval(values))
+    mean = f"{scale * statistics.mean(values):.{digits}f}"
+    return mean if np.isnan(low) else f"{mean} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def against(methods: dict[str, Runs], base: str, name: str) -> dict[str, tuple[float, float]]:
+    """Difference from the base and Holm's p of every other method."""
+    tests = {}
+    for method, runs in methods.items():
+        seeds = [seed for seed in runs if seed in methods[base]]
+        if method != base and len(seeds) > 1:
+            pairs = ([quality(methods[one][seed], name) for seed in seeds] for one in (method, base))
+            tests[method] = paired_seeds(*pairs)
+    adjusted = holm([test.p_value for test in tests.values()])
+    return {method: (test.difference, p) for (method, test), p in zip(tests.items(), adjusted, strict=True)}
+
+
+def table(path: Path, base: str) -> str:
+    methods = methods_of(path)
+    first = next(iter(methods[base].values()))
+    teacher = first["teacher"]["holdout" if first["holdout"] else "evaluation"]["metrics"]
+    metric = first["metric_name"]
+    scale, digits = (100, 1) if metric == "accuracy" else (1, 3)
+    tests = {name: against(methods, base, name) for name in ("metric", "kl")}
+    lines = [
+        f"| method | seeds | {metric} (95 %) | from {base} | p "
+        f"| KL to the teacher (95 %) | from {base} | p | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+        f"| teacher | | {scale * next(iter(teacher.values())):.{digits}f} | | | | | | |",
+    ]
+    for method, runs in sorted(methods.items(), key=lambda item: -mean_kl(item[1])):
+        cells = [f"`{method}`", str(len(runs))]
+        for name, places, times in (("metric", digits, scale), ("kl", 3, 1)):
+            cells.append(spread([quality(row, name) for row in runs.values()], places, times))
+            difference, p = tests[name].get(method, (float("nan"), float("nan")))
+            cells.append("" if np.isnan(difference) else f"{times * difference:+.{places}f}")
+            cells.append("" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001")
+        cells.append(f"{statistics.median(training_seconds(row) for row in runs.values()):.0f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def mean_kl(runs: Runs) -> float:
+    return statistics.mean(quality(row, "kl") for row in runs.values())
+
+
+def rewritten(page: str) -> str:
+    """The page with every table made anew."""
+    return BLOCK.sub(lambda found: found[1] + table(RESULTS / found["file"], found["base"]) + found[4], page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pages", type=Path, nargs="+")
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    stale = []
+    for page in args.pages:
+        text = page.read_text(encoding="utf-8")
+        if rewritten(text) != text:
+            stale.append(str(page))
+            if not args.check:
+                page.write_text(rewritten(text), encoding="utf-8")
+    if args.check and stale:
+        sys.exit(f"not what the results say: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()
