@@ -110,7 +110,7 @@ def test_a_small_evaluation_set_is_warned_of_with_the_difference_it_could_show(m
 def test_cost_counts_training_and_not_loading(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
     assert training_seconds(rows[0]) == 3.0
-    assert "| none | 3.0 | 1.0, -, - | - | 2.0, 8, 100 |" in compare_rows(grid, rows, folder).markdown()
+    assert "| none | 3.0 | 0.6, -, - | - | 2.0, 8, 100 |" in compare_rows(grid, rows, folder).markdown()
 
 
 def test_what_comes_from_outside_is_escaped(make):
