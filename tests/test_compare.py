@@ -52,6 +52,7 @@ def quality(out):
     return (out / "table.md").read_text().split("## glue")[0].split(": cost")[0]
 
 
+@pytest.mark.e2e  # nine processes of their own
 def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(options, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = invoke(*flags(options, whole))
