@@ -93,7 +93,7 @@ class Steps:
 
 def generation(args: argparse.Namespace, results: Results) -> None:
     """After a first epoch, in which the neighbour lists of the tokens that occur are built."""
-    parts = Steps(config(args, augment="augpro-mix"))
+    parts = Steps(config(args, **MIX))
     spent = rounds({"mix": parts.generate, "rest": parts.train}, 5)
     shares = [mix / rest for mix, rest in zip(spent["mix"], spent["rest"], strict=True)]
     results.add("AugPro-Mix's generation, share of the step without it", wanted="at most 3 %", against="the step",
@@ -111,7 +111,7 @@ def profile(args: argparse.Namespace, results: Results) -> None:
     from torch.profiler import profile as profiler
 
     for freeze in (True, False):
-        parts = Steps(config(args, augment="augpro-mix", freeze_embeddings=freeze))
+        parts = Steps(config(args, **MIX, freeze_embeddings=freeze))
         parts.train()
         with profiler(activities=[ProfilerActivity.CPU]) as found:
             parts.generate()
@@ -143,7 +143,7 @@ def plain(args: argparse.Namespace, seed: int, augment: str, freeze: bool) -> di
 
 
 def against_plain(args: argparse.Namespace, results: Results, freeze: bool, seeds: tuple[int, ...]) -> None:
-    own = [ours(args, seed=seed, augment="augpro-mix", freeze_embeddings=freeze) for seed in seeds]
+    own = [ours(args, seed=seed, **MIX, freeze_embeddings=freeze) for seed in seeds]
     other = [plain(args, seed, "mix", freeze) for seed in seeds]
     what = f"whole distillation, embeddings {'frozen' if freeze else 'trained'}"
     times = ([one["train_seconds"] for one in runs] for runs in (own, other))
@@ -187,7 +187,7 @@ def rows(args: argparse.Namespace, results: Results) -> None:
     for count in (1_000, 8_000, 60_000):
         with tempfile.TemporaryDirectory() as folder:
             result = run(
-                config(args, Path(folder) / "student", augment="augpro-mix", train_rows=count, epochs=1)
+                config(args, Path(folder) / "student", **MIX, train_rows=count, epochs=1)
             )
         spent = sum(value for name, value in result.phase_seconds.items() if name not in ("load", "evaluate"))
         results.add("one epoch of augpro-mix", rows=count, ms_a_row=1e3 * spent / count,

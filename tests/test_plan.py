@@ -1,0 +1,53 @@
+"""What a run does where nothing is asked for, and what is refused before anything heavy is loaded."""
+
+import pytest
+
+from augpro.config import DistillConfig
+from augpro.errors import InputError
+from augpro.plan import make_plan
+
+
+@pytest.fixture
+def settled(table_file, teacher_folder, save_model, tokenizer, tmp_path):
+    """Options of a plan for a student of so many layers."""
+
+    def build(layers=2, **options):
+        student = save_model(tokenizer, layers=layers, seed=2)
+        given = {"data": str(table_file), "teacher": str(teacher_folder), "student": str(student)}
+        return make_plan(DistillConfig(**{**given, "batch_size": 4, "out": tmp_path, **options})).config
+
+    return build
+
+
+def test_the_learning_rate_follows_the_depth_of_the_student(settled):
+    assert settled(layers=2).learning_rate == settled(layers=3).learning_rate == 5e-4
+    assert settled(layers=4).learning_rate == 1e-4
+    assert settled(layers=4, student_layers=(0, 3)).learning_rate == 5e-4
+    assert settled(layers=2, learning_rate=3e-5).learning_rate == 3e-5
+
+
+@pytest.mark.parametrize(
+    ("augment", "candidates"),
+    [("augpro-mix", 3), ("random", 3), ("augpro-fgsm", 3), ("mixup", 1), ("smart", 1), ("none", 1)],
+)
+def test_methods_that_make_text_have_candidates(settled, augment, candidates):
+    assert settled(augment=augment).candidates == candidates
+    if augment == "random":
+        assert settled(augment=augment, candidates=7).candidates == 7
+
+
+def test_candidates_need_text(settled):
+    with pytest.raises(InputError, match=r"--candidates 2: mixup .* leave --candidates out"):
+        settled(augment="mixup", candidates=2)
+
+
+def test_uncertainty_needs_classes(settled, table_file, save_model, tokenizer):
+    for split in ("train", "validation"):
+        path = table_file / f"{split}.csv"
+        texts = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
+        path.write_text("\n".join(["text,label", *(f"{text},{row / 7}" for row, text in enumerate(texts))]))
+    teacher = str(save_model(tokenizer, layers=1, labels=(), problem_type="regression"))
+    assert settled(teacher=teacher).candidates == 3
+    assert settled(teacher=teacher, candidates=1, select_by="uncertainty").candidates == 1
+    with pytest.raises(InputError, match="--select-by uncertainty"):
+        settled(teacher=teacher, select_by="uncertainty")
