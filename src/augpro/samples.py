@@ -83,7 +83,6 @@ def check_rows(
     known = joined(dataset.table.texts, dataset.table.pairs)
     shares = {
         "rows_retokenized_differently": mismatched / rows,
-        "checked_rows": float(len(texts)),
         **teacher_changes(before, after, task.problem_type),
         "duplicates": duplicates(texts, known + originals),
         "near_duplicates": near,
