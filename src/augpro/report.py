@@ -171,7 +171,8 @@ def _headline(
     best = (min if least else max)(series, key=lambda one: one.mean)
     plain = [f"plain distillation {one.mean:.3f}" for one in series if one.label == PLAIN_KD != best.label]
     others = [*plain, *([f"teacher {teacher:.3f}"] if teacher is not None else [])]
-    told = f"{best.label} has the {'lowest' if least else 'highest'} mean {name}, {best.mean:.3f}"
+    label = "Plain distillation (none)" if best.label == PLAIN_KD else best.label
+    told = f"{label} has the {'lowest' if least else 'highest'} mean {name}, {best.mean:.3f}"
     told += f" ({', '.join(others)})." if others else "."
     if best.label in separated:
         return f"{told} It is separated from every other method, over seeds and over rows."
@@ -209,7 +210,7 @@ def _cost(artist: "Artist", panel: Panel, split: str) -> dict[str, Any]:
     )
     better = "low" if name.startswith("KL") else "high"
     caption = (
-        f"Mean seconds to train (teacher labels, augmentation and student; logarithmic) against mean {name}: "
+        f"Mean seconds to train (teacher labels, augmentation and student) against mean {name}: "
         f"{better} and to the left is better. {panel.name.capitalize()}."
     )
     return {"title": "Quality against cost", "picture": picture, "caption": caption}

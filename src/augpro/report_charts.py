@@ -15,7 +15,7 @@ from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 # Stand-in -> CSS variable.
 _INK, _MUTED, _GRID, _ACCENT = "#000001", "#000002", "#000003", "#000004"
@@ -23,7 +23,7 @@ _VARIABLES = {_INK: "ink", _MUTED: "muted", _GRID: "line", _ACCENT: "accent"}
 _SERIES = [f"#0000{16 + number:02x}" for number in range(8)]
 _VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(_SERIES)}
 _MARKERS = "osD^vPX<>*"
-_WIDTH = 5.4  # inches of 72 points: the size at which a phone shows it nearly unscaled
+_WIDTH = 4.8  # inches of 72 points: the size at which a phone shows it nearly unscaled
 
 # Where a name may stand: points away from its own, steps to the right and up.
 _PLACES = [
@@ -105,14 +105,17 @@ class Artist:
     def scatter(
         self, points: list[tuple[str, float, float]], across: str, up: str, alternative: str
     ) -> Picture:
-        """Labelled points; the x axis is logarithmic."""
+        """Labelled points; the x axis is logarithmic where its values lie far apart."""
 
         def draw(axes: Axes) -> None:
-            axes.set_xscale("log")
-            axes.plot([x for _, x, _ in points], [y for _, _, y in points], "o", ms=7, color=_ACCENT)
-            axes.margins(0.16)
-            axes.xaxis.set_major_formatter(ScalarFormatter())
-            axes.xaxis.set_minor_formatter(ScalarFormatter() if _narrow(axes) else NullFormatter())
+            seconds = [x for _, x, _ in points]
+            if max(seconds) > 3 * min(seconds):  # else a logarithmic axis would have one tick or none
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axes.xaxis.set_minor_locator(NullLocator())
+            axes.plot(seconds, [y for _, _, y in points], "o", ms=7, color=_ACCENT)
+            axes.margins(0.18)
             axes.grid(color=_GRID, lw=0.8)
             axes.set_xlabel(across)
             axes.set_ylabel(up)
@@ -133,7 +136,7 @@ class Artist:
                           dashes=dashes, label=_short(label))  # fmt: skip
             sizes = sorted({point[0] for points in series.values() for point in points})
             axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
-            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.grid(color=_GRID, lw=0.8)
             axes.set_xlabel("training rows")
             axes.set_ylabel(up)
@@ -148,7 +151,7 @@ class Artist:
         settings: Any = {
             **{name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")},
             "svg.fonttype": "none", "svg.hashsalt": f"augpro-{self._pictures}", "text.parse_math": False,
-            "font.size": 10, "font.family": "DejaVu Sans", "text.color": _INK, "axes.labelcolor": _INK,
+            "font.size": 10.5, "font.family": "DejaVu Sans", "text.color": _INK, "axes.labelcolor": _INK,
             "xtick.color": _MUTED, "ytick.color": _MUTED, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK,
             "axes.edgecolor": _MUTED, "axes.spines.top": False, "axes.spines.right": False,
             "axes.axisbelow": True, "axes.facecolor": "none", "figure.facecolor": "none",
@@ -207,7 +210,7 @@ def _line(axes: Axes, name: str, value: float | None, number: int, rows: int) ->
     left, right = axes.get_xlim()
     text, side = f"{name} {value:.3f}", "center"
     if left <= value <= right:
-        axes.axvline(value, color=_INK, lw=1.2, dashes=[(4, 3), (1, 2)][number % 2])
+        axes.axvline(value, color=_INK, lw=1.2, zorder=0.5, dashes=[(4, 3), (1, 2)][number % 2])
         side = "left" if value < left + 0.25 * (right - left) else side
         side = "right" if value > right - 0.25 * (right - left) else side
     elif value > right:
@@ -215,11 +218,6 @@ def _line(axes: Axes, name: str, value: float | None, number: int, rows: int) ->
     else:
         text, side, value = f"← {text}", "left", left
     axes.text(value, rows - 0.25 + 0.75 * (number % 2), text, ha=side, va="bottom", fontsize=9, color=_INK)
-
-
-def _narrow(axes: Axes) -> bool:
-    low, high = axes.get_xlim()
-    return high / low < 8
 
 
 def _label_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:

@@ -17,7 +17,7 @@ from augpro.comparison import Table, cost_table, quality_tables
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.figures import Group
-from augpro.grid import FINETUNE, PLAIN_KD, RESULTS, Grid, ResultsFile
+from augpro.grid import FINETUNE, PLAIN_KD, RESULTS, Cell, Grid, ResultsFile
 from augpro.output import PREDICTIONS, RESULT, SAMPLES
 
 _NEEDED: dict[str, Any] = {
@@ -31,6 +31,12 @@ _CELL: dict[str, Any] = {
     "seed": int,
     "epochs": (int, float),
     "key": str,
+}
+_SCORES: dict[str, Any] = {
+    "rows": int,
+    "metrics": dict,
+    "agreement": (int, float),
+    "kl_to_teacher": (int, float),
 }
 _OF_A_RUN = {"finetune": FINETUNE, "kd": PLAIN_KD}
 
@@ -201,27 +207,38 @@ def _single(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path}: is no JSON ({error}); run augpro distill again.") from error
     if isinstance(row, dict):
+        if row.get("teacher") == {}:
+            raise InputError(
+                f"{path}: is a run without a teacher; give the --out folder of augpro compare or distill."
+            )
         method = _OF_A_RUN.get(str(row.get("method")), row.get("method"))
         # Files of a single run are named by what they are; so is the key that they are looked up with.
         row["cell"] = {"method": method, "size": None, "key": Path(PREDICTIONS).stem}
         row["cell"] |= {name: row.get(name) for name in ("seed", "epochs")}
     _check(row, str(path), "give the folder of a finished augpro distill run")
-    if not row["teacher"]:
-        raise InputError(
-            f"{path}: is a run without a teacher; give the --out folder of augpro compare or distill."
-        )
     return dict(row)
 
 
 def _check(row: Any, place: str, mend: str) -> None:
+    """Raise unless a result has all that is read of it, of the right kind."""
     fields = row if isinstance(row, dict) else {}
-    cell = fields.get("cell")
-    both = ((fields, _NEEDED), (cell if isinstance(cell, dict) else {}, _CELL))
+    parts = [(fields, _NEEDED), (fields.get("cell"), _CELL), (fields.get("evaluation"), _SCORES)]
+    if fields.get("holdout") is not None:
+        parts.append((fields["holdout"], _SCORES))
     wrong = [
-        name for part, kinds in both for name, kind in kinds.items() if not isinstance(part.get(name), kind)
+        name
+        for part, kinds in parts
+        for name, kind in kinds.items()
+        if not isinstance(part.get(name) if isinstance(part, dict) else None, kind)
     ]
     if wrong:
-        raise InputError(f"{place}: {', '.join(wrong)} missing or of the wrong kind; {mend}.")
+        raise InputError(f"{place}: {', '.join(dict.fromkeys(wrong))} missing or of the wrong kind; {mend}.")
+    try:
+        Cell(fields["cell"]["method"], None, 0, 1.0).options()
+    except InputError as error:
+        raise InputError(
+            f"{place}: {fields['cell']['method']!r} is no method of this version; {mend}."
+        ) from error
 
 
 def _sample_lines(path: Path) -> list[dict[str, Any]]:

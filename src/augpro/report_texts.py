@@ -23,7 +23,7 @@ _MEASURES = [
     ("entropy after, nats", "teacher_entropy_after", False),
     ("duplicates", "duplicates", True),
     ("near evaluation rows", "near_duplicates", True),
-    ("their originals", "near_duplicates_of_originals", True),
+    ("originals near evaluation rows", "near_duplicates_of_originals", True),
 ]
 
 
@@ -35,13 +35,13 @@ def texts_table(panel: Panel) -> Table | None:
     if not present:
         return None
     judged = any(key == "near_duplicates" for _, key, _ in present)
-    table = Table("Augmented text", ["method", *[name for name, _, _ in present], *["leakage"] * judged])
+    table = Table("Augmented text", ["method", *["leakage"] * judged, *[name for name, _, _ in present]])
     for method, runs in panel.group.runs.items():
         found = {key: _mean([row["replacement"] for row in runs.values()], key) for _, key, _ in present}
         if all(value is None for value in found.values()):
             continue
         cells = [_shown(found[key], share) for _, key, share in present]
-        table.rows.append([method, *cells, *[_leakage(found)] * judged])
+        table.rows.append([method, *[_leakage(found)] * judged, *cells])
     table.notes = [
         "Changed, partner's and new are shares of the words or tokens that may be replaced.",
         "Label flips: the teacher decides otherwise than on the original.",
