@@ -140,7 +140,8 @@
   fill(find("method"), "all methods", groups.map((group, number) => [number, groupName(group)]));
   fill(find("before"), "any", labels(BEFORE));
   fill(find("after"), "any", labels(AFTER));
-  filters.addEventListener("input", filter);
+  // A list changed by a program, such as an assistive one, says "change" alone.
+  for (const kind of ["input", "change"]) filters.addEventListener(kind, filter);
   filters.addEventListener("reset", () => window.setTimeout(filter)); // after the form has been emptied
   filters.addEventListener("submit", (event) => event.preventDefault());
   find("previous").addEventListener("click", () => turn(-1));
