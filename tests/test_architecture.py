@@ -38,7 +38,9 @@ ROWS = [
     ["quickstart", "grid"],
     ["cell", "figures"],
     ["comparison"],
-    ["compare"],
+    ["compare", "report_data", "report_charts"],
+    ["report_texts"],
+    ["report"],
     ["cli"],
 ]
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
@@ -48,6 +50,7 @@ DOORS = {
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison"},
     "psutil": {"meter"}, "filelock": {"compare"},
+    "jinja2": {"report"}, "markupsafe": {"report"}, "matplotlib": {"report_charts"},
 }  # fmt: skip
 
 

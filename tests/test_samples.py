@@ -196,7 +196,6 @@ def test_samples_are_the_first_epochs_texts_with_the_teachers_labels(augmentatio
             assert sum(chances) == pytest.approx(1.0, abs=1e-4)
     flips = sum(one.original_label.split()[0] != one.augmented_label.split()[0] for one in samples)
     assert checked.shares["label_flips"] == flips / 20
-    assert checked.shares["checked_rows"] == 20
     assert checked.shares["near_duplicates_of_originals"] == 3 / 20  # the three texts that were given
     same = sum(one.augmented in texts for one in samples)
     assert checked.shares["duplicates"] >= same / 20

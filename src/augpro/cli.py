@@ -215,6 +215,32 @@ def compare(config: CompareConfig, dry_run: bool, table_only: bool) -> None:
 
 
 @app.command()
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Option(help="Folder of augpro compare, or of one augpro distill run; may be given again."),
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file; one that is there is replaced.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write one self-contained HTML file about some results: pictures, tables, augmented texts.
+
+    It opens without a server and loads nothing from anywhere. Needs `pip install 'augpro[report]'`.
+
+    Example:
+    `augpro report --results runs/compare --out report.html`
+    """
+    from augpro.display import quiet_libraries
+    from augpro.report import write_report
+
+    quiet_libraries()
+    with friendly_errors():
+        write_report(results, out)
+    Console().print(f"open {out} in a browser", markup=False, highlight=False)
+
+
+@app.command()
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for the models and results.")] = Path("augpro-quickstart"),
     seed: Annotated[int, typer.Option(help="Decides everything random.", min=0)] = 0,

@@ -220,6 +220,9 @@ class _Runner:
         options = result.pop("config")
         result.pop("samples")  # texts of the data do not belong among figures
         result["augmenter"] = options.get("augmenter")
+        result["models"] = {"student_layers": options["student_layers"]} | {
+            role: _model_name(options[role]) for role in ("teacher", "student")
+        }
         (self.out / "predictions").mkdir(exist_ok=True)
         # Copied, not moved: killed before the next lines, the cell can still be taken over.
         shutil.copyfile(folder / PREDICTIONS, self.out / "predictions" / f"{key}.safetensors")
@@ -231,6 +234,11 @@ class _Runner:
         if not self.config.keep_models:
             shutil.rmtree(folder)
         return True
+
+
+def _model_name(name: str) -> str:
+    """A model's name for others: of a local folder its last part, for where it is on a disk is nobody's business."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
 
 
 @contextmanager

@@ -67,9 +67,10 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
         console.print(f"note: {escape(note)}", style="yellow", highlight=False)
     if result.replacement:
         shares = ", ".join(
-            f"{key.replace('_', ' ')} {value:.1%}" for key, value in result.replacement.items()
+            f"{key.replace('_', ' ')} " + (f"{value:.2f} nats" if "entropy" in key else f"{value:.1%}")
+            for key, value in result.replacement.items()
         )
-        console.print(f"tokens: {shares}", highlight=False)
+        console.print(f"augmented text: {shares}", highlight=False)
     console.print(
         f"{result.seconds:.0f} s; model, result.json and samples are in {escape(str(out))}", highlight=False
     )

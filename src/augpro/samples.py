@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +83,6 @@ def check_rows(
     known = joined(dataset.table.texts, dataset.table.pairs)
     shares = {
         "rows_retokenized_differently": mismatched / rows,
-        "checked_rows": float(len(texts)),
         **teacher_changes(before, after, task.problem_type),
         "duplicates": duplicates(texts, known + originals),
         "near_duplicates": near,
@@ -119,14 +118,24 @@ def samples_markdown(result: RunResult) -> str:
 
 def marked(sample: Sample, mark: str, escape: Any = str) -> tuple[str, str]:
     """Both texts with ``mark`` around every word that differs."""
-    before, after = sample.original.split(), sample.augmented.split()
-    matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
     sides: tuple[list[str], list[str]] = ([], [])
-    for kind, start_a, end_a, start_b, end_b in matcher.get_opcodes():
-        for side, words in zip(sides, (before[start_a:end_a], after[start_b:end_b]), strict=True):
-            around = "" if kind == "equal" else mark
-            side += [f"{around}{escape(word)}{around}" for word in words]
+    for changed, *words in differences(sample.original, sample.augmented):
+        around = mark if changed else ""
+        for side, part in zip(sides, words, strict=True):
+            side += [f"{around}{escape(word)}{around}" for word in part]
     return " ".join(sides[0]), " ".join(sides[1])
+
+
+def differences(original: str, augmented: str) -> Iterator[tuple[bool, list[str], list[str]]]:
+    """Runs of words, in order: whether they differ, and the words of either text.
+
+    >>> list(differences("a good film", "a bad film"))
+    [(False, ['a'], ['a']), (True, ['good'], ['bad']), (False, ['film'], ['film'])]
+    """
+    before, after = original.split(), augmented.split()
+    matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
+    for kind, start_a, end_a, start_b, end_b in matcher.get_opcodes():
+        yield kind != "equal", before[start_a:end_a], after[start_b:end_b]
 
 
 def _escape(text: str) -> str:

@@ -1,0 +1,314 @@
+"""The report in a browser: every control by mouse and by keyboard, no error, no request, no overflow.
+
+Needs chromium and chromedriver (Debian's packages of these names). Without them the tests are skipped, unless
+AUGPRO_BROWSER_REQUIRED is set, as the check that runs everything sets it.
+"""
+
+import base64
+import json
+import os
+import shutil
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
+
+from augpro.report import write_report
+from report_cases import HOSTILE, write_results
+
+pytestmark = pytest.mark.e2e
+SIZES = [(390, 844), (1280, 900)]
+THEMES = ["light", "dark"]
+
+
+@pytest.fixture(autouse=True)
+def no_network():
+    """Selenium reaches the browser through a socket of this machine; what the page asks for is watched instead."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        missing = "needs chromium and chromedriver: apt-get install chromium chromium-driver"
+        (pytest.fail if os.environ.get("AUGPRO_BROWSER_REQUIRED") else pytest.skip)(missing)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    long = "random:replace_fraction=0.123456789,a-very-long-option-of-a-method-that-must-not-widen-the-page"
+    reviews = write_results(
+        folder / "grid-reviews", methods=("fine-tune", "none", "augpro-mix", "random", long), sizes=(100.0, 400.0),
+        hostile=True, notes=["a_note_without_any_space_in_it_" * 12],
+    )  # fmt: skip
+    tickets = write_results(folder / "grid-tickets", task="tickets", samples=30)
+    out = folder / "report.html"
+    write_report([reviews, tickets], out)
+    return out
+
+
+@pytest.fixture
+def page(browser, report):
+    """Opens the page; afterwards nothing may have been asked for but the file, and no error written."""
+
+    def show(size=SIZES[1], theme="light"):
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        )
+        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get(report.as_uri())
+        return browser
+
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    yield show
+    assert browser.get_log("browser") == []
+    assert requests(browser) == {report.as_uri()}
+
+
+def requests(browser):
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {message["params"]["request"]["url"].split("#")[0] for message in messages
+            if message["method"] == "Network.requestWillBeSent"}  # fmt: skip
+
+
+def by_id(browser, name):
+    return browser.find_element(By.ID, name)
+
+
+def data_of(browser):
+    return json.loads(by_id(browser, "data").get_attribute("textContent"))["texts"]
+
+
+def count(browser):
+    return int(by_id(browser, "count").text.split(" of ")[0])
+
+
+def mouse(browser, element):
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element)
+    webdriver.ActionChains(browser, duration=0).move_to_element(element).click().perform()
+
+
+def keyboard(browser, element):
+    browser.execute_script("arguments[0].focus()", element)
+    webdriver.ActionChains(browser, duration=0).send_keys(Keys.ENTER).perform()
+
+
+# --- looks ---
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_it_fits_the_screen_and_is_readable(page, size, theme, tmp_path):
+    browser = page(size, theme)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    colours = browser.execute_script(
+        "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"
+    )
+    light = [sum(int(part) for part in colour[4:-1].split(",")) for colour in colours]
+    assert (light[0] > 600 and light[1] < 200) if theme == "light" else (light[0] < 120 and light[1] > 600)
+    for picture in browser.find_elements(By.CSS_SELECTOR, ".plot"):
+        fill = browser.execute_script(
+            "return getComputedStyle(arguments[0].querySelector('text')).fill", picture
+        )
+        assert fill == colours[1], "a picture does not follow the theme"
+        box = picture.rect
+        assert box["width"] > 250
+        assert box["x"] + box["width"] <= size[0]
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    clip = {"x": 0, "y": 0, "width": size[0], "height": min(height, 6000), "scale": 1}
+    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    path = tmp_path / f"report-{size[0]}-{theme}.png"
+    path.write_bytes(base64.b64decode(shot["data"]))
+    assert path.stat().st_size > 50_000, "an empty page"
+
+
+@pytest.mark.parametrize("press", [mouse, keyboard])
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_theme_can_be_changed_and_changed_back(page, press, theme):
+    browser = page(theme=theme)
+    button = by_id(browser, "theme")
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    before, name = browser.execute_script(colour), button.text
+    assert name == ("Dark theme" if theme == "light" else "Light theme")
+    press(browser, button)
+    assert browser.execute_script(colour) != before
+    assert button.text != name
+    press(browser, button)
+    assert (browser.execute_script(colour), button.text) == (before, name)
+
+
+# --- tables ---
+
+COLUMN = """
+const header = arguments[0].closest("th");
+const column = [...header.parentNode.children].indexOf(header);
+const rows = [...header.closest("table").tBodies[0].rows];
+return [header.getAttribute("aria-sort"), rows.map((row) => row.children[column].dataset.value),
+        rows.map((row) => row.children[column].textContent.trim()),
+        [...header.parentNode.children].filter((one) => one.getAttribute("aria-sort") !== "none").length];
+"""
+
+
+def in_order(values, descending):
+    there = [value for value in values if value != ""]
+    assert values == there + [""] * (len(values) - len(there)), "what has no value comes last"
+    try:
+        keys = [float(value) for value in there]
+    except ValueError:
+        return True if len(set(there)) < 2 else sorted(there, reverse=descending) == there
+    return sorted(keys, reverse=descending) == keys
+
+
+@pytest.mark.parametrize(("press", "size"), [(mouse, SIZES[1]), (keyboard, SIZES[1]), (mouse, SIZES[0])])
+def test_every_header_sorts_its_table(page, press, size):
+    browser = page(size)
+    buttons = browser.find_elements(By.CSS_SELECTOR, "button.sort")
+    tables = browser.find_elements(By.TAG_NAME, "table")
+    assert len(tables) == 12
+    assert len(buttons) > 80
+    moved = 0
+    for button in buttons:
+        _, _, before, _ = browser.execute_script(COLUMN, button)
+        press(browser, button)
+        state, values, after, sorted_columns = browser.execute_script(COLUMN, button)
+        assert (state, sorted_columns) == ("ascending", 1)
+        assert in_order(values, descending=False), values
+        press(browser, button)
+        state, values, turned, _ = browser.execute_script(COLUMN, button)
+        assert state == "descending"
+        assert in_order(values, descending=True), values
+        assert sorted(before) == sorted(after) == sorted(turned), "a cell was lost"
+        moved += after != turned
+    assert moved > 40
+
+
+def test_every_control_can_be_reached_with_the_tabulator(page):
+    browser = page()
+    selector = "a[href], button:not(:disabled), select, input, .scroll"
+    wanted = browser.find_elements(By.CSS_SELECTOR, selector)
+    reached = set()
+    for _ in range(len(wanted) + 5):
+        webdriver.ActionChains(browser, duration=0).send_keys(Keys.TAB).perform()
+        reached.add(browser.switch_to.active_element.id)
+    assert {element.id for element in wanted} <= reached
+
+
+# --- texts ---
+
+
+def test_each_filter_shows_what_it_says(page):
+    browser = page()
+    texts = data_of(browser)
+    assert count(browser) == len(texts) == 3 * 180 + 90
+
+    groups = Select(by_id(browser, "method"))
+    assert len(groups.options) == 5
+    for number in range(4):
+        groups.select_by_value(str(number))
+        assert count(browser) == sum(text[0] == number for text in texts) > 0
+    groups.select_by_index(0)
+
+    for name, column in (("before", 4), ("after", 5)):
+        labels = Select(by_id(browser, name))
+        assert [option.text for option in labels.options] == ["any", "negative", "positive"]
+        labels.select_by_value("positive")
+        assert count(browser) == sum(text[column] == "positive" for text in texts) > 0
+        labels.select_by_index(0)
+
+    mouse(browser, by_id(browser, "flips"))
+    flipped = sum(text[4] != text[5] for text in texts)
+    assert count(browser) == flipped > 0
+    shown = browser.find_elements(By.CSS_SELECTOR, "#list li")
+    assert all("label flip" in one.text for one in shown)
+    webdriver.ActionChains(browser, duration=0).send_keys(Keys.SPACE).perform()  # the box has the focus
+    assert count(browser) == len(texts)
+
+    least = by_id(browser, "least")
+    least.clear()
+    least.send_keys("0.8")
+    assert count(browser) == sum(text[7] >= 0.8 for text in texts) > 0
+    least.send_keys(Keys.ARROW_UP)
+    assert count(browser) == sum(text[7] >= 0.85 for text in texts) > 0
+
+    Select(by_id(browser, "before")).select_by_value("negative")
+    both = sum(text[7] >= 0.85 and text[4] == "negative" for text in texts)
+    assert count(browser) == both > 0
+    keyboard(browser, by_id(browser, "reset"))
+    WebDriverWait(browser, 5).until(lambda _: count(browser) == len(texts))
+    assert Select(by_id(browser, "before")).first_selected_option.text == "any"
+
+
+def test_words_are_found_in_either_text_whatever_their_case(page):
+    browser = page()
+    texts = data_of(browser)
+    sides = [[" ".join(run for run in text[side] if run).lower() for side in (2, 3)] for text in texts]
+    by_id(browser, "words").send_keys("FILM Server")
+    expected = sum(all(any(word in side for side in both) for word in ("film", "server")) for both in sides)
+    assert count(browser) == expected > 0
+    by_id(browser, "words").send_keys(" nothing-has-this")
+    assert count(browser) == 0
+    assert browser.find_elements(By.CSS_SELECTOR, "#list li") == []
+    assert not by_id(browser, "next").is_enabled()
+    assert by_id(browser, "count").text.endswith("page 1 of 1")
+
+
+@pytest.mark.parametrize("press", [mouse, keyboard])
+def test_pages_of_fifty(page, press):
+    browser = page()
+    total, seen = len(data_of(browser)), []
+    pages = -(-total // 50)
+    assert not by_id(browser, "previous").is_enabled()
+    for number in range(pages):
+        assert by_id(browser, "count").text.endswith(f"page {number + 1} of {pages}")
+        shown = browser.find_elements(By.CSS_SELECTOR, "#list li")
+        assert len(shown) == min(50, total - 50 * number)
+        seen.append(shown[0].text)
+        if number < pages - 1:
+            press(browser, by_id(browser, "next"))
+    assert not by_id(browser, "next").is_enabled()
+    press(browser, by_id(browser, "previous"))
+    assert by_id(browser, "count").text.endswith(f"page {pages - 1} of {pages}")
+    assert browser.find_element(By.CSS_SELECTOR, "#list li").text == seen[-2]
+    assert len(set(seen)) == pages
+
+
+def test_changed_words_are_marked_and_hostile_text_is_only_text(page):
+    browser = page()
+    by_id(browser, "words").send_keys("onerror")
+    shown = browser.find_elements(By.CSS_SELECTOR, "#list li")
+    assert len(shown) >= 3
+    first = shown[0]
+    assert [one.text for one in first.find_elements(By.TAG_NAME, "del")] == ["end"]
+    assert [one.text for one in first.find_elements(By.TAG_NAME, "ins")] == ["fin"]
+    assert " ".join(f"so {HOSTILE} end".split()) in first.get_attribute("textContent")
+    assert browser.find_elements(By.TAG_NAME, "img") == []
+    assert browser.execute_script("return window.harm") is None
+
+
+def test_links_lead_to_their_sections(page):
+    browser = page(SIZES[0])
+    for link in browser.find_elements(By.CSS_SELECTOR, "nav a"):
+        browser.execute_script("arguments[0].focus()", link)
+        webdriver.ActionChains(browser, duration=0).send_keys(Keys.ENTER).perform()
+        target = by_id(browser, link.get_attribute("href").split("#")[1])
+        WebDriverWait(browser, 5).until(
+            lambda _, target=target: browser.execute_script(
+                "const box = arguments[0].getBoundingClientRect(); return box.top < innerHeight && box.bottom > 0",
+                target,
+            )
+        )
