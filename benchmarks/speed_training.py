@@ -186,9 +186,7 @@ def rows(args: argparse.Namespace, results: Results) -> None:
     """One epoch of augpro-mix on more and more rows: milliseconds a row and peak memory."""
     for count in (1_000, 8_000, 60_000):
         with tempfile.TemporaryDirectory() as folder:
-            result = run(
-                config(args, Path(folder) / "student", **MIX, train_rows=count, epochs=1)
-            )
+            result = run(config(args, Path(folder) / "student", **MIX, train_rows=count, epochs=1))
         spent = sum(value for name, value in result.phase_seconds.items() if name not in ("load", "evaluate"))
         results.add("one epoch of augpro-mix", rows=count, ms_a_row=1e3 * spent / count,
                     peak_mib=result.peak_memory_mib["student"])  # fmt: skip
