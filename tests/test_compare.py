@@ -90,6 +90,9 @@ def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(opt
             assert len(path.read_text().splitlines()) == 16
     assert all(("label_flips" in row["replacement"]) == (row["cell"]["key"] in made_text) for row in after)
     assert "none" in quality(whole)
+    models = after[0]["models"]
+    assert models["student_layers"] == []
+    assert not any("/" in models[role] for role in ("teacher", "student")), "a place on this disk"
 
 
 def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path, source):

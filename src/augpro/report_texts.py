@@ -22,8 +22,8 @@ _MEASURES = [
     ("entropy before, nats", "teacher_entropy_before", False),
     ("entropy after, nats", "teacher_entropy_after", False),
     ("duplicates", "duplicates", True),
-    ("near evaluation rows", "near_duplicates", True),
-    ("originals near evaluation rows", "near_duplicates_of_originals", True),
+    ("near duplicates", "near_duplicates", True),
+    ("of the originals", "near_duplicates_of_originals", True),
 ]
 
 
@@ -46,12 +46,12 @@ def texts_table(panel: Panel) -> Table | None:
         "Changed, partner's and new are shares of the words or tokens that may be replaced.",
         "Label flips: the teacher decides otherwise than on the original.",
         "Duplicates: equal to another augmented text or to a training text.",
-        "Near evaluation rows: the nearest has a cosine of at least 0.9 of character n-grams.",
+        "Near duplicates: the nearest evaluation row has a cosine of at least 0.9 of character n-grams.",
     ]
     if judged:
         table.notes.append(
-            f"{LEAK}: more than 1 % of the augmented texts nearly are evaluation rows. By the method: at least a "
-            "percentage point more than the originals they were made from; in the data: it was there before."
+            f"{LEAK}: more than 1 % of the augmented texts nearly are evaluation rows. By the method: over a "
+            "percentage point more than of the originals they were made from; in the data: it was there before."
         )
     return table
 
