@@ -303,3 +303,12 @@ def test_stored_labels_are_fresh_labels(tokenizer, tmp_path, texts):
     ):
         assert not torch.equal(other, fresh)
     assert len(list(store.iterdir())) == 4
+
+
+def test_augmented_rows_are_not_stored(tokenizer, other_tokenizer, texts, tmp_path):
+    """They come once: a store would grow by a file a batch."""
+    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), other_tokenizer, store=tmp_path / "labels")
+    batch = tokenize(tokenizer, texts).batch(range(20))
+    labels = teacher.label_tokens(batch, Vocabulary(tokenizer, len(tokenizer)))
+    assert labels.shape == (20, 2)
+    assert not (tmp_path / "labels").exists()

@@ -116,8 +116,9 @@ class Teacher:
             with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
                 logits: Tensor = self.model(**batch.model_inputs()).logits.float()
             return logits
-        texts, pairs = vocabulary.decode(batch)
-        return self.label(texts, pairs).to(batch.ids.device)
+        # Not by `label`: what is augmented comes once, and no store could hold it.
+        table = tokenize(self.tokenizer, *vocabulary.decode(batch), self.limit)
+        return predict_logits(self.model, table).to(batch.ids.device)
 
     def reads_ids_of(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether ids of this tokenizer mean the same to the teacher; compared once for each tokenizer."""
