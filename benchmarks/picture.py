@@ -1,6 +1,6 @@
 """The picture of the README: quality of every method of a comparison, as an SVG that follows light and dark.
 
-python benchmarks/picture.py evidence-sst2.jsonl docs/evidence.svg
+python benchmarks/picture.py evidence-sst2.jsonl docs/evidence.svg --name "none=plain distillation" ...
 """
 
 import argparse
@@ -23,9 +23,8 @@ def drawn(file: str, names: dict[str, str], width: int = 720) -> str:
     """The whole SVG file."""
     methods = methods_of(RESULTS / file)
     series = []
-    for method, runs in methods.items():
-        values = [quality(row, "metric") for row in runs.values()]
-        label = names.get(method, method)
+    for method, label in names.items():
+        values = [quality(row, "metric") for row in methods[method].values()]
         series.append(Series(label, values, statistics.mean(values), *seed_interval(values)))
     first = next(iter(methods["none"].values()))
     axis = f"{first['metric_name']}, {scored(first)['rows']:,} rows"
@@ -51,7 +50,7 @@ def main() -> None:
     )
     parser.add_argument("results", help="file of benchmarks/results")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--name", action="append", default=[], help="METHOD=NAME: what a method is called")
+    parser.add_argument("--name", action="append", default=[], help="METHOD=NAME: a method that is drawn")
     args = parser.parse_args()
     names = dict(name.rsplit("=", 1) for name in args.name)
     args.out.write_text(drawn(args.results, names), encoding="utf-8")
