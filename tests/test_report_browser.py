@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -20,6 +21,7 @@ from augpro.report import write_report
 from report_cases import HOSTILE, write_results
 
 pytestmark = pytest.mark.e2e
+COMMITTED = Path(__file__).parent.parent / "benchmarks" / "results" / "report.html"
 SIZES = [(390, 844), (1280, 900)]
 THEMES = ["light", "dark"]
 
@@ -62,22 +64,26 @@ def report(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, report):
-    """Opens the page; afterwards nothing may have been asked for but the file, and no error written."""
+    """Opens a page, the one with the made-up results or another; then nothing may have been asked for but the file,
+    and no error written.
+    """
+    opened = set()
 
-    def show(size=SIZES[1], theme="light"):
+    def show(size=SIZES[1], theme="light", path=report):
+        opened.add(path.as_uri())
         browser.execute_cdp_cmd(
             "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]}
         )
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.get(report.as_uri())
+        browser.get(path.as_uri())
         return browser
 
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     yield show
     assert browser.get_log("browser") == []
-    assert requests(browser) == {report.as_uri()}
+    assert requests(browser) == opened
 
 
 def requests(browser):
@@ -312,3 +318,46 @@ def test_links_lead_to_their_sections(page):
                 target,
             )
         )
+
+
+# --- the report of the committed results ---
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", SIZES)
+def test_every_control_of_the_committed_report_works(page, size, theme):
+    assert COMMITTED.stat().st_size < 2_000_000
+    browser = page(size, theme, COMMITTED)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    buttons = browser.find_elements(By.CSS_SELECTOR, "button.sort")
+    assert len(buttons) > 50
+    for button in buttons:
+        mouse(browser, button)
+        state, values, _, sorted_columns = browser.execute_script(COLUMN, button)
+        assert (state, sorted_columns) == ("ascending", 1)
+        assert in_order(values, descending=False), values
+    mouse(browser, by_id(browser, "theme"))
+    assert by_id(browser, "theme").text == ("Light theme" if theme == "light" else "Dark theme")
+    texts = data_of(browser)
+    assert count(browser) == len(texts) > 500
+    groups = Select(by_id(browser, "method"))
+    for number in range(len(groups.options) - 1):
+        groups.select_by_value(str(number))
+        assert count(browser) == sum(text[0] == number for text in texts) > 0
+    groups.select_by_index(0)
+    for name, column in (("before", 4), ("after", 5)):
+        labels = Select(by_id(browser, name))
+        label = labels.options[1].text
+        labels.select_by_index(1)
+        assert count(browser) == sum(text[column] == label for text in texts) > 0
+        labels.select_by_index(0)
+    mouse(browser, by_id(browser, "flips"))
+    assert count(browser) == sum(text[4] != text[5] for text in texts) > 0
+    by_id(browser, "words").send_keys("the")
+    assert 0 < count(browser) < len(texts)
+    mouse(browser, by_id(browser, "reset"))
+    WebDriverWait(browser, 5).until(lambda _: count(browser) == len(texts))
+    mouse(browser, by_id(browser, "next"))
+    assert "page 2 of" in by_id(browser, "count").text
+    mouse(browser, by_id(browser, "previous"))
+    assert "page 1 of" in by_id(browser, "count").text
