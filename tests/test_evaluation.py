@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.metrics import matthews_corrcoef
 
 from augpro.evaluation import (
     METRICS,
@@ -118,6 +119,17 @@ def test_metrics_of_scores():
 def test_a_constant_has_no_correlation(name):
     varied, constant = np.arange(5.0), np.full(5, 3.0)
     assert METRICS[name](varied, constant) == METRICS[name](constant, varied) == 0.0
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_matthews_of_many_classes_is_that_of_a_library(classes):
+    random = np.random.default_rng(classes)
+    for rows in (1, 5, 300):
+        gold = random.integers(0, classes, rows)
+        predicted = np.where(random.random(rows) < 0.6, gold, random.integers(0, classes, rows))
+        assert METRICS["matthews"](gold, predicted) == pytest.approx(
+            matthews_corrcoef(gold, predicted), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", ["accuracy", "f1", "macro_f1", "matthews"])
