@@ -11,7 +11,6 @@ from xml.sax.saxutils import quoteattr
 from tables import RESULTS, methods_of, quality, scored
 
 from augpro.report_charts import Artist, Series
-from augpro.significance import seed_interval
 
 COLOURS = {
     "light": {"ink": "#1c1e21", "muted": "#63686f", "line": "#d9dce1", "accent": "#1f5fbf"},
@@ -25,7 +24,7 @@ def drawn(file: str, names: dict[str, str], width: int = 720) -> str:
     series = []
     for method, label in names.items():
         values = [quality(row, "metric") for row in methods[method].values()]
-        series.append(Series(label, values, statistics.mean(values), *seed_interval(values)))
+        series.append(Series(label, values))
     first = next(iter(methods["none"].values()))
     axis = f"{first['metric_name']}, {scored(first)['rows']:,} rows"
     told = ", ".join(f"{one.label} {one.mean:.3f}" for one in sorted(series, key=lambda one: -one.mean))

@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from torch import Tensor
 
 from augpro.evaluation import decide
+from augpro.losses import entropy
 from augpro.tasks import ProblemType
 
 NEAR = 0.9  # cosine from which two texts are told to be nearly the same
@@ -40,20 +41,9 @@ def teacher_changes(before: Tensor, after: Tensor, problem_type: ProblemType) ->
         changed = decide(before, problem_type) != decide(after, problem_type)
         found["label_flips"] = float(changed.reshape(len(before), -1).any(1).mean())
     if problem_type == "single_label":
-        found["teacher_entropy_before"] = mean_entropy(before)
-        found["teacher_entropy_after"] = mean_entropy(after)
+        found["teacher_entropy_before"] = float(entropy(before.double()).mean())
+        found["teacher_entropy_after"] = float(entropy(after.double()).mean())
     return found
-
-
-def mean_entropy(logits: Tensor) -> float:
-    """Mean entropy of the predicted distributions, in nats.
-
-    >>> import torch
-    >>> round(mean_entropy(torch.zeros(3, 2)), 4)  # ln 2
-    0.6931
-    """
-    log_probabilities = logits.double().log_softmax(1)
-    return float(-(log_probabilities.exp() * log_probabilities).sum(1).mean())
 
 
 def duplicates(augmented: Sequence[str], originals: Sequence[str]) -> float:

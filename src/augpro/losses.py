@@ -105,6 +105,17 @@ def smoothness_loss(one: Tensor, other: Tensor, problem_type: ProblemType) -> Te
     return ((p.exp() - q.exp()) * (p - q)).sum(1)
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the predicted distributions over the last dimension, in nats.
+
+    >>> import torch
+    >>> round(entropy(torch.zeros(2)).item(), 4)  # ln 2
+    0.6931
+    """
+    found: Tensor = torch.special.entr(logits.softmax(-1)).sum(-1)
+    return found
+
+
 @dataclass(frozen=True)
 class Objective:
     """Weights of the three terms, and the temperature.

@@ -19,7 +19,6 @@ from augpro.grid import PLAIN_KD
 from augpro.report_data import Panel, Study, read_studies
 from augpro.report_texts import LEAK, explorer, texts_table
 from augpro.results import write_text
-from augpro.significance import seed_interval
 
 if TYPE_CHECKING:
     from augpro.report_charts import Artist, Series
@@ -157,10 +156,7 @@ def _quality(panel: Panel, split: str) -> tuple[str, list["Series"], float | Non
         values = {
             method: [float(row[split]["kl_to_teacher"]) for row in found.values()] for method, found in runs
         }
-    series = [
-        Series(method, found, sum(found) / len(found), *seed_interval(found))
-        for method, found in values.items()
-    ]
+    series = [Series(method, found) for method, found in values.items()]
     return name, series, panel.teacher(split)
 
 

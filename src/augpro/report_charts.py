@@ -6,7 +6,9 @@ the same bytes.
 """
 
 import io
+import math
 import re
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+from augpro.significance import seed_interval
 
 # Stand-in -> CSS variable.
 _INK, _MUTED, _GRID, _ACCENT = "#000001", "#000002", "#000003", "#000004"
@@ -39,13 +43,20 @@ _TAG = re.compile(r"<[^>]*>")
 
 @dataclass(frozen=True)
 class Series:
-    """One method: its label, its values over seeds, their mean and 95 % interval (nan where there is none)."""
+    """One method: its label and its values over seeds."""
 
     label: str
     values: list[float]
-    mean: float
-    low: float
-    high: float
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return statistics.mean(self.values)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean; nan where there is none."""
+        return seed_interval(self.values)
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,10 @@ class Artist:
             axes.set_xlim(left, right)
             for place, one in enumerate(ordered):
                 axes.plot(one.values, [place] * len(one.values), "o", ms=4.5, mfc="none", mec=_MUTED, mew=0.9)
-                if one.low == one.low:
-                    axes.plot([max(one.low, left), min(one.high, right)], [place] * 2, color=_ACCENT, lw=2)
-                    for end, cut, mark in ((left, one.low < left, "<"), (right, one.high > right, ">")):
+                low, high = one.interval
+                if not math.isnan(low):
+                    axes.plot([max(low, left), min(high, right)], [place] * 2, color=_ACCENT, lw=2)
+                    for end, cut, mark in ((left, low < left, "<"), (right, high > right, ">")):
                         if cut:
                             axes.plot([end], [place], mark, ms=6, color=_ACCENT, clip_on=False)
                 axes.plot([one.mean], [place], "o", ms=8, color=_ACCENT)

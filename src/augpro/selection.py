@@ -7,7 +7,7 @@ works with any augmenter and any teacher, and costs a pass of both for each cand
 import torch
 from torch import Tensor
 
-from augpro.losses import kd_loss
+from augpro.losses import entropy, kd_loss
 from augpro.tasks import ProblemType
 
 
@@ -31,9 +31,6 @@ def hardest(student: Tensor, teacher: Tensor | None, problem_type: ProblemType) 
         return distance.view(student.shape[:2]).argmax(0)
     if problem_type == "regression":
         raise ValueError("select_by='uncertainty' needs classes; use 'disagreement' for a regression")
-    entropy: Tensor
-    if problem_type == "multi_label":  # of each label, there or not
-        entropy = torch.special.entr(student.sigmoid()) + torch.special.entr((-student).sigmoid())
-    else:
-        entropy = torch.special.entr(student.softmax(2))
-    return entropy.sum(2).argmax(0)
+    if problem_type == "multi_label":  # of each label, there or not: logits x and 0
+        return entropy(torch.stack([student, torch.zeros_like(student)], dim=-1)).sum(2).argmax(0)
+    return entropy(student).argmax(0)

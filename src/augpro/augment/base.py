@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
+from augpro.augment.partners import Partner, partner_rows
 from augpro.draws import Draws
 from augpro.projection import Projection
 from augpro.projection.candidates import Metric
@@ -132,6 +133,7 @@ class AugmentContext:
     row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     loaded: dict[Hashable, Any] = field(default_factory=dict)
+    _met: dict[Hashable, TokenBatch] = field(default_factory=dict, init=False, repr=False)
 
     def load(self, key: Hashable, loader: Callable[[], Loaded]) -> Loaded:
         """What ``loader`` returns, loaded when it is first asked for."""
@@ -139,6 +141,19 @@ class AugmentContext:
             self.loaded[key] = loader()
         found: Loaded = self.loaded[key]
         return found
+
+    def partners(self, method: str, batch: TokenBatch, partner: Partner) -> TokenBatch:
+        """A partner row for each row of the batch; found once, although a method may ask twice.
+
+        Raises:
+            ValueError: as :meth:`rows` and :func:`augpro.augment.partners.partner_rows`.
+        """
+        key = partner, tuple(batch.row_ids.tolist())
+        if key not in self._met:
+            table = self.rows(method)
+            rows = partner_rows(batch.row_ids, len(table), partner, self.draws, self.classes)
+            self._met[key] = table.batch(rows.cpu())
+        return self._met[key]
 
     def rows(self, method: str) -> TokenTable:
         """The training rows.

@@ -17,7 +17,7 @@ from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_choice, check_flag, check_range
 from augpro.augment.gradient import embedding_gradient, following
 from augpro.augment.moved import Along, Between
-from augpro.augment.partners import Partner, aligned_ids, partner_rows
+from augpro.augment.partners import Partner, aligned_ids
 from augpro.projection import Projection
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import BANNED
@@ -88,8 +88,8 @@ class Mix:
         """Mix the chosen positions that have an ordinary token at the same place of the partner."""
         training = context.rows("augpro-mix")
         context.load(("augpro-mix", projection.metric), lambda: self._prepare(training, context, projection))
-        rows = partner_rows(batch.row_ids, len(training), self.partner, context.draws, context.classes)
-        partner_ids = aligned_ids(batch, training.batch(rows.cpu()), self.repeat_partner)
+        partners = context.partners("augpro-mix", batch, self.partner)
+        partner_ids = aligned_ids(batch, partners, self.repeat_partner)
         groups = context.space.groups
         where = chosen & (partner_ids >= 0) & (groups[partner_ids.clamp_min(0)] != BANNED)
         weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Augmenter
 from augpro.augment.checks import check_choice, check_flag, check_range
-from augpro.augment.partners import Partner, aligned_ids, partner_rows
+from augpro.augment.partners import Partner, aligned_ids
 from augpro.tokens import TokenBatch
 from augpro.vocabulary import BANNED
 
@@ -173,9 +173,9 @@ class Crossover(TokenReplacement):
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Copy the partner's ordinary tokens of the same group (a word start for a word start)."""
-        table, groups = context.rows("crossover"), context.space.groups
-        rows = partner_rows(batch.row_ids, len(table), self.partner, context.draws, context.classes)
-        partner_ids = aligned_ids(batch, table.batch(rows.cpu()), self.repeat_partner)
+        groups = context.space.groups
+        partners = context.partners("crossover", batch, self.partner)
+        partner_ids = aligned_ids(batch, partners, self.repeat_partner)
         theirs = torch.where(partner_ids >= 0, groups[partner_ids.clamp_min(0)], BANNED)
         where = chosen & (theirs == groups[batch.ids])
         return Replaced(where, partner_ids[where], partner_ids)

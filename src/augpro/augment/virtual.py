@@ -18,7 +18,7 @@ from torch import Tensor
 from augpro.augment.base import AugmentContext, Augmenter, VirtualRows
 from augpro.augment.checks import check_range
 from augpro.augment.gradient import embedding_gradient, following, hooked, without_dropout
-from augpro.augment.partners import Partner, partner_rows
+from augpro.augment.partners import Partner
 from augpro.augment.perturb import check_mixing, move_along, row_weights
 from augpro.projection.neighbours import mix
 from augpro.tokens import TokenBatch, padded
@@ -68,12 +68,10 @@ class Mixing(Protocol):
 
 def pair(batch: TokenBatch, context: AugmentContext, method: "Mixing", name: str) -> Pairing:
     """Draw each row's partner and weight."""
-    table = context.rows(name)
-    rows = partner_rows(batch.row_ids, len(table), method.partner, context.draws, context.classes)
-    other = table.batch(rows.cpu()).to(batch.ids.device)
-    length = max(batch.ids.shape[1], other.ids.shape[1])
-    own, other = (padded(side, length, table.pad_id) for side in (batch, other))
-    drawn = row_weights(method.weight, method.beta, batch, context)[:, None].expand(len(rows), length)
+    other = context.partners(name, batch, method.partner).to(batch.ids.device)
+    length, pad_id = max(batch.ids.shape[1], other.ids.shape[1]), context.rows(name).pad_id
+    own, other = (padded(side, length, pad_id) for side in (batch, other))
+    drawn = row_weights(method.weight, method.beta, batch, context)[:, None].expand(len(own.ids), length)
     both = own.mask.bool() & other.mask.bool()
     alone = torch.where(other.mask.bool() & ~own.mask.bool(), 0.0, 1.0)
     return Pairing(own, other, torch.where(both, drawn, alone))
