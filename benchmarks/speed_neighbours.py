@@ -3,7 +3,9 @@
 import argparse
 import json
 import tempfile
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 from speed_common import Results, environment, run_json, seconds
 from speed_projection import NEIGHBOURS, embedding_table
@@ -27,14 +29,23 @@ class Offline:
         self.vocabulary = Vocabulary(tokenizer, len(table))
         self.rows, self.space = tokenize(tokenizer, texts), EmbeddingSpace(table, self.vocabulary)
         self.method, self.copy = augmenter("augpro-mix"), 0
+        self.batches = [
+            self.rows.batch(range(start, min(start + 512, len(self.rows))))
+            for start in range(0, len(self.rows), 512)
+        ]
+        self.loaded: dict[Hashable, Any] = {}
 
     def augment(self) -> None:
         """Every text once more."""
-        for start in range(0, len(self.rows), 256):
-            batch = self.rows.batch(range(start, min(start + 256, len(self.rows))))
-            context = AugmentContext(Draws(0, self.copy), self.space, self.rows)
+        for batch in self.batches:
+            context = AugmentContext(Draws(0, self.copy), self.space, self.rows, loaded=self.loaded)
             self.vocabulary.decode(self.method(batch, context))
         self.copy += 1
+
+    def decode(self) -> None:
+        """From tokens to text alone, which no augmentation of tokens can do without."""
+        for batch in self.batches:
+            self.vocabulary.decode(batch)
 
 
 def offline(args: argparse.Namespace, results: Results) -> None:
@@ -43,9 +54,14 @@ def offline(args: argparse.Namespace, results: Results) -> None:
     made: list[Offline] = []
     loading = seconds(lambda: made.append(Offline(texts)))
     first = seconds(made[0].augment)
-    own = [len(texts) / seconds(made[0].augment) for _ in range(5)]
+    own, decoding = (
+        [len(texts) / seconds(step) for _ in range(5)] for step in (made[0].augment, made[0].decode)
+    )
     results.add("augpro-mix, text to text", texts=len(texts), texts_per_second=own, loading_seconds=loading,
                 first_copy_seconds=first)  # fmt: skip
+    results.add(
+        "limit: tokens to text by the tokenizer, nothing else", texts=len(texts), texts_per_second=decoding
+    )
     if not args.environments:
         return
     for library in ("nlpaug", "textattack"):

@@ -183,12 +183,13 @@ def test_crossover_makes_no_token_of_its_own(unit, rule, table, context_of):
 
 def test_crossover_keeps_a_word_start_a_word_start(tokenizer, space, context_of):
     """Where a piece meets a word start nothing is copied."""
-    table = tokenize(tokenizer, ["movies is good", "the plot works", "bills was bad", "my team looks"])
-    batch = table.batch(range(4))
+    texts = ["movies is good", "the plot works", "bills was bad", "my team looks", "bills movies", "a b movies"]
+    table = tokenize(tokenizer, texts)
+    batch = table.batch(range(len(texts)))
     context = context_of(table=table)
     new = Crossover(1.0).replace(batch, space.vocabulary.editable(batch), context)
     assert torch.equal(space.groups[new.ids], space.groups[batch.ids[new.where]])
-    partners = partner_rows(batch.row_ids, 4, "random", context.draws).tolist()
+    partners = partner_rows(batch.row_ids, len(texts), "random", context.draws).tolist()
     refused = 0
     for row, partner in enumerate(partners):
         (mine, _), (theirs, _) = by_place(table, row), by_place(table, partner)

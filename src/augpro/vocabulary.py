@@ -71,8 +71,9 @@ class Vocabulary:
         Returns:
             ids whose words all survive decode and encode, int64 [B, T].
         """
-        starts, ends, rows = self._changed_words(ids, batch)
-        words = [tuple(ids[r, s:e].tolist()) for r, s, e in zip(rows, starts, ends, strict=True)]
+        rows, starts, ends = self._changed_words(ids, batch)
+        pieces = ids.tolist()
+        words = [tuple(pieces[row][start:end]) for row, start, end in zip(rows, starts, ends, strict=True)]
         self._check_words(words)
         ids = ids.clone()
         for row, start, end, word in zip(rows, starts, ends, words, strict=True):
@@ -89,7 +90,7 @@ class Vocabulary:
         return different / max(1, len(tokens))
 
     def _changed_words(self, ids: Tensor, batch: TokenBatch) -> tuple[list[int], list[int], list[int]]:
-        """Start, end and row of every word of two or more pieces in which a piece changed."""
+        """Row, start and end of every word of two or more pieces in which a piece changed."""
         group = self.groups.to(ids.device)[ids].masked_fill(batch.segments < 0, BANNED)
         begins = group != CONTINUATION
         begins[:, 0] = True
@@ -101,7 +102,7 @@ class Vocabulary:
         size = torch.bincount(word)
         chosen = torch.nonzero(touched & (size > 1))[:, 0]
         start = first[chosen] % ids.shape[1]
-        return start.tolist(), (start + size[chosen]).tolist(), (first[chosen] // ids.shape[1]).tolist()
+        return (first[chosen] // ids.shape[1]).tolist(), start.tolist(), (start + size[chosen]).tolist()
 
     def _check_words(self, words: Sequence[tuple[int, ...]]) -> None:
         new = [list(word) for word in dict.fromkeys(words) if word not in self._canonical]

@@ -56,9 +56,9 @@ def partner_rows(
         same = of_block == classes.to(row_ids.device)[row_ids][:, None]
         fitting = others & (same if partner == "same-class" else ~same)
         others = torch.where(fitting.any(1, keepdim=True), fitting, others)
-    # The largest of independent uniform draws is a uniform choice among those that are allowed.
-    draw = draws.uniform("partner", row_ids, len(offsets)).masked_fill(~others, -1.0)
-    return start + draw.argmax(1)
+    reached = others.cumsum(1)
+    drawn = (draws.uniform("partner", row_ids)[:, 0] * reached[:, -1]).long()
+    return start + (reached > drawn[:, None]).int().argmax(1)
 
 
 def aligned_ids(batch: TokenBatch, partner: TokenBatch, repeat: bool = False) -> Tensor:
