@@ -26,6 +26,16 @@ def test_the_learning_rate_follows_the_depth_of_the_student(settled):
     assert settled(layers=2, learning_rate=3e-5).learning_rate == 3e-5
 
 
+def test_epochs_follow_the_training_rows(settled, table_file):
+    assert settled().epochs == 25
+    assert settled(epochs=4).epochs == 4
+    path = table_file / "train.csv"
+    header, *rows = path.read_text().splitlines()
+    for count, epochs in ((1000, 25), (3000, 8), (20_000, 3)):
+        path.write_text("\n".join([header, *(rows * (count // len(rows) + 1))[:count]]))
+        assert settled().epochs == epochs
+
+
 @pytest.mark.parametrize(
     ("augment", "candidates"),
     [("augpro-mix", 3), ("random", 3), ("augpro-fgsm", 3), ("mixup", 1), ("smart", 1), ("none", 1)],

@@ -183,7 +183,14 @@ def test_crossover_makes_no_token_of_its_own(unit, rule, table, context_of):
 
 def test_crossover_keeps_a_word_start_a_word_start(tokenizer, space, context_of):
     """Where a piece meets a word start nothing is copied."""
-    texts = ["movies is good", "the plot works", "bills was bad", "my team looks", "bills movies", "a b movies"]
+    texts = [
+        "movies is good",
+        "the plot works",
+        "bills was bad",
+        "my team looks",
+        "bills movies",
+        "a b movies",
+    ]
     table = tokenize(tokenizer, texts)
     batch = table.batch(range(len(texts)))
     context = context_of(table=table)

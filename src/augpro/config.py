@@ -114,6 +114,12 @@ class StudentOptions(LearnOptions):
 class DistillConfig(StudentOptions, TrainOptions):
     """Train a student on a teacher's output."""
 
+    epochs: float | None = Field(  # type: ignore[assignment]
+        None,
+        gt=0,
+        description="Passes over the training rows. Default 25 for up to 1,000 rows, then 25,000 rows in all, "
+        "at least 3.",
+    )
     augment: str = Field(
         "augpro-mix", description="none, or a method: augpro-mix, random, mixup, ... (docs/methods)."
     )

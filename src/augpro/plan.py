@@ -54,6 +54,8 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """The resolved plan for people to read."""
+        config = self.config
+        epochs, rate = config.epochs, config.learning_rate
         return {
             "task": self.task.name,
             "problem type": self.task.problem_type,
@@ -62,6 +64,7 @@ class Plan:
             "evaluated on": ", ".join(self.scored_splits()) + f" ({self.eval_split} split)",
             "teacher": self.teacher.name if self.teacher else "none: gold labels only",
             "student": self.student.name,
+            "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
         }
 
@@ -90,20 +93,23 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         changer = _augmenter(config, data)
         objective = _objective(config, data.task)
         method = config.augment if changer else ("kd" if config.teacher_weight else "finetune")
+    _check_rows(config, data)
     start = student.load_config()
     if isinstance(config, DistillConfig):
-        config = _settled(config, changer, len(layers) or getattr(start, "num_hidden_layers", 12))
+        depth = len(layers) or getattr(start, "num_hidden_layers", 12)
+        config = _settled(config, changer, depth, len(data.splits["train"]))
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
-    _check_rows(config, data)
     return Plan(
         config, data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method
     )
 
 
-def _settled(config: DistillConfig, changer: Augmenter | None, layers: int) -> DistillConfig:
+def _settled(config: DistillConfig, changer: Augmenter | None, layers: int, rows: int) -> DistillConfig:
     """The options that were left open, by what was measured (docs/recipes.md)."""
     found: dict[str, Any] = {}
+    if config.epochs is None:
+        found["epochs"] = float(min(25, max(3, round(25_000 / rows))))
     if config.learning_rate is None:
         found["learning_rate"] = 5e-4 if layers <= 3 else 1e-4
     if config.candidates is None:

@@ -35,7 +35,8 @@ def summarize(
     rows = len(plan.data.splits["train"])
     augmentation = trainer.augmentation
     counts = augmentation.counts if augmentation else ReplacementCounts()
-    seen = {"student": rows * config.epochs * (2 if augmentation else 1)}
+    epochs = float(trainer.args.num_train_epochs)
+    seen = {"student": rows * epochs * (2 if augmentation else 1)}
     seen |= dict.fromkeys(("augment", "teacher"), counts.rows)
     return RunResult(
         task=plan.task.name,
@@ -44,7 +45,7 @@ def summarize(
         method=plan.method,
         seed=config.seed,
         train_rows=rows,
-        epochs=config.epochs,
+        epochs=epochs,
         metric_name=plan.task.metric,
         metric=evaluation.metric,
         teacher_metric=teacher.metric if teacher else None,
