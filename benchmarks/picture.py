@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from tables import RESULTS, methods_of, quality, scored
+from tables import RESULTS, methods_of, quality, rows_of, scored
 
 from augpro.report_charts import Artist, Series
 
@@ -20,7 +20,7 @@ COLOURS = {
 
 def drawn(file: str, names: dict[str, str], width: int = 720) -> str:
     """The whole SVG file."""
-    methods = methods_of(RESULTS / file)
+    methods = methods_of(rows_of(RESULTS / file))
     series = []
     for method, label in names.items():
         values = [quality(row, "metric") for row in methods[method].values()]

@@ -4,8 +4,10 @@
 
 Between ``<!-- results FILE against METHOD -->`` and ``<!-- end -->`` stands the table of that file of results/:
 every method, means with 95 % intervals over seeds, the difference from the named method with a paired t-test
-over the shared seeds (Holm-corrected within a column), and the seconds of training. ``--check`` changes
-nothing and ends with 1 where a page is not what the results say.
+over the shared seeds (Holm-corrected within a column), and the seconds of training. Between
+``<!-- gains of METHOD in FILE FILE ... -->`` and ``<!-- end -->`` stands what the method gives over plain
+distillation for every task and number of training rows in the files. ``--check`` changes nothing and ends with 1
+where a page is not what the results say.
 """
 
 import argparse
@@ -23,14 +25,18 @@ from augpro.significance import holm, paired_seeds, seed_interval
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- results (?P<file>\S+) against (?P<base>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+GAINS = re.compile(r"(<!-- gains of (?P<base>\S+) in (?P<files>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 Runs = dict[int, dict[str, Any]]
 
 
-def methods_of(path: Path) -> dict[str, Runs]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def methods_of(rows: list[dict[str, Any]]) -> dict[str, Runs]:
     """Results by method and seed; of two for the same the later one counts."""
     found: dict[str, Runs] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in rows:
         found.setdefault(row["cell"]["method"], {})[row["cell"]["seed"]] = row
     return found
 
@@ -64,10 +70,14 @@ def against(methods: dict[str, Runs], base: str, name: str) -> dict[str, tuple[f
     return {method: (test.difference, p) for (method, test), p in zip(tests.items(), adjusted, strict=True)}
 
 
+def of_teacher(row: dict[str, Any]) -> float:
+    scores = row["teacher"]["holdout" if row["holdout"] else "evaluation"]["metrics"]
+    return float(next(iter(scores.values())))
+
+
 def table(path: Path, base: str) -> str:
-    methods = methods_of(path)
+    methods = methods_of(rows_of(path))
     first = next(iter(methods[base].values()))
-    teacher = first["teacher"]["holdout" if first["holdout"] else "evaluation"]["metrics"]
     metric = first["metric_name"]
     scale, digits = (100, 1) if metric == "accuracy" else (1, 3)
     tests = {name: against(methods, base, name) for name in ("metric", "kl")}
@@ -77,7 +87,7 @@ def table(path: Path, base: str) -> str:
     lines = [
         "| " + " | ".join([*header, "seconds"]) + " |",
         "|---|---|---|---|---|---|---|---|---|",
-        f"| teacher | | {scale * next(iter(teacher.values())):.{digits}f} | | | | | | |",
+        f"| teacher | | {scale * of_teacher(first):.{digits}f} | | | | | | |",
     ]
     for method, runs in sorted(methods.items(), key=lambda item: -mean_kl(item[1])):
         cells = [f"`{method}`", str(len(runs))]
@@ -95,9 +105,44 @@ def mean_kl(runs: Runs) -> float:
     return statistics.mean(quality(row, "kl") for row in runs.values())
 
 
+def gains(paths: list[Path], base: str) -> str:
+    """A line for each task and size: both methods, the gain and its p, and the distance to the teacher."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in (row for path in paths for row in rows_of(path)):
+        groups.setdefault((row["task"].rpartition("/")[2], row["train_rows"]), []).append(row)
+    header = ["task", "metric", "texts x epochs", "seeds", "scored", "teacher", "plain distillation (95 %)",
+              f"{base} (95 %)", "gain", "p", "distance to the teacher", "seconds"]  # fmt: skip
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    won = []
+    for (task, size), rows in groups.items():
+        methods = methods_of(rows)
+        seeds = sorted(methods["none"].keys() & methods[base].keys())
+        plain, ours = ([methods[one][seed] for seed in seeds] for one in ("none", base))
+        metrics = [[100 * quality(row, "metric") for row in side] for side in (plain, ours)]
+        far, near = (statistics.mean(quality(row, "kl") for row in side) for side in (plain, ours))
+        before, after = (statistics.median(map(training_seconds, side)) for side in (plain, ours))
+        test, first = paired_seeds(metrics[1], metrics[0]), ours[0]
+        won.append(test.difference)
+        cells = [task, first["metric_name"], f"{size:,} x {first['epochs']:g}", str(len(seeds)),
+                 f"{scored(first)['rows']:,}", f"{100 * of_teacher(first):.1f}",
+                 *(spread(values, 1, 1) for values in metrics), f"{test.difference:+.1f}",
+                 "" if np.isnan(test.p_value) else f"{test.p_value:.3f}",
+                 f"{far:.3f} to {near:.3f} ({near / far - 1:+.0%})", f"{before:.0f} to {after:.0f}"]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    if len({task for task, _ in groups}) > 1:
+        lines.append(f"| mean{' |' * 8} {statistics.mean(won):+.1f} | | | |")
+    return "\n".join(lines) + "\n"
+
+
 def rewritten(page: str) -> str:
     """The page with every table made anew."""
-    return BLOCK.sub(lambda found: found[1] + table(RESULTS / found["file"], found["base"]) + found[4], page)
+    page = BLOCK.sub(lambda found: found[1] + table(RESULTS / found["file"], found["base"]) + found[4], page)
+    return GAINS.sub(
+        lambda found: (
+            found[1] + gains([RESULTS / file for file in found["files"].split()], found["base"]) + found[4]
+        ),
+        page,
+    )
 
 
 def main() -> None:
