@@ -27,6 +27,7 @@ PARTS = {
     "profile": speed_training.profile,
     "generation": speed_training.generation,
     "distillation": speed_training.distillation,
+    "compiled": speed_training.compiled,
     "textbrewer": speed_training.textbrewer,
     "trained": speed_training.trained,
     "rows": speed_training.rows,

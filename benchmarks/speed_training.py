@@ -158,6 +158,14 @@ def trained(args: argparse.Namespace, results: Results) -> None:
     against_plain(args, results, freeze=False, seeds=(0,))
 
 
+def compiled(args: argparse.Namespace, results: Results) -> None:
+    """torch.compile of the student, the time that compiling takes counted."""
+    options = {"save_strategy": "no", "disable_tqdm": True, "torch_compile": True}
+    own, other = (ours(args, **MIX, **more) for more in ({}, {"trainer_options": options}))
+    results.ratio("whole distillation, student not compiled", "the same with torch.compile", "-",
+                  *([one["train_seconds"]] for one in (own, other)), runs=[own], their_runs=[other])  # fmt: skip
+
+
 def textbrewer(args: argparse.Namespace, results: Results) -> None:
     python = environment(args.environments, "textbrewer", NEIGHBOURS) if args.environments else None
     if python is None:
