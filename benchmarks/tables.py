@@ -107,14 +107,14 @@ def mean_kl(runs: Runs) -> float:
 
 def gains(paths: list[Path], base: str) -> str:
     """A line for each task and size: both methods, the gain and its p, and the distance to the teacher."""
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
     for row in (row for path in paths for row in rows_of(path)):
-        groups.setdefault((row["task"].rpartition("/")[2], row["train_rows"]), []).append(row)
+        groups.setdefault((row["task"].rpartition("/")[2], row["cell"]["size"]), []).append(row)
     header = ["task", "metric", "texts x epochs", "seeds", "scored", "teacher", "plain distillation (95 %)",
               f"{base} (95 %)", "gain", "p", "distance to the teacher", "seconds"]  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     won = []
-    for (task, size), rows in groups.items():
+    for (task, _), rows in groups.items():
         methods = methods_of(rows)
         seeds = sorted(methods["none"].keys() & methods[base].keys())
         plain, ours = ([methods[one][seed] for seed in seeds] for one in ("none", base))
@@ -123,7 +123,7 @@ def gains(paths: list[Path], base: str) -> str:
         before, after = (statistics.median(map(training_seconds, side)) for side in (plain, ours))
         test, first = paired_seeds(metrics[1], metrics[0]), ours[0]
         won.append(test.difference)
-        cells = [task, first["metric_name"], f"{size:,} x {first['epochs']:g}", str(len(seeds)),
+        cells = [task, first["metric_name"], f"{first['train_rows']:,} x {first['epochs']:g}", str(len(seeds)),
                  f"{scored(first)['rows']:,}", f"{100 * of_teacher(first):.1f}",
                  *(spread(values, 1, 1) for values in metrics), f"{test.difference:+.1f}",
                  "" if np.isnan(test.p_value) else f"{test.p_value:.3f}",
