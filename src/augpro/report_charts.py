@@ -137,6 +137,8 @@ class Artist:
 
     def curves(self, series: dict[str, list[tuple[float, float]]], up: str, alternative: str) -> Picture:
         """A line for every method over training rows, logarithmic, each point (rows, mean)."""
+        # A legend that is wider than the picture would leave no room for the lines.
+        columns = max(1, min(3, 54 // (max(len(_short(label)) for label in series) + 6)))
 
         def draw(axes: Axes) -> None:
             axes.set_xscale("log")
@@ -152,10 +154,10 @@ class Artist:
             axes.grid(color=_GRID, lw=0.8)
             axes.set_xlabel("training rows")
             axes.set_ylabel(up)
-            axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncols=3, frameon=False,
+            axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncols=columns, frameon=False,
                         labelcolor=_INK, handlelength=1.8, columnspacing=1.2)  # fmt: skip
 
-        return self._picture(draw, 3.9 + 0.25 * ((len(series) + 2) // 3), alternative)
+        return self._picture(draw, 3.9 + 0.25 * -(-len(series) // columns), alternative)
 
     def _picture(self, draw: Callable[[Axes], None], height: float, alternative: str) -> Picture:
         self._pictures += 1
