@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from augpro.cli import app
 from augpro.report import _view
+from augpro.report_charts import Artist
 from augpro.report_data import read_studies
 from augpro.report_texts import LEAK, explorer, texts_table
 from report_cases import HOSTILE, read_lines, write_lines, write_results
@@ -373,3 +374,18 @@ def test_a_missing_package_names_the_command(grid, tmp_path, monkeypatch):
     )
     output = refused("--results", grid, "--out", tmp_path / "r.html")
     assert "matplotlib; pip install 'augpro[report]'" in output
+
+
+def test_long_names_leave_room_for_the_curves():
+    names = [
+        "none",
+        "none:train_rows=50000:epochs=1:batch_size=64",
+        "augpro-mix:candidates=4:select_by=uncertainty",
+    ]
+    points = [(100.0, 0.8), (1000.0, 0.9)]
+    width = {}
+    for count in (1, 3):
+        svg = Artist().curves(dict.fromkeys(names[:count], points), "accuracy", "lines").svg
+        ticks = {text: float(x) for x, text in re.findall(r'<text[^>]* x="([\d.]+)"[^>]*>([\d,]+)<', svg)}
+        width[count] = ticks["1,000"] - ticks["100"]
+    assert width[3] > 0.95 * width[1]
