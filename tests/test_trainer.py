@@ -67,7 +67,7 @@ def differ(one, other):
      "mixup", "tmix", "fgsm", "smart"],
 )  # fmt: skip
 def test_training_moves_the_weights_and_lowers_the_loss(make_trainer, dataset, augment):
-    trainer = make_trainer(augment, num_train_epochs=15)
+    trainer = make_trainer(augment, num_train_epochs=9)
     before = weights(trainer)
     loss_before = trainer.evaluate(dataset)["eval_loss"]
     trainer.train()
