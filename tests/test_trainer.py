@@ -90,13 +90,11 @@ def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
 
 @pytest.mark.parametrize("augment", ["augpro-mix", "augpro-fgsm", "random", "tmix"])
 def test_resumed_training_equals_uninterrupted_training(make_trainer, tmp_path, augment):
-    saving = {"save_strategy": "epoch", "dropout": 0.1, "num_train_epochs": 4}
-    whole = make_trainer(augment, output_dir=str(tmp_path / "whole"), **saving)
+    saving = {"save_strategy": "epoch", "dropout": 0.1, "num_train_epochs": 4, "output_dir": str(tmp_path)}
+    whole = make_trainer(augment, **saving)
     whole.train()
-    halted = make_trainer(augment, output_dir=str(tmp_path / "halted"), **saving)
-    halted.train()
-    resumed = make_trainer(augment, output_dir=str(tmp_path / "halted"), **saving)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "halted" / "checkpoint-10"))
+    resumed = make_trainer(augment, **saving)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
     assert_same(weights(whole), weights(resumed))
 
 
