@@ -117,11 +117,11 @@ def gains(paths: list[Path], base: str) -> str:
     for (task, _), rows in groups.items():
         methods = methods_of(rows)
         seeds = sorted(methods["none"].keys() & methods[base].keys())
-        plain, ours = ([methods[one][seed] for seed in seeds] for one in ("none", base))
-        metrics = [[100 * quality(row, "metric") for row in side] for side in (plain, ours)]
-        far, near = (statistics.mean(quality(row, "kl") for row in side) for side in (plain, ours))
-        before, after = (statistics.median(map(training_seconds, side)) for side in (plain, ours))
-        test, first = paired_seeds(metrics[1], metrics[0]), ours[0]
+        sides = [{seed: methods[one][seed] for seed in seeds} for one in ("none", base)]
+        metrics = [[100 * quality(row, "metric") for row in runs.values()] for runs in sides]
+        far, near = map(mean_kl, sides)
+        before, after = (statistics.median(map(training_seconds, runs.values())) for runs in sides)
+        test, first = paired_seeds(metrics[1], metrics[0]), sides[1][seeds[0]]
         won.append(test.difference)
         cells = [task, first["metric_name"], f"{first['train_rows']:,} x {first['epochs']:g}", str(len(seeds)),
                  f"{scored(first)['rows']:,}", f"{100 * of_teacher(first):.1f}",

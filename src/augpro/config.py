@@ -99,7 +99,6 @@ class StudentOptions(LearnOptions):
         "disagreement",
         description="Which: that on which teacher and student differ most, or of which the student is least sure.",
     )
-    epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
     learning_rate: float | None = Field(  # type: ignore[assignment]
         None, gt=0, description="Peak; falls linearly to 0. Default 5e-4 for up to 3 layers, else 1e-4."
     )
@@ -134,6 +133,7 @@ class DistillConfig(StudentOptions, TrainOptions):
 class CompareConfig(StudentOptions, TaskOptions):
     """Train a student with each of several methods, seeds and training sizes, and compare them."""
 
+    epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
     methods: tuple[str, ...] = Field(
         ("none", "augpro-mix", "random"),
         description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.3; fine-tune and none are added.",
