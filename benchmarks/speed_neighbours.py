@@ -29,23 +29,18 @@ class Offline:
         self.vocabulary = Vocabulary(tokenizer, len(table))
         self.rows, self.space = tokenize(tokenizer, texts), EmbeddingSpace(table, self.vocabulary)
         self.method, self.copy = augmenter("augpro-mix"), 0
-        self.batches = [
-            self.rows.batch(range(start, min(start + 512, len(self.rows))))
-            for start in range(0, len(self.rows), 512)
-        ]
+        self.batch = self.rows.batch(range(len(self.rows)))
         self.loaded: dict[Hashable, Any] = {}
 
     def augment(self) -> None:
         """Every text once more."""
-        for batch in self.batches:
-            context = AugmentContext(Draws(0, self.copy), self.space, self.rows, loaded=self.loaded)
-            self.vocabulary.decode(self.method(batch, context))
+        context = AugmentContext(Draws(0, self.copy), self.space, self.rows, loaded=self.loaded)
+        self.vocabulary.decode(self.method(self.batch, context))
         self.copy += 1
 
     def decode(self) -> None:
         """From tokens to text alone, which no augmentation of tokens can do without."""
-        for batch in self.batches:
-            self.vocabulary.decode(batch)
+        self.vocabulary.decode(self.batch)
 
 
 def offline(args: argparse.Namespace, results: Results) -> None:

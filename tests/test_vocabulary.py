@@ -97,6 +97,17 @@ def test_decode_gives_both_texts(words):
     assert vocabulary.decode(two) == (["good", "my app"], ["slow team", "unplayed"])
 
 
+def test_decode_leaves_spaces_that_keep_tokens_apart():
+    """A tokenizer that was saved to clean spaces up would write "do n't" as "don't", which is other tokens."""
+    tidy = wordpiece(PLAY)
+    tidy.clean_up_tokenization_spaces = True
+    batch = tokenize(tidy, ["the players do n't look broken"]).batch([0])
+    assert "don't" in tidy.decode(batch.ids[0].tolist(), skip_special_tokens=True)
+    vocabulary = Vocabulary(tidy, len(tidy))
+    assert vocabulary.decode(batch)[0] == ["the players do n ' t look broken"]
+    assert vocabulary.mismatch_rate(batch) == 0.0
+
+
 def test_only_pieces_that_spell_another_tokenization_are_given_back(words):
     vocabulary = Vocabulary(words, len(words))
 

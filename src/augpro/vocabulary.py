@@ -11,6 +11,7 @@ that ids and text stay two views of the same thing.
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -40,8 +41,8 @@ class Vocabulary:
         tokens = tokenizer.convert_ids_to_tokens(list(range(known)))
         starts = _word_starts(tokens)
         banned = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-        texts = tokenizer.decode([[token_id] for token_id in range(known)])
-        again = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        texts = self._texts([[token_id] for token_id in range(known)])
+        again = self._tokens(texts)
         for token_id, (token, start, text) in enumerate(zip(tokens, starts, texts, strict=True)):
             if token_id in banned or _RESERVED.fullmatch(token) or "�" in text or not text.strip():
                 continue
@@ -57,9 +58,8 @@ class Vocabulary:
 
     def decode(self, batch: TokenBatch) -> tuple[list[str], list[str] | None]:
         """Texts, and second texts where the rows have two, as any other tokenizer would be given them."""
-        pairs = bool((batch.segments == 1).any())
-        texts = list(self.tokenizer.decode(_segment(batch, 0)))
-        return texts, list(self.tokenizer.decode(_segment(batch, 1))) if pairs else None
+        first, second = (self._texts(_kept(batch.ids, batch.segments == segment)) for segment in (0, 1))
+        return first, second if any(second) else None
 
     def keep_canonical(self, ids: Tensor, batch: TokenBatch) -> Tensor:
         """Give back the original pieces of every changed word that would be tokenized differently.
@@ -84,8 +84,8 @@ class Vocabulary:
     def mismatch_rate(self, batch: TokenBatch) -> float:
         """Share of rows whose tokens are not what the tokenizer makes of their text."""
         texts, pairs = self.decode(batch)
-        again = self.tokenizer(texts, pairs, add_special_tokens=False, verbose=False)["input_ids"]
-        tokens = [row[kept].tolist() for row, kept in zip(batch.ids, batch.segments >= 0, strict=True)]
+        again = self._tokens(texts, pairs)
+        tokens = _kept(batch.ids, batch.segments >= 0)
         different = sum(bool(a != b) for a, b in zip(again, tokens, strict=True))
         return different / max(1, len(tokens))
 
@@ -108,16 +108,27 @@ class Vocabulary:
         new = [list(word) for word in dict.fromkeys(words) if word not in self._canonical]
         if not new:
             return
-        again = self.tokenizer(self.tokenizer.decode(new), add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
-        for word, ids in zip(new, again, strict=True):
+        for word, ids in zip(new, self._tokens(self._texts(new)), strict=True):
             self._canonical[tuple(word)] = word == ids
 
+    def _texts(self, rows: list[list[int]]) -> list[str]:
+        """Texts of token rows, spaces left as they are: to clean them up can change the tokens.
 
-def _segment(batch: TokenBatch, segment: int) -> list[list[int]]:
-    kept = batch.segments == segment
-    return [ids[keep].tolist() for ids, keep in zip(batch.ids, kept, strict=True)]
+        All rows at once by the tokenizer's own backend, in half the time of a call for each.
+        """
+        return list(self.tokenizer.backend_tokenizer.decode_batch(rows, skip_special_tokens=False))
+
+    def _tokens(self, texts: list[str], pairs: list[str] | None = None) -> list[list[int]]:
+        """Token rows of texts, without special tokens."""
+        nothing_else = {"return_attention_mask": False, "return_token_type_ids": False}
+        found = self.tokenizer(texts, pairs, add_special_tokens=False, verbose=False, **nothing_else)
+        return list(found["input_ids"])
+
+
+def _kept(ids: Tensor, kept: Tensor) -> list[list[int]]:
+    """The kept ids of every row."""
+    flat, ends = ids[kept].tolist(), kept.sum(1).cumsum(0).tolist()
+    return [flat[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _word_starts(tokens: Sequence[str]) -> list[bool]:
