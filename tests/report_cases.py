@@ -5,6 +5,9 @@ import random
 
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from augpro.cli import app
 
 HOSTILE = '</script><img src=x onerror="window.harm=1"><!-- & \u2028 ]]> {{ 7*7 }} $x$'
 LABELS = ["negative", "positive"]
@@ -114,3 +117,7 @@ def read_lines(folder):
         for line in (folder / "results.jsonl").read_text(encoding="utf-8").split("\n")
         if line
     ]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["report", *map(str, arguments)], catch_exceptions=False)

@@ -1,8 +1,7 @@
-"""The report: what it says, that nothing in it can act, and what it refuses."""
+"""The report: what it says, and that nothing in it can act."""
 
 import base64
 import hashlib
-import importlib.util
 import json
 import re
 import shutil
@@ -10,14 +9,12 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from typer.testing import CliRunner
 
-from augpro.cli import app
 from augpro.report import _view
 from augpro.report_charts import Artist
 from augpro.report_data import read_studies
 from augpro.report_texts import LEAK, explorer, texts_table
-from report_cases import HOSTILE, read_lines, write_lines, write_results
+from report_cases import HOSTILE, invoke, read_lines, write_lines, write_results
 
 
 class Page(HTMLParser):
@@ -53,10 +50,6 @@ class Page(HTMLParser):
             self.scripts[-1] = (tag, attrs, text + data)
         elif self.inside and self.inside[0] in ("th", "td", "button") and self.in_table:
             self.tables[-1][-1][-1] += data.strip()
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, ["report", *map(str, arguments)], catch_exceptions=False)
 
 
 def report(out, *folders):
@@ -124,6 +117,21 @@ def test_every_picture_has_its_words_and_follows_the_theme(page):
     references = re.findall(r'(?:url\(#|href="#)([^)"]+)', page)
     assert references
     assert set(references) <= set(identifiers)
+
+
+def test_long_names_leave_room_for_the_curves():
+    names = [
+        "none",
+        "none:train_rows=50000:epochs=1:batch_size=64",
+        "augpro-mix:candidates=4:select_by=uncertainty",
+    ]
+    points = [(100.0, 0.8), (1000.0, 0.9)]
+    width = {}
+    for count in (1, 3):
+        svg = Artist().curves(dict.fromkeys(names[:count], points), "accuracy", "lines").svg
+        ticks = {text: float(x) for x, text in re.findall(r'<text[^>]* x="([\d.]+)"[^>]*>([\d,]+)<', svg)}
+        width[count] = ticks["1,000"] - ticks["100"]
+    assert width[3] > 0.95 * width[1]
 
 
 def test_one_size_has_no_learning_curve_and_no_text_no_explorer(tmp_path):
@@ -290,102 +298,3 @@ def test_the_same_results_give_the_same_bytes(grid, page, tmp_path):
 
 def test_no_place_on_the_disk_is_told(grid, page):
     assert str(grid.parent) not in page
-
-
-# --- wrong input ---
-
-
-def refused(*arguments):
-    done = invoke(*arguments)
-    assert done.exit_code == 2, done.output
-    assert done.output.count("\n") == 1
-    return done.output
-
-
-def test_a_folder_without_results_is_refused(tmp_path):
-    assert "has neither results.jsonl nor result.json" in refused(
-        "--results", tmp_path, "--out", tmp_path / "r.html"
-    )
-    (tmp_path / "results.jsonl").write_text("")
-    assert "no finished run" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
-    assert not (tmp_path / "r.html").exists()
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda lines: [*lines, {"not": "a result"}], "row 10"),
-        (lambda lines: [{**lines[0], "evaluation": None}, *lines[1:]], "row 1: evaluation"),
-        (lambda lines: [lines[0], {**lines[1], "cell": {"key": "a"}}, *lines[2:]], "row 2: method"),
-        (
-            lambda lines: [{**line, "cell": {**line["cell"], "method": "nobody"}} for line in lines],
-            "row 1: 'nobody'",
-        ),
-        (
-            lambda lines: [{**line, "cell": {**line["cell"], "key": "gone"}} for line in lines],
-            "predictions of",
-        ),
-        (lambda lines: [{**lines[0], "evaluation": {"rows": 1}}, *lines[1:]], "row 1: metrics"),
-    ],
-)
-def test_damaged_results_name_their_row(tmp_path, damage, said):
-    folder = write_results(tmp_path / "grid")
-    write_lines(folder, damage(read_lines(folder)))
-    output = refused("--results", folder, "--out", tmp_path / "r.html")
-    assert said in output
-    assert not (tmp_path / "r.html").exists()
-
-
-def test_damaged_files_are_named(tmp_path):
-    folder = write_results(tmp_path / "grid")
-    path = min((folder / "samples").iterdir())
-    whole = path.read_text()
-    for line in ("no json", '{"original": "a"}', '{"original": 1, "augmented": "b", "before": [1], "after": [1]}',
-                 '{"original": "a", "augmented": "b", "before": [1, 0], "after": [1]}'):  # fmt: skip
-        path.write_text(whole + line + "\n")
-        assert f"{path.name}, row 61" in refused("--results", folder, "--out", tmp_path / "r.html")
-    path.write_text(whole)
-    damaged = min((folder / "predictions").iterdir())
-    damaged.write_bytes(b"nothing")
-    assert "damaged" in refused("--results", folder, "--out", tmp_path / "r.html")
-
-
-def test_a_teacher_has_no_report(tmp_path):
-    grid = write_results(tmp_path / "grid", methods=("none",), seeds=(0,))
-    row = {**read_lines(grid)[0], "method": "finetune", "teacher": {}}
-    (tmp_path / "result.json").write_text(json.dumps(row))
-    assert "without a teacher" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
-    (tmp_path / "result.json").write_text("[]")
-    assert "missing" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
-    (tmp_path / "result.json").write_text("{")
-    assert "is no JSON" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
-
-
-def test_a_place_that_cannot_be_written_is_refused(grid, tmp_path):
-    for out in (tmp_path, tmp_path / "nowhere" / "r.html"):
-        assert "--out" in refused("--results", grid, "--out", out)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_package_names_the_command(grid, tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
-    )
-    output = refused("--results", grid, "--out", tmp_path / "r.html")
-    assert "matplotlib; pip install 'augpro[report]'" in output
-
-
-def test_long_names_leave_room_for_the_curves():
-    names = [
-        "none",
-        "none:train_rows=50000:epochs=1:batch_size=64",
-        "augpro-mix:candidates=4:select_by=uncertainty",
-    ]
-    points = [(100.0, 0.8), (1000.0, 0.9)]
-    width = {}
-    for count in (1, 3):
-        svg = Artist().curves(dict.fromkeys(names[:count], points), "accuracy", "lines").svg
-        ticks = {text: float(x) for x, text in re.findall(r'<text[^>]* x="([\d.]+)"[^>]*>([\d,]+)<', svg)}
-        width[count] = ticks["1,000"] - ticks["100"]
-    assert width[3] > 0.95 * width[1]

@@ -70,7 +70,7 @@ def run_plan(plan: Plan) -> RunResult:
                 teacher_scores[name] = score(plan.task, theirs, labels)
                 predictions[f"{name}.teacher"] = theirs
 
-    result = summarize(plan, config, scores, teacher_scores, meter, trainer)
+    result = summarize(plan, scores, teacher_scores, meter, trainer)
     result.notes = notes_of(plan, result, list(tables.values()))
     student.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from augpro.augment import ReplacementCounts
-from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import majority_share
 from augpro.meter import Meter
 from augpro.plan import Plan
@@ -14,7 +13,6 @@ from augpro.trainer import DistillationTrainer, label_tensor
 
 def summarize(
     plan: Plan,
-    config: FinetuneConfig | DistillConfig,
     scores: dict[str, Scores],
     teacher_scores: dict[str, Scores],
     meter: Meter,
@@ -24,7 +22,6 @@ def summarize(
 
     Args:
         plan: what was run.
-        config: its options.
         scores: the student's, under "evaluation" and perhaps "holdout".
         teacher_scores: the teacher's, likewise.
         meter: seconds and memory of each phase.
@@ -43,7 +40,7 @@ def summarize(
         problem_type=plan.task.problem_type,
         label_names=list(plan.task.label_names),
         method=plan.method,
-        seed=config.seed,
+        seed=plan.config.seed,
         train_rows=rows,
         epochs=epochs,
         metric_name=plan.task.metric,
@@ -66,7 +63,7 @@ def summarize(
         replacement=counts.shares() | (augmentation.space.shares() if augmentation else {}),
         parameters={"student": sum(p.numel() for p in trainer.model.parameters())},
         notes=[],
-        config=config.model_dump(mode="json")
+        config=plan.config.model_dump(mode="json")
         | ({"augmenter": plan.augmenter.parameters} if plan.augmenter else {}),
         versions=library_versions(),
         machine=machine_facts(),

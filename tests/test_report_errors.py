@@ -1,0 +1,94 @@
+"""What the report refuses, in one sentence that names the place."""
+
+import importlib.util
+import json
+
+import pytest
+
+from report_cases import invoke, read_lines, write_lines, write_results
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("grid") / "grid-reviews", sizes=(100.0, 400.0))
+
+
+def refused(*arguments):
+    done = invoke(*arguments)
+    assert done.exit_code == 2, done.output
+    assert done.output.count("\n") == 1
+    return done.output
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    assert "has neither results.jsonl nor result.json" in refused(
+        "--results", tmp_path, "--out", tmp_path / "r.html"
+    )
+    (tmp_path / "results.jsonl").write_text("")
+    assert "no finished run" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda lines: [*lines, {"not": "a result"}], "row 10"),
+        (lambda lines: [{**lines[0], "evaluation": None}, *lines[1:]], "row 1: evaluation"),
+        (lambda lines: [lines[0], {**lines[1], "cell": {"key": "a"}}, *lines[2:]], "row 2: method"),
+        (
+            lambda lines: [{**line, "cell": {**line["cell"], "method": "nobody"}} for line in lines],
+            "row 1: 'nobody'",
+        ),
+        (
+            lambda lines: [{**line, "cell": {**line["cell"], "key": "gone"}} for line in lines],
+            "predictions of",
+        ),
+        (lambda lines: [{**lines[0], "evaluation": {"rows": 1}}, *lines[1:]], "row 1: metrics"),
+    ],
+)
+def test_damaged_results_name_their_row(tmp_path, damage, said):
+    folder = write_results(tmp_path / "grid")
+    write_lines(folder, damage(read_lines(folder)))
+    output = refused("--results", folder, "--out", tmp_path / "r.html")
+    assert said in output
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_damaged_files_are_named(tmp_path):
+    folder = write_results(tmp_path / "grid")
+    path = min((folder / "samples").iterdir())
+    whole = path.read_text()
+    for line in ("no json", '{"original": "a"}', '{"original": 1, "augmented": "b", "before": [1], "after": [1]}',
+                 '{"original": "a", "augmented": "b", "before": [1, 0], "after": [1]}'):  # fmt: skip
+        path.write_text(whole + line + "\n")
+        assert f"{path.name}, row 61" in refused("--results", folder, "--out", tmp_path / "r.html")
+    path.write_text(whole)
+    damaged = min((folder / "predictions").iterdir())
+    damaged.write_bytes(b"nothing")
+    assert "damaged" in refused("--results", folder, "--out", tmp_path / "r.html")
+
+
+def test_a_teacher_has_no_report(tmp_path):
+    grid = write_results(tmp_path / "grid", methods=("none",), seeds=(0,))
+    row = {**read_lines(grid)[0], "method": "finetune", "teacher": {}}
+    (tmp_path / "result.json").write_text(json.dumps(row))
+    assert "without a teacher" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
+    (tmp_path / "result.json").write_text("[]")
+    assert "missing" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
+    (tmp_path / "result.json").write_text("{")
+    assert "is no JSON" in refused("--results", tmp_path, "--out", tmp_path / "r.html")
+
+
+def test_a_place_that_cannot_be_written_is_refused(grid, tmp_path):
+    for out in (tmp_path, tmp_path / "nowhere" / "r.html"):
+        assert "--out" in refused("--results", grid, "--out", out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_names_the_command(grid, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
+    output = refused("--results", grid, "--out", tmp_path / "r.html")
+    assert "matplotlib; pip install 'augpro[report]'" in output
