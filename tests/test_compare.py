@@ -95,8 +95,9 @@ def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(opt
     assert not any("/" in models[role] for role in ("teacher", "student")), "a place on this disk"
 
 
-def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path, source):
-    """A student whose weights are gone passes the checks, which read no weights, and fails in its own process."""
+@pytest.mark.e2e  # three processes of their own
+def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path):
+    """A cell whose folder cannot be made passes the checks and fails in its own process."""
     out = tmp_path / "out"
     broken = {**options, "methods": "none,random", "seeds": "0"}
     grid = Grid(config_of(broken, out))
