@@ -136,7 +136,7 @@ class CompareConfig(StudentOptions, TaskOptions):
     epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
     methods: tuple[str, ...] = Field(
         ("none", "augpro-mix", "random"),
-        description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.3; fine-tune and none are added.",
+        description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.15; fine-tune and none are added.",
     )
     seeds: tuple[int, ...] = Field((0, 1, 2), description="One run a method, size and seed, e.g. 0,1,2.")
     sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000; default all.")

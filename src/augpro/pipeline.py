@@ -76,8 +76,8 @@ def run_plan(plan: Plan) -> RunResult:
     tokenizer.save_pretrained(folder.path)
     write_tensors(folder.path / PREDICTIONS, predictions)
     if augmentation and result.replacement:
-        evaluation = joined(scored["evaluation"].texts, scored["evaluation"].pairs)
-        checked = check_rows(augmentation, dataset, student, plan.task, evaluation)
+        held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
+        checked = check_rows(augmentation, dataset, student, plan.task, held_back)
         result.samples, result.replacement = checked.samples, result.replacement | checked.shares
         write_text(folder.path / "samples.md", samples_markdown(result))
         write_json_lines(folder.path / SAMPLES, checked.lines)

@@ -46,11 +46,11 @@ def texts_table(panel: Panel) -> Table | None:
         "Changed, partner's and new are shares of the words or tokens that may be replaced.",
         "Label flips: the teacher decides otherwise than on the original.",
         "Duplicates: equal to another augmented text or to a training text.",
-        "Near duplicates: the nearest evaluation row has a cosine of at least 0.9 of character n-grams.",
+        "Near duplicates: the nearest row that is scored has a cosine of at least 0.9 of character n-grams.",
     ]
     if judged:
         table.notes.append(
-            f"{LEAK}: more than 1 % of the augmented texts nearly are evaluation rows. By the method: over a "
+            f"{LEAK}: more than 1 % of the augmented texts nearly are rows that are scored. By the method: over a "
             "percentage point more than of the originals they were made from; in the data: it was there before."
         )
     return table

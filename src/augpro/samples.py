@@ -42,7 +42,7 @@ def check_rows(
     dataset: DistillationDataset,
     student: Any,
     task: Task,
-    evaluation: Sequence[str] = (),
+    held_back: Sequence[str] = (),
 ) -> CheckedRows:
     """Augment up to 1,000 training rows once more, as in the first epoch, and look at what came out.
 
@@ -53,7 +53,7 @@ def check_rows(
         dataset: the training rows, with the teacher's logits.
         student: the trained student.
         task: its problem type and label names.
-        evaluation: texts that training must not see, see :func:`joined`.
+        held_back: texts that training must not see, see :func:`joined`.
 
     Returns:
         Nothing at all for virtual rows, which cannot be read.
@@ -79,7 +79,7 @@ def check_rows(
     if not texts:
         return CheckedRows()
     before, after = dataset.teacher_logits[: len(texts)], torch.cat(labelled)
-    near, near_before = near_duplicates(texts, originals, evaluation)
+    near, near_before = near_duplicates(texts, originals, held_back)
     known = joined(dataset.table.texts, dataset.table.pairs)
     shares = {
         "rows_retokenized_differently": mismatched / rows,
