@@ -28,7 +28,7 @@ def words():
 
 @pytest.fixture(scope="module")
 def byte_bpe():
-    """A GPT-2 type tokenizer, trained in memory."""
+    """A GPT-2 type tokenizer, trained in memory; as GPT-2's own it has a token that marks pieces elsewhere."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -36,7 +36,8 @@ def byte_bpe():
         vocab_size=330, special_tokens=["<pad>", "<eos>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
+    tokenizer.train_from_iterator([*SENTENCES * 3, *["##"] * 9], trainer)
+    assert tokenizer.token_to_id("##") is not None
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", model_max_length=64
     )
@@ -177,6 +178,29 @@ def test_groups_of_a_byte_bpe_vocabulary(byte_bpe):
         else:
             assert groups[token_id] == CONTINUATION, token
     assert checked > 10
+
+
+def test_a_marker_of_another_family_is_an_ordinary_token():
+    tokenizer = wordpiece([*PLAY, "\u0120", "\u2581"])
+    groups = Vocabulary(tokenizer, len(tokenizer)).groups
+    starts, pieces = (
+        tokenizer.convert_tokens_to_ids(tokens) for tokens in (["play", "look"], ["##ing", "##s"])
+    )
+    assert (groups[starts] == WORD_START).all()
+    assert (groups[pieces] == CONTINUATION).all()
+
+
+def test_words_that_are_known_are_forgotten_before_they_fill_the_memory(words, monkeypatch):
+    monkeypatch.setattr("augpro.vocabulary._KNOWN_WORDS", 3)
+    small, vocabulary = Vocabulary(words, len(words)), Vocabulary(words, len(words))
+    batch = tokenize(words, SENTENCES).batch(range(len(SENTENCES)))
+    for seed in range(20):
+        ids = swap_within_groups(vocabulary, batch, seed)
+        kept = small.keep_canonical(ids, batch)
+        monkeypatch.setattr("augpro.vocabulary._KNOWN_WORDS", 10**6)
+        assert torch.equal(kept, vocabulary.keep_canonical(ids, batch))
+        monkeypatch.setattr("augpro.vocabulary._KNOWN_WORDS", 3)
+    assert len(small._canonical) < len(vocabulary._canonical) / 2
 
 
 @settings(max_examples=40, deadline=None)

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from augpro.tokens import TokenBatch
 
 WORD_START, CONTINUATION, BANNED = 0, 1, -1
+_KNOWN_WORDS = 500_000  # kept in memory: some 100 MiB
 _RESERVED = re.compile(r"\[unused\d+\]|<[^<>\s]+>|\[[A-Z]+\d*\]")  # [unused7], <extra_id_0>, [MASK]
 
 
@@ -105,6 +106,8 @@ class Vocabulary:
         return (first[chosen] // ids.shape[1]).tolist(), start.tolist(), (start + size[chosen]).tolist()
 
     def _check_words(self, words: Sequence[tuple[int, ...]]) -> None:
+        if len(self._canonical) > _KNOWN_WORDS:
+            self._canonical.clear()
         new = [list(word) for word in dict.fromkeys(words) if word not in self._canonical]
         if not new:
             return
@@ -132,8 +135,10 @@ def _kept(ids: Tensor, kept: Tensor) -> list[list[int]]:
 
 
 def _word_starts(tokens: Sequence[str]) -> list[bool]:
-    """Whether each token starts a word, from the marker its tokenizer family uses."""
-    if any(token.startswith("##") for token in tokens):
-        return [not token.startswith("##") for token in tokens]
-    marker = "Ġ" if any(token.startswith("Ġ") for token in tokens) else "▁"
-    return [token.startswith(marker) for token in tokens]
+    """Whether each token starts a word, from the marker its tokenizer family uses.
+
+    Each marker can be an ordinary token of the other families (GPT-2's vocabulary has a "##"), so the family
+    is that of the most tokens.
+    """
+    marker = max(("##", "Ġ", "▁"), key=lambda mark: sum(token.startswith(mark) for token in tokens))
+    return [token.startswith(marker) != (marker == "##") for token in tokens]
