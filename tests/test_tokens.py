@@ -102,6 +102,8 @@ def test_limit_is_the_smaller_of_both(tokenizer):
     unlimited.model_max_length = int(1e30)
     assert max_length(unlimited) == 512
     assert max_length(unlimited, 2000) == 2000
+    unlimited.model_max_length = 8192  # a long-context model is not cut at 512
+    assert max_length(unlimited) == 8192
 
 
 @pytest.mark.parametrize("typed", ["[SEP]", "[CLS]", "[MASK]", "[PAD]"])

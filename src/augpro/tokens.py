@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
+_NO_LIMIT = 10**9  # a tokenizer without a limit reports 1e30
 SPECIAL = -1  # segment of [CLS], [SEP] and padding: never changed, never mixed
 
 
@@ -138,9 +139,10 @@ def padded(batch: TokenBatch, length: int, pad_id: int) -> TokenBatch:
 
 
 def max_length(tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> int:
-    """Tokens a row may have: the tokenizer's own limit, or ``limit`` where that is smaller or unknown."""
+    """Tokens a row may have: the tokenizer's limit or a smaller ``limit``; 512 if neither is known."""
     own = int(tokenizer.model_max_length)
-    limit = 512 if limit is None else limit  # a tokenizer without a limit reports 1e30
+    if limit is None:
+        return own if own < _NO_LIMIT else 512
     return min(own, limit)
 
 
