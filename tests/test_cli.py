@@ -146,6 +146,21 @@ def test_a_killed_run_resumes_to_the_same_student(distill, tmp_path, monkeypatch
     assert (again.exit_code, "finished" in again.output) == (2, True)
 
 
+def test_a_run_that_was_killed_while_saving_resumes_from_the_checkpoint_before(
+    distill, tmp_path, monkeypatch
+):
+    options = ("--epochs", "3", "--augment", "none", "--trainer-option", "save_total_limit=3")
+    with monkeypatch.context() as patch:
+        patch.setattr("augpro.pipeline.predict_logits", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            distill(*options, out=tmp_path / "halted")
+    (tmp_path / "halted" / "checkpoints" / "checkpoint-9" / "trainer_state.json").unlink()
+    done = distill(*options, "--resume", out=tmp_path / "halted")
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "halted" / "result.json").read_text())
+    assert result["epochs"] == 3.0
+
+
 def test_resume_with_other_options_is_refused(distill, tmp_path):
     assert distill().exit_code == 0
     (tmp_path / "student" / "result.json").unlink()

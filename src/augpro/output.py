@@ -5,8 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer_utils import get_last_checkpoint
-
 from augpro.config import TrainOptions
 from augpro.errors import InputError
 from augpro.results import write_json
@@ -54,7 +52,9 @@ class OutputFolder:
                 "give the same ones or another --out."
             )
         folder = self.path / CHECKPOINTS
-        return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        # The Trainer writes its state last: without it the run was killed while saving.
+        whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+        return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
 def check_output(config: TrainOptions) -> None:
