@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from augpro.cli import app
-from augpro.compare import equal_seconds_cells
+from augpro.compare import Outcome, _Runner, equal_seconds_cells
 from augpro.comparison import equal_epochs
 from augpro.config import CompareConfig
 from augpro.errors import InputError
@@ -109,6 +111,26 @@ def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path):
     assert {row["cell"]["method"] for row in lines(out)} == {"fine-tune", "none"}
     assert "failed: random" in done.output
     assert "is a file" in done.output
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "said"),
+    [
+        (" 45%| 90/200 [00:10<00:12]", -9, "killed by signal 9"),
+        ("loading\nValueError: no such thing\n", 1, "ValueError: no such thing"),
+        (None, 1, "ended with code 1"),
+    ],
+)
+def test_why_a_cell_failed(options, tmp_path, log, code, said):
+    grid, outcome = Grid(config_of(options, tmp_path)), Outcome()
+    runner = _Runner(grid, ResultsFile(tmp_path / "results.jsonl"), outcome, Console(quiet=True))
+    cell = next(grid.cells())
+    if log is not None:
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / f"{grid.key(cell)}.log").write_text(log)
+    runner._end(cell, grid.key(cell), SimpleNamespace(exitcode=code), 2.0)
+    assert said in outcome.failed[cell]
+    assert runner._expected(cell) == 0.0, "what failed says nothing about how long a cell takes"
 
 
 def test_a_budget_names_what_it_left_out(options, tmp_path):
@@ -221,6 +243,15 @@ def test_the_key_follows_everything_that_a_result_depends_on(options, tmp_path, 
     assert key(base.model_copy(update={"out": tmp_path / "elsewhere", "jobs": 7, "seeds": (5,)})) == first
     another = save_model(wordpiece(["good", "bad"]), seed=9)
     assert key(base.model_copy(update={"teacher": str(another)})) != first
+    for name in ("tokenizer_config.json", "tokenizer.json"):  # how long a text may be, and how it is cut up
+        before = key(base.model_copy(update={"teacher": str(another)}))
+        (another / name).write_text((another / name).read_text() + " ")
+        assert key(base.model_copy(update={"teacher": str(another)})) != before
+    outside = f"masked-lm:model={another}"
+    before = key(method=outside)
+    assert before == key(method=outside)
+    (another / "config.json").write_text((another / "config.json").read_text() + " ")
+    assert key(method=outside) != before
     with open(table_file / "train.csv", "a") as file:
         file.write(f"one more row,{LABELS[0]}\n")
     assert key() != first

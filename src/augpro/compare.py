@@ -196,9 +196,9 @@ class _Runner:
         return process
 
     def _end(self, cell: Cell, key: str, process: BaseProcess, spent: float) -> None:
-        self.took.append((cell.method, spent))
         said = f"{cell.method}, {_rows(cell)}, seed {cell.seed}, {cell.epochs:g} epochs"
         if process.exitcode == 0 and self._collect(cell, key):
+            self.took.append((cell.method, spent))
             result = self.store.rows[-1]
             metric = "-" if result["metric"] is None else f"{result['metric']:.3f}"
             self.console.print(
@@ -206,8 +206,11 @@ class _Runner:
             )
             return
         log = self.out / "logs" / f"{key}.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        lines = text.replace("\r", "\n").strip().splitlines()
         error = lines[-1] if lines else f"ended with code {process.exitcode}"
+        if process.exitcode is not None and process.exitcode < 0:  # its last line is a progress bar
+            error = f"killed by signal {-process.exitcode}, for want of memory perhaps"
         self.outcome.failed[cell] = f"{error} (see {log})"
         self.console.print(f"{escape(said)}: failed: {escape(error)}", style="red", highlight=False)
 

@@ -20,6 +20,8 @@ FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
 # What a run reads is told by its content, and where it writes does not matter.
 _NOT_IN_KEY = {"data", "teacher", "student", "out", "resume", "label_store"}
+_MODEL_FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
+                "spiece.model"}  # fmt: skip
 # Options of `augpro distill` that one method of a grid may have otherwise than the rest.
 _OWN = {"train_rows", *StudentOptions.model_fields} - {
     "teacher",
@@ -119,7 +121,9 @@ class Grid:
     def key(self, cell: Cell) -> str:
         """Hash of the cell's whole configuration, its data, its models and the code."""
         options = self.distill_config(cell, Path()).model_dump(mode="json", exclude=_NOT_IN_KEY)
-        return fingerprint([json.dumps(options, sort_keys=True).encode(), self._inputs])
+        own = [value for value in options["augment_options"].values() if isinstance(value, str)]
+        models = [model_content(ModelSource(name)) for name in own if Path(name).is_dir()]
+        return fingerprint([json.dumps(options, sort_keys=True).encode(), self._inputs, *models])
 
     @cached_property
     def _inputs(self) -> bytes:
@@ -139,7 +143,7 @@ def model_content(source: ModelSource) -> bytes:
     if not folder.is_dir():
         commit = getattr(source.load_config(), "_commit_hash", None)
         return f"{source.name}@{commit}".encode()
-    files = sorted(path for path in folder.iterdir() if path.name in ("config.json", "tokenizer.json")
+    files = sorted(path for path in folder.iterdir() if path.name in _MODEL_FILES
                    or (path.suffix == ".safetensors" and path.stem != "predictions"))  # fmt: skip
     return fingerprint(path.read_bytes() for path in files).encode()
 
