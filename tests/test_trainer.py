@@ -1,5 +1,7 @@
 """The training step and the equalities that must hold between two ways to do the same work."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy import stats
@@ -8,7 +10,7 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 from augpro.augment import EmbeddingSpace, augmenter
 from augpro.losses import NO_LABEL, Objective
 from augpro.models import encoder_layers
-from augpro.teacher import Teacher
+from augpro.teacher import Teacher, predict_logits
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor
 from augpro.vocabulary import Vocabulary
@@ -105,13 +107,13 @@ def test_loss_and_gradients_of_virtual_rows(make_trainer, teacher, dataset, augm
     trainer, asked = make_trainer(augment, objective), []
     model, augmentation = trainer.model.train(), trainer.augmentation
     teacher.model.register_forward_hook(lambda *_: asked.append(1))
-    trainer.compute_loss(model, dataset.collate([{"row": row} for row in range(20)])).backward()
+    trainer.compute_loss(model, dataset.collate([dataset[row] for row in range(20)])).backward()
     assert bool(asked) == (augment != "smart")
     assert all(parameter.grad is None for parameter in teacher.model.parameters())
     for part in (model.get_input_embeddings(), encoder_layers(model)[0].attention, model.classifier):
         assert any(parameter.grad.abs().sum() > 0 for parameter in part.parameters())
 
-    loss = trainer.compute_loss(model, dataset.collate([{"row": row} for row in range(20)])).item()
+    loss = trainer.compute_loss(model, dataset.collate([dataset[row] for row in range(20)])).item()
     batch = dataset.table.batch(range(20))
     made = augmentation.augment(batch, dataset.teacher_logits, dataset, model, 0)
     with torch.no_grad():
@@ -188,6 +190,39 @@ def test_the_trainers_own_features_work(make_trainer, dataset):
     trainer.train()
     assert trainer.state.epoch < 50
     assert trainer.state.best_metric is not None
+
+
+def test_other_rows_are_scored_as_they_are(make_trainer, teacher, tokenizer, dataset, texts):
+    """Of a set longer than the training rows, and of a dict of sets."""
+    texts = [f"{text} again" for text in texts] + texts
+    logits = teacher.label(texts)
+    other = DistillationDataset(
+        tokenize(tokenizer, texts), torch.zeros(len(texts), dtype=torch.int64), logits
+    )
+    trainer = make_trainer("none", extra={"eval_dataset": {"train": dataset, "other": other}})
+    found = trainer.predict(other)
+    torch.testing.assert_close(torch.tensor(found.predictions), predict_logits(trainer.model, other.table))
+    assert found.label_ids.tolist() == [0] * len(texts)
+    measured = trainer.evaluate()
+    assert measured["eval_other_loss"] == pytest.approx(trainer.evaluate(other)["eval_loss"], abs=1e-6)
+    assert measured["eval_train_loss"] == pytest.approx(trainer.evaluate(dataset)["eval_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("augment", "changes", "labelled"),
+    [
+        ("none", {}, 0), ("random", {}, 20), ("random", {"candidates": 3}, 60), ("mixup", {}, 20), ("smart", {}, 0),
+        ("random", {"candidates": 3, "select_by": "uncertainty"}, 20),
+    ],
+)  # fmt: skip
+def test_rows_are_counted_as_they_are_read(make_trainer, augment, changes, labelled):
+    trainer = make_trainer(augment, num_train_epochs=1)
+    if trainer.augmentation is not None:
+        trainer.augmentation = replace(trainer.augmentation, **changes)
+    trainer.train()
+    trainer.evaluate(trainer.rows)
+    assert trainer.rows_seen == (20 if augment == "none" else 40)
+    assert (trainer.augmentation.labelled if trainer.augmentation else 0) == labelled
 
 
 def test_length_grouping_is_possible_and_keeps_every_row(make_trainer):

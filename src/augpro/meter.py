@@ -59,6 +59,8 @@ class Meter:
 
     def _charge(self) -> None:
         """Give the time since the last change, and the peak, to the phase that was on."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # what was only launched belongs to the phase that launched it
         now = time.perf_counter()
         if self._phases:
             self.seconds[self._phases[-1]] += now - self._since

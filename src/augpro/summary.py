@@ -32,9 +32,8 @@ def summarize(
     rows = len(plan.data.splits["train"])
     augmentation = trainer.augmentation
     counts = augmentation.counts if augmentation else ReplacementCounts()
-    epochs = float(trainer.args.num_train_epochs)
-    seen = {"student": rows * epochs * (2 if augmentation else 1)}
-    seen |= dict.fromkeys(("augment", "teacher"), counts.rows)
+    seen = {"student": trainer.rows_seen, "augment": counts.rows}
+    seen["teacher"] = augmentation.labelled if augmentation else 0
     return RunResult(
         task=plan.task.name,
         problem_type=plan.task.problem_type,
@@ -42,7 +41,7 @@ def summarize(
         method=plan.method,
         seed=plan.config.seed,
         train_rows=rows,
-        epochs=epochs,
+        epochs=float(trainer.state.epoch or 0.0),
         metric_name=plan.task.metric,
         metric=evaluation.metric,
         teacher_metric=teacher.metric if teacher else None,

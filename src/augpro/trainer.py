@@ -7,7 +7,7 @@ The teacher's logits of the originals are a stored column.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import torch
@@ -61,20 +61,27 @@ class DistillationDataset(Dataset[dict[str, Any]]):
         return len(self.table)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """The row's number, by which `collate` gathers it, and its tokens, by which the Trainer groups lengths."""
+        """Where `collate` finds the row, and its tokens, by which the Trainer groups lengths."""
         start, end = self.table.offsets[row], self.table.offsets[row + 1]
-        return {"row": row, "input_ids": self.table.flat[0, start:end]}
+        return {"row": row, "dataset": self, "input_ids": self.table.flat[0, start:end]}
 
-    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Pad the rows into one batch of tensors."""
-        batch = self.table.batch([item["row"] for item in rows])
+    @cached_property
+    def classes(self) -> Tensor | None:
+        """The teacher's class of every row, int64 [rows], where it has answered."""
+        return None if self.teacher_logits is None else self.teacher_logits.argmax(1)
+
+    @staticmethod
+    def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Pad rows of any one dataset into one batch of tensors."""
+        dataset: DistillationDataset = rows[0]["dataset"]
+        batch = dataset.table.batch([item["row"] for item in rows])
         inputs = batch.model_inputs() | {
             "segments": batch.segments,
             "row_ids": batch.row_ids,
-            "labels": self.labels[batch.row_ids],
+            "labels": dataset.labels[batch.row_ids],
         }
-        if self.teacher_logits is not None:
-            inputs["teacher_logits"] = self.teacher_logits[batch.row_ids]
+        if dataset.teacher_logits is not None:
+            inputs["teacher_logits"] = dataset.teacher_logits[batch.row_ids]
         return inputs
 
 
@@ -93,6 +100,7 @@ class OnlineAugmentation:
         bf16: whether teacher and student read augmented rows in bfloat16, as the Trainer runs its forward pass.
         meter: charged with the phases "augment", "teacher" and "select".
         counts: what was replaced so far.
+        labelled: rows that the teacher has labelled so far.
         loaded: what the method has loaded.
     """
 
@@ -106,6 +114,7 @@ class OnlineAugmentation:
     bf16: bool = False
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
+    labelled: int = 0
     loaded: dict[Hashable, Any] = field(default_factory=dict)
 
     def __call__(
@@ -127,12 +136,15 @@ class OnlineAugmentation:
     def _label(self, rows: TokenBatch | VirtualRows) -> Tensor | None:
         """The teacher's logits, [B, C]; None where the student labels the rows."""
         with self.meter.phase("teacher"), self._precision():
-            if isinstance(rows, TokenBatch):
-                return self.teacher.label_tokens(rows, self.space.vocabulary)
-            if rows.labelled_by == "student":
+            if isinstance(rows, VirtualRows) and rows.labelled_by == "student":
                 return None
-            with torch.no_grad():
-                return rows.run(self.teacher.model).float()
+            if isinstance(rows, TokenBatch):
+                logits = self.teacher.label_tokens(rows, self.space.vocabulary)
+            else:
+                with torch.no_grad():
+                    logits = rows.run(self.teacher.model).float()
+            self.labelled += len(logits)
+            return logits
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.space.table.device.type, torch.bfloat16, enabled=self.bf16)
@@ -161,12 +173,11 @@ class OnlineAugmentation:
         copy: int,
     ) -> TokenBatch | VirtualRows:
         """Augmented rows alone; ``copy`` is the number of their draws."""
-        single_label = self.objective.problem_type == "single_label" and dataset.teacher_logits is not None
         context = AugmentContext(
             draws=Draws(self.seed, copy),
             space=self.space,
             table=dataset.table,
-            classes=dataset.teacher_logits.argmax(1) if single_label else None,  # type: ignore[union-attr]
+            classes=dataset.classes if self.objective.problem_type == "single_label" else None,
             student=student,
             target_logits=teacher_logits,
             label=lambda rows: self.teacher.label_tokens(rows, self.space.vocabulary),
@@ -205,22 +216,14 @@ class DistillationTrainer(Trainer):
         if augmentation is not None and train_dataset.teacher_logits is None:
             raise ValueError("augmentation needs train_dataset.teacher_logits: label the original rows first")
         super().__init__(
-            model=model, train_dataset=train_dataset, data_collator=train_dataset.collate, **trainer
+            model=model, train_dataset=train_dataset, data_collator=DistillationDataset.collate, **trainer
         )
         # The loss is a mean over rows, so the Trainer must average it over accumulated batches.
         self.model_accepts_loss_kwargs = False
         self.objective: Objective = objective
         self.rows = train_dataset
         self.augmentation = augmentation
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """The Trainer's own, with the evaluation set's collate: rows are looked up in their own table."""
-        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        training, self.data_collator = self.data_collator, dataset.collate
-        try:
-            return super().get_eval_dataloader(dataset)
-        finally:
-            self.data_collator = training
+        self.rows_seen = 0  # by the student in training, augmented ones counted
 
     def compute_loss(
         self,
@@ -248,6 +251,8 @@ class DistillationTrainer(Trainer):
                 forward = join(batch, augmented, self.rows.table.pad_id)
         logits = model(**forward.model_inputs()).logits
         loss = self.objective.originals(logits[:rows], inputs.get("labels"), teacher_logits)
+        if model.training:
+            self.rows_seen += rows * (1 if augmented is None else 2)
         if augmented is not None:
             ours = augmented.run(model) if isinstance(augmented, VirtualRows) else logits[rows:]
             if theirs is None:

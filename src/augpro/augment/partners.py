@@ -52,8 +52,8 @@ def partner_rows(
     offsets = torch.arange(int(size.max()), device=row_ids.device)
     others = (offsets < size[:, None]) & (start[:, None] + offsets != row_ids[:, None])
     if classes is not None and partner != "random":
-        of_block = classes.to(row_ids.device)[(start[:, None] + offsets).clamp_max(rows - 1)]
-        same = of_block == classes.to(row_ids.device)[row_ids][:, None]
+        classes = classes.to(row_ids.device)
+        same = classes[(start[:, None] + offsets).clamp_max(rows - 1)] == classes[row_ids][:, None]
         fitting = others & (same if partner == "same-class" else ~same)
         others = torch.where(fitting.any(1, keepdim=True), fitting, others)
     reached = others.cumsum(1)
