@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AlbertConfig,
     AlbertForSequenceClassification,
@@ -159,6 +160,28 @@ def test_code_beside_a_model_is_not_run(teacher_folder, tmp_path):
     with pytest.raises(InputError, match="cannot load a model"):
         ModelSource(str(folder)).load_classifier()
     assert not marker.exists()
+
+
+def test_a_model_without_a_trained_head_is_no_teacher(teacher_folder, tmp_path):
+    BertModel.from_pretrained(teacher_folder).save_pretrained(tmp_path / "headless")
+    source = ModelSource(str(tmp_path / "headless"))
+    assert source.load_classifier().config.num_labels == 2  # the start of a student
+    with pytest.raises(InputError, match=r"no trained classifier \(classifier\.\w+ is missing\)"):
+        source.load_finished()
+    whole = ModelSource(str(teacher_folder)).load_finished()
+    assert torch.equal(whole.classifier.weight, source_head(teacher_folder))
+
+
+def source_head(folder):
+    return load_file(folder / "model.safetensors")["classifier.weight"]
+
+
+def test_weights_that_are_cut_off_are_named(teacher_folder, tmp_path):
+    folder = shutil.copytree(teacher_folder, tmp_path / "model")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot load a model in this folder"):
+        ModelSource(str(folder)).load_finished()
 
 
 # --- students ---

@@ -181,11 +181,12 @@ def distill(config: DistillConfig, dry_run: bool) -> None:
 )
 def evaluate(config: EvaluateConfig) -> None:
     """Score a classifier on a data set, and its agreement with a teacher."""
-    from augpro.display import quiet_libraries, show_scores
+    from augpro.display import quiet_libraries, show_note, show_scores
     from augpro.scoring import evaluate_model
 
     quiet_libraries()
-    show_scores(Console(), evaluate_model(config), config.model)
+    console = Console()
+    show_scores(console, evaluate_model(config, lambda note: show_note(console, note)), config.model)
 
 
 _COMPARE = _DRY_RUN | {

@@ -52,7 +52,7 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
     """The figures of one run, and where things are."""
     table = Table(
         "rows", "how many", f"{result.metric_name} (95 % interval)", "teacher", "agreement", "KL to teacher",
-        title=f"{result.task}: {result.method}, {result.train_rows} training rows, seed {result.seed}",
+        title=f"{escape(result.task)}: {result.method}, {result.train_rows} training rows, seed {result.seed}",
         title_justify="left",
     )  # fmt: skip
     for name, scores in (("evaluation", result.evaluation), ("holdout", result.holdout)):
@@ -64,7 +64,7 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
             )  # fmt: skip
     console.print(table)
     for note in result.notes:
-        console.print(f"note: {escape(note)}", style="yellow", highlight=False)
+        show_note(console, note)
     if result.replacement:
         shares = ", ".join(
             f"{key.replace('_', ' ')} " + (f"{value:.2f} nats" if "entropy" in key else f"{value:.1%}")
@@ -74,6 +74,11 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
     console.print(
         f"{result.seconds:.0f} s; model, result.json and samples are in {escape(str(out))}", highlight=False
     )
+
+
+def show_note(console: Console, note: str) -> None:
+    """What the user should know about data or models."""
+    console.print(f"note: {escape(note)}", style="yellow", highlight=False)
 
 
 def show_scores(console: Console, scores: dict[str, Scores], model: str) -> None:

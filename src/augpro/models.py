@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
@@ -71,7 +72,7 @@ class ModelSource:
         return tokenizer
 
     def load_classifier(self, **options: Any) -> PreTrainedModel:
-        """The model as a sequence classifier; a head that does not fit is made anew.
+        """The model as the start of a sequence classifier; a head that is missing or does not fit is made anew.
 
         Raises:
             InputError: if the weights are missing or not safetensors.
@@ -81,6 +82,14 @@ class ModelSource:
         )
         model.float()  # a checkpoint in half precision is trained and scored in float32
         return model
+
+    def load_finished(self) -> PreTrainedModel:
+        """The model as the sequence classifier that it was trained to be: a teacher, or a student that is scored.
+
+        Raises:
+            InputError: if the weights are missing, not safetensors, or lack the head.
+        """
+        return self._load_whole(AutoModelForSequenceClassification, "classifier")
 
     def load_masked_lm(self) -> PreTrainedModel:
         """The model with the masked-language-model head that it was trained with.
@@ -127,7 +136,7 @@ class ModelSource:
             )
         try:
             return loader.from_pretrained(path, trust_remote_code=self.trust_remote_code, **options)
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, ImportError, SafetensorError) as error:
             where = "in this folder" if Path(path).is_dir() else "on the hub"
             first = str(error).strip().splitlines()[0].rstrip(".")
             raise InputError(

@@ -1,5 +1,6 @@
 """``augpro evaluate``: score a finished model."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from augpro.config import EvaluateConfig
@@ -14,8 +15,14 @@ from augpro.teacher import Teacher, adopt_labels
 from augpro.trainer import label_tensor
 
 
-def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
+def evaluate_model(
+    config: EvaluateConfig, tell: Callable[[str], None] = lambda note: None
+) -> dict[str, Scores]:
     """Score a model on the evaluation split, and on the holdout where one was asked for.
+
+    Args:
+        config: what to score on what.
+        tell: is given each note about the data, such as labels that were matched by number.
 
     Raises:
         InputError: if data or models do not fit.
@@ -33,12 +40,14 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
                 f"{config.teacher} has the classes {', '.join(theirs[:10])}, {config.model} has "
                 f"{', '.join(data.task.label_names[:10])}; give a teacher with the same classes in the same order."
             )
+    for note in data.notes:
+        tell(note)
     names = {"evaluation": _split(config, data)} | (
         {"holdout": "holdout"} if "holdout" in data.splits else {}
     )
-    model = Teacher(source.load_classifier(), source.load_tokenizer(), config.max_tokens)
+    model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
     teacher = (
-        Teacher(teacher_source.load_classifier(), teacher_source.load_tokenizer(), config.max_tokens)
+        Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
         if teacher_source
         else None
     )

@@ -55,7 +55,7 @@ def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: tor
     """The plan's teacher with its own tokenizer, if it has one."""
     if plan.teacher is None or not isinstance(config, DistillConfig):
         return None
-    model, tokenizer = plan.teacher.load_classifier(), plan.teacher.load_tokenizer()
+    model, tokenizer = plan.teacher.load_finished(), plan.teacher.load_tokenizer()
     return Teacher(model, tokenizer, config.max_tokens, device, config.label_store)
 
 
