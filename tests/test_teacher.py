@@ -209,6 +209,20 @@ def test_labels_line_up_by_name_in_any_order_and_case():
     assert [n.casefold() for n in names] == [n.casefold() for n in again]
 
 
+def test_an_exact_name_comes_before_one_in_another_case_and_before_a_number():
+    given = data(("US", "us"), [0, 1])
+    assert adopt_labels(given, config("US", "us"), "T").splits["train"].labels == [0, 1]
+    assert adopt_labels(given, config("us", "US"), "T").splits["train"].labels == [1, 0]
+    generic = config(*[f"LABEL_{number}" for number in range(12)])
+    named = adopt_labels(data(("LABEL_10", "LABEL_2", "LABEL_3"), [0, 1, 2]), generic, "T")
+    assert named.splits["train"].labels == [10, 2, 3]
+    assert named.notes == ["a note"]
+    with pytest.raises(
+        InputError, match="label 'bad' in column 'mood'"
+    ):  # which two of the three would it be?
+        adopt_labels(data(("bad", "ugly"), [0, 1]), config("LABEL_0", "LABEL_1", "LABEL_2"), "T")
+
+
 def test_several_labels_line_up_by_name():
     given = data(("fast", "nice"), [(0, 1), (), (1,), None], "multi_label", "micro_f1")
     teacher = config("nice", "odd", "fast", problem_type="multi_label_classification")

@@ -156,15 +156,15 @@ def adopt_labels(data: TaskData, config: Any, name: str) -> TaskData:
     theirs = [str(config.id2label[index]) for index in range(config.num_labels)]
     generic = all(_GENERIC_LABEL.fullmatch(label) for label in theirs)
     numbers = bool(task.label_names) and all(label.isdigit() for label in task.label_names)
-    known = {label.casefold(): index for index, label in enumerate(theirs)}
-    if generic or (numbers and not all(label in known for label in task.label_names)):
+    exact = {label: index for index, label in enumerate(theirs)}
+    folded = {label.casefold(): index for index, label in enumerate(theirs)}
+    mapping = [exact.get(label, folded.get(label.casefold(), -1)) for label in task.label_names]
+    if -1 in mapping and (numbers or (generic and len(task.label_names) >= len(theirs))):
         mapping = [int(label) if numbers else index for index, label in enumerate(task.label_names)]
         if generic and len(task.label_names) == len(theirs):
             theirs = [label for _, label in sorted(zip(mapping, task.label_names, strict=True))]
         if task.label_names:
             notes.append(f"labels were matched to {name} by number, not by name: check its accuracy below")
-    else:
-        mapping = [known.get(label.casefold(), -1) for label in task.label_names]
     for label, index in zip(task.label_names, mapping, strict=True):
         if not 0 <= index < len(theirs):
             raise InputError(
