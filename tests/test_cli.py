@@ -219,6 +219,14 @@ def test_a_partner_rule_that_the_task_cannot_follow(save_model, tokenizer, disti
     assert "partner='same-class' needs one predicted class" in message
 
 
+def test_a_file_of_one_class_can_be_scored_and_notes_are_told(teacher_folder, tmp_path):
+    path = tmp_path / "few.csv"
+    path.write_text(f"text,label\nthe movie is great,{LABELS[1]}\na slow page,{LABELS[1]}\nno label,\n")
+    done = invoke("evaluate", "--data", path, "--model", teacher_folder)
+    assert done.exit_code == 0, done.output
+    assert "note: train: 1 of 3 rows have no label" in done.output
+
+
 def test_a_label_that_the_teacher_lacks(distill, table_file, tmp_path):
     with open(table_file / "train.csv", "a") as file:
         file.write("what is this,neutral\n")

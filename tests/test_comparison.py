@@ -8,8 +8,9 @@ from scipy import stats
 
 from augpro.comparison import compare_rows, training_seconds
 from augpro.config import CompareConfig
+from augpro.errors import InputError
 from augpro.evaluation import METRICS, row_distances
-from augpro.figures import Group, Split, best_method
+from augpro.figures import Figure, Group, Split, best_method
 from augpro.grid import Grid
 from augpro.results import write_tensors
 
@@ -91,6 +92,48 @@ def test_bold_is_only_what_is_separated_from_every_other_method(make):
     page = compare_rows(*near).markdown()
     assert "**" not in page
     assert "No method is separated from every other one" in page
+
+
+def test_a_method_that_the_tests_call_worse_is_not_best(make):
+    """A failed run of the other method leaves it without the seed on which the first one shone."""
+    grid, rows, folder = make({"none": 0.7, "random": 0.7}, seeds=(0, 1, 2))
+    group = Group(grid, [row for row in rows if row["cell"]["key"] != "none-2"], folder)
+    values = {
+        ("random", 0): 0.8,
+        ("random", 1): 0.801,
+        ("random", 2): 0.96,
+        ("none", 0): 0.85,
+        ("none", 1): 0.8515,
+    }
+    random = np.random.default_rng(0)
+    resampled = {run: value + random.normal(0, 0.001, 1000) for run, value in values.items()}
+    figure = Figure(values, resampled, True)
+    assert figure.mean(group, "random") > figure.mean(group, "none")
+    assert all(test.p_value < 0.05 for test in figure.test(group, "random", "none"))
+    assert best_method(group, figure) is None
+
+
+def test_equal_seconds_of_a_method_that_was_not_finished_leave_the_rest(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7, "random": 0.9}, equal_seconds="random")
+    page = compare_rows(grid, [row for row in rows if row["cell"]["method"] != "random"], folder).markdown()
+    assert "| none |" in page
+    assert "as many seconds" not in page
+
+
+def test_a_run_that_diverged_has_no_agreement_and_spoils_no_table(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
+    rows[-1]["evaluation"]["agreement"] = None
+    page = compare_rows(grid, rows, folder).markdown()
+    assert page.count("nan |") == 2
+    assert "| fine-tune | 3 |" in page
+
+
+def test_runs_of_other_models_are_not_compared(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
+    for row in rows:
+        row["models"] = {"student_layers": [0, 5] if row["cell"]["method"] == "none" else [0, 2, 5]}
+    with pytest.raises(InputError, match="several students or teachers"):
+        compare_rows(grid, rows, folder)
 
 
 def test_one_seed_makes_nothing_bold_and_is_warned_of(make):

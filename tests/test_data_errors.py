@@ -156,6 +156,14 @@ BAD = [
     ),
     bad("few cells", "f.csv", "text,label\ngood,a\nbad\n", "row 3", "1 cells", "double quotes"),
     bad("many cells", "f.csv", "text,label\ngood, really,a\nbad,b\n", "row 2", "3 cells", "double quotes"),
+    bad(
+        "rows within a quote",
+        "f.tsv",
+        'text\tlabel\n"Hello there\t1\nthe end"\t0\n',
+        "row 2",
+        "up to row 3",
+        "twice",
+    ),
     bad("open quote", "f.csv", 'text,label\ngood,a\n"bad,b\nx,c\n', "row 3", "quotes", "twice"),
     bad("text after a quote", "f.csv", 'text,label\n"a" b,a\n', "row 2", "quotes", "twice"),
     bad("semicolons", "f.csv", "text;label\nx;a\n", "row 1", "';'", "export the file with commas"),
@@ -172,6 +180,14 @@ BAD = [
     # labels
     bad("free text as label", "f.csv", FREE_TEXT, "'label'", "501", "free text", "--label-column"),
     bad("row number as label", "f.csv", ROW_NUMBERS, "'label'", "501", "--problem-type regression"),
+    bad(
+        "one class but -1",
+        "f.csv",
+        "text,label\nx,-1\ny,1\nz,1\n",
+        "'1'",
+        "1 rows have the label -1",
+        "write its name",
+    ),
     bad("one class", "f.csv", "text,label\nx,a\ny,a\n", "'label'", "'a'", "add rows with another"),
     bad("NaN score", "f.csv", "text,score\nx,0.5\ny,nan\n", "row 3", "'score'", "nan", "leave it empty"),
     bad(

@@ -320,3 +320,10 @@ def test_a_regression_that_always_says_the_same_scores_zero():
     assert scores.interval == (0.0, 0.0)
     assert scores.agreement == 0.0
     assert scores.kl_to_teacher == pytest.approx(float(((gold - 2.5) ** 2).mean()))
+
+
+@pytest.mark.parametrize("metric", ["micro_f1", "macro_f1"])
+def test_the_absence_of_an_only_label_is_no_success(metric):
+    gold, never = np.array([[0], [0], [0], [1]]), np.zeros((4, 1), dtype=int)
+    assert METRICS[metric](gold, never) == 0.0
+    assert METRICS[metric](gold, np.array([[0], [0], [1], [1]])) == pytest.approx(2 / 3)

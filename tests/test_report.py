@@ -16,6 +16,8 @@ from augpro.report_data import read_studies
 from augpro.report_texts import LEAK, explorer, texts_table
 from report_cases import HOSTILE, invoke, read_lines, write_lines, write_results
 
+UNLABELLED = {"rows": 24, "metrics": {}, "interval": None, "agreement": 0.8, "kl_to_teacher": 0.2}
+
 
 class Page(HTMLParser):
     """The elements, attributes and texts of a page."""
@@ -142,9 +144,40 @@ def test_one_size_has_no_learning_curve_and_no_text_no_explorer(tmp_path):
     assert embedded(page)["texts"] == []
 
 
+@pytest.mark.parametrize("by_metric", [True, False])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_headline_is_about_the_figure_it_names(tmp_path, monkeypatch, labelled, by_metric):
+    """Whoever is separated by one figure alone is called so where that figure is told."""
+    named = "random" if labelled else "fine-tune"  # the highest metric; the first of equal distances
+    monkeypatch.setattr(
+        "augpro.comparison.best_method",
+        lambda group, figure: named if figure.larger_is_better == by_metric else None,
+    )
+    changes = {} if labelled else {"evaluation": UNLABELLED, "teacher": {"evaluation": UNLABELLED}}
+    page = report(tmp_path / "r.html", write_results(tmp_path / "grid", **changes))
+    assert ("It is separated from every other" in page) == (labelled == by_metric)
+
+
+def test_runs_of_other_models_are_other_studies(tmp_path):
+    folder = write_results(tmp_path / "grid")
+    rows = read_lines(folder)
+    for row in rows:
+        row["models"] = {"student_layers": [0, 2, 5] if row["cell"]["method"] == "random" else [0, 5]}
+    write_lines(folder, rows)
+    methods = [set(study.panels[0].group.runs) for study in read_studies([folder])]
+    assert methods == [{"fine-tune", "none"}, {"random"}]
+
+
+def test_a_run_that_diverged_can_be_reported(tmp_path):
+    folder = write_results(tmp_path / "grid")
+    rows = read_lines(folder)
+    rows[0]["evaluation"] |= {"agreement": None, "kl_to_teacher": None}
+    write_lines(folder, rows)
+    assert "random" in report(tmp_path / "r.html", folder)
+
+
 def test_a_task_without_labels_is_told_by_its_distance(tmp_path):
-    unlabelled = {"rows": 24, "metrics": {}, "interval": None, "agreement": 0.8, "kl_to_teacher": 0.2}
-    folder = write_results(tmp_path / "un", evaluation=unlabelled, teacher={"evaluation": unlabelled})
+    folder = write_results(tmp_path / "un", evaluation=UNLABELLED, teacher={"evaluation": UNLABELLED})
     page = report(tmp_path / "r.html", folder)
     assert "the lowest mean KL to the teacher, 0.200" in page
 

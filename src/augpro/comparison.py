@@ -4,6 +4,8 @@ A method is set in bold only if it is separated from every other one, over seeds
 correction. Everything else is a mean with an interval.
 """
 
+import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from augpro.errors import InputError
 from augpro.figures import Figure, Group, Split, best_method
-from augpro.grid import Cell, Grid
+from augpro.grid import RESULTS, Cell, Grid
 from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
 
 _SAME_EPOCHS = 0.15  # a run this near to the epochs that equal seconds ask for counts as it
@@ -111,6 +114,11 @@ def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> C
         equal = [row for row in wanted if row["cell"]["epochs"] == grid.config.epochs]
         if not equal:
             continue
+        if len({json.dumps(row.get("models"), sort_keys=True) for row in equal}) > 1:
+            raise InputError(
+                f"{predictions.parent / RESULTS}: has runs of several students or teachers, and they cannot be told "
+                "apart by the options; leave --table-only out, or use augpro report, which keeps them apart."
+            )
         name = f"{equal[0]['task']}, {'all' if size is None else f'{size:g}'} training rows"
         group = Group(grid, equal, predictions)
         for split in ("evaluation", "holdout"):
@@ -121,7 +129,8 @@ def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> C
             matched = [row for row in wanted if row["cell"]["epochs"] == epochs.get(row["cell"]["method"])]
             split = "holdout" if equal[0].get("holdout") else "evaluation"
             title = f"{name}: {split}, as many seconds as {grid.config.equal_seconds}"
-            tables += quality_tables(Group(grid, matched, predictions), split, title)
+            if matched:  # not so if no run of that method was finished
+                tables += quality_tables(Group(grid, matched, predictions), split, title)
         tables.append(cost_table(group, f"{name}: cost"))
     return Comparison(tables)
 
@@ -152,7 +161,8 @@ def _quality_table(group: Group, split: str, title: str, figure: Figure, digits:
     for method, runs in group.runs.items():
         if method == best:
             table.bold = {len(table.rows)}
-        agreement = statistics.mean(row[split]["agreement"] for row in runs.values())
+        agreed = [row[split]["agreement"] for row in runs.values()]
+        agreement = math.nan if None in agreed else statistics.mean(agreed)  # null: of a run that diverged
         table.rows.append([method, str(len(runs)), *cells[method], f"{agreement:.3f}"])
     table.notes = _notes(group, tests, best, int(group.first[split]["rows"]))
     return table

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from augpro.columns import Columns, choose_columns, read_texts
 from augpro.errors import InputError
-from augpro.labels import Label, decode_labels
+from augpro.labels import Label, LabelSet, decode_labels
 from augpro.readers import listed
 from augpro.sources import Source, open_source
 from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
@@ -109,6 +109,8 @@ def load_data(spec: DataSpec) -> TaskData:
     texts = {name: read_texts(table, columns.text) for name, table in source.tables.items()}
     pairs = {name: read_texts(t, columns.pair) for name, t in source.tables.items()} if columns.pair else {}
     decoded = decode_labels(source.tables, columns.label, spec.problem_type, glue)
+    if spec.make_validation and decoded.problem_type == "single_label" and "train" in source.tables:
+        _check_classes(source.tables["train"].source, columns.label, decoded)
     splits = {
         name: Split(texts[name], pairs.get(name), decoded.labels[name], table.source)
         for name, table in source.tables.items()
@@ -118,6 +120,18 @@ def load_data(spec: DataSpec) -> TaskData:
     task = glue or Task(source.name, decoded.problem_type, metric, decoded.names, *own)
     notes += decoded.notes
     return TaskData(task, _divide(spec, splits, notes), notes)
+
+
+def _check_classes(source: str, column: str | None, decoded: LabelSet) -> None:
+    """Refuse to train on rows of one class."""
+    there = {label for label in decoded.labels["train"] if isinstance(label, int)}
+    if len(there) == 1:
+        (only,) = there
+        why = "".join(f" ({note})" for note in decoded.notes if "-1" in note)
+        raise InputError(
+            f"{source}, column {column!r}: all labelled rows have one label ({decoded.names[only]!r}){why}; "
+            "add rows with another one, or name the column by --label-column"
+        )
 
 
 def _check_options(spec: DataSpec) -> None:

@@ -39,18 +39,25 @@ def _matthews(gold: Array, predicted: Array) -> float:
     return float((rows * np.trace(table) - there @ said) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
+def _f1(average: str) -> Metric:
+    def f1(gold: Array, predicted: Array) -> float:
+        # One label that is there or not is two classes to scikit-learn, and its absence would count as a success.
+        one_label = gold.ndim == 2 and gold.shape[1] == 1
+        return float(
+            sk.f1_score(gold, predicted, average="binary" if one_label else average, zero_division=0.0)
+        )
+
+    return f1
+
+
 # Each takes (gold, predicted); larger is better for all of them. Accuracy and Matthews are not scikit-learn's, whose
 # checks would take a second, and minutes, of every bootstrap.
 METRICS: dict[str, Metric] = {
     # Multi-label rows must be all right.
     "accuracy": lambda gold, predicted: float((gold == predicted).reshape(len(gold), -1).all(1).mean()),
     "f1": lambda gold, predicted: float(sk.f1_score(gold, predicted, zero_division=0.0)),
-    "macro_f1": lambda gold, predicted: float(
-        sk.f1_score(gold, predicted, average="macro", zero_division=0.0)
-    ),
-    "micro_f1": lambda gold, predicted: float(
-        sk.f1_score(gold, predicted, average="micro", zero_division=0.0)
-    ),
+    "macro_f1": _f1("macro"),
+    "micro_f1": _f1("micro"),
     "matthews": _matthews,
     "pearson": _correlation(stats.pearsonr),
     "spearman": _correlation(stats.spearmanr),

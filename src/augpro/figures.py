@@ -135,4 +135,7 @@ def best_method(group: Group, figure: Figure) -> str | None:
         return None
     by_seed, by_row = (holm([test[part].p_value for test in tests if test]) for part in (0, 1))
     apart = all(separated(*pair) for pair in zip(by_seed, by_row, strict=True))
-    return best if apart else None
+    # Means are over all seeds of a method, tests over those it shares with the other: they can disagree.
+    sign = 1 if figure.larger_is_better else -1
+    better = all(sign * part.difference > 0 for test in tests if test for part in test)
+    return best if apart and better else None

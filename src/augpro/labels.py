@@ -260,11 +260,6 @@ def _ids(
             )  # fmt: skip
         row = tuple(sorted(ids[atom] for atom in atoms))
         labels[split][index] = row if problem == "multi_label" else row[0]
-    if problem == "single_label" and source and len(counts) == 1:
-        raise InputError(
-            f"{cells.tables['train'].source}, column {cells.column!r}: all labelled rows have one label "
-            f"({_show(next(iter(counts)))}); add rows with another one, or name the column by --label-column"
-        )
     return known or tuple(str(atom) for atom in ids), labels
 
 

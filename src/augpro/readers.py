@@ -174,6 +174,11 @@ def _read_csv(name: str, text: str, delimiter: str) -> Table:
                     f"{name}, row {line}: the row has {len(record)} cells, and the header {len(header)}; "
                     'put cells that hold a separator, quote or line break in double quotes ("...")'
                 )
+            if delimiter == "\t" and any("\t" in cell and "\n" in cell for cell in record):
+                raise InputError(
+                    f"{name}, row {line}: a quote opened here takes in whole rows, up to row {reader.line_num}; "
+                    'put cells that hold a quote in double quotes and write each quote within twice ("")'
+                )
             records.append(record)
             rows.append(line)
     except csv.Error as error:

@@ -105,12 +105,16 @@ def _study(number: int, study: Study, artist: "Artist") -> dict[str, Any]:
     last = study.panels[-1]
     split = max(last.splits, key=lambda name: int(last.group.first[name]["rows"]))
     name, series, teacher = _quality(last, split)
+    separated = next(
+        methods for title, methods in panels[-1]["separated"].items()
+        if title.startswith(f"{split.capitalize()},") and title.endswith(f": {name}")
+    )  # fmt: skip
     pictures = [_story(artist, last, split, panels[-1]["tables"]), _cost(artist, last, split)]
     if len(study.panels) > 1:
         pictures.append(_curves(artist, study.panels, split))
     return {
         "id": f"study-{number}", "number": number, "task": study.task, "folder": study.folder.resolve().name,
-        "headline": _headline(last, name, series, teacher, panels[-1]["separated"]), "facts": facts(study),
+        "headline": _headline(last, name, series, teacher, separated), "facts": facts(study),
         "pictures": pictures, "panels": panels,
     }  # fmt: skip
 
@@ -124,8 +128,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
             f"{panel.left_out} further runs of this size were trained for another number of epochs than "
             f"{panel.epochs:g}, as --equal-seconds asks for; the comparison's table.md has them."
         )
-    metric = panel.group.first["metric_name"]
-    separated = {table.rows[row][0] for table in tables if table.title.endswith(metric) for row in table.bold}
+    separated = {table.title: {table.rows[row][0] for row in table.bold} for table in tables}
     views = [_view(table) for table in (*tables, *([found] if found else []))]
     return {"name": panel.name, "tables": views, "notes": notes, "separated": separated}
 

@@ -4,6 +4,7 @@ Every figure comes from the results themselves or from :mod:`augpro.comparison`;
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ _CELL: dict[str, Any] = {
 _SCORES: dict[str, Any] = {
     "rows": int,
     "metrics": dict,
-    "agreement": (int, float),
-    "kl_to_teacher": (int, float),
+    "agreement": (int, float, type(None)),
+    "kl_to_teacher": (int, float, type(None)),
 }
 _OF_A_RUN = {"finetune": FINETUNE, "kd": PLAIN_KD}
 
@@ -112,7 +113,7 @@ class Panel:
 
 @dataclass
 class Study:
-    """One task of one folder.
+    """One task of one folder, with one teacher and one student.
 
     Attributes:
         folder: where it was read.
@@ -196,8 +197,11 @@ def _read(folder: Path) -> list[Study]:
         )
     if not rows:
         raise InputError(f"{path}: has no finished run; let augpro compare finish one first.")
-    tasks = dict.fromkeys(row["task"] for row in rows)
-    return [Study(folder, task, [row for row in rows if row["task"] == task], *places) for task in tasks]
+    # One folder may hold grids of several tasks, teachers and students, which must not be tested against each other.
+    studies: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        studies.setdefault((row["task"], json.dumps(row.get("models"), sort_keys=True)), []).append(row)
+    return [Study(folder, task, of_one, *places) for (task, _), of_one in studies.items()]
 
 
 def _single(path: Path) -> dict[str, Any]:
@@ -233,6 +237,13 @@ def _check(row: Any, place: str, mend: str) -> None:
     ]
     if wrong:
         raise InputError(f"{place}: {', '.join(dict.fromkeys(wrong))} missing or of the wrong kind; {mend}.")
+    for name in (
+        "evaluation",
+        "holdout",
+    ):  # what was not a number, of a run that diverged, is written as null
+        for key in ("agreement", "kl_to_teacher"):
+            if fields.get(name) and fields[name][key] is None:
+                fields[name][key] = math.nan
     try:
         Cell(fields["cell"]["method"], None, 0, 1.0).options()
     except InputError as error:
