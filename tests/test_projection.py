@@ -1,5 +1,7 @@
 """Nearest-token search against a brute force in float64, ties and all."""
 
+import subprocess
+import sys
 from unittest.mock import patch
 
 import pytest
@@ -104,6 +106,36 @@ def test_metrics_differ():
     found = [Projection(table, metric=m).nearest(torch.tensor([[1.0, 0.25]])).item() for m in METRICS]
     assert found == [0, 0, 1]
     assert Projection(table, metric="l2").nearest(torch.tensor([[1.0, 0.8]])).item() == 2
+
+
+def test_autocast_and_reduced_products_change_no_answer():
+    generator = torch.Generator().manual_seed(0)
+    table, queries = torch.randn(300, 16, generator=generator), torch.randn(400, 16, generator=generator)
+    own, other = torch.arange(150), torch.arange(150, 300)
+    for metric in ("cosine", "dot", "l2"):
+        plain, cast = Projection(table, metric=metric), Projection(table, metric=metric)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = cast.nearest(queries), cast.nearest_mix(own, other, 0.4)
+            rays = cast.rays(own, torch.nn.functional.normalize(queries[:150], dim=1))
+            steps = rays.flips()
+        assert torch.equal(found[0], plain.nearest(queries))
+        assert torch.equal(found[1], plain.nearest_mix(own, other, 0.4))
+        straight = plain.rays(own, torch.nn.functional.normalize(queries[:150], dim=1))
+        assert torch.equal(steps, straight.flips())
+
+
+def test_the_newer_setting_of_the_precision_is_understood():
+    """In a process of its own: the setting is global, and the older one cannot be asked any more."""
+    code = """
+import torch
+from augpro.projection import Projection
+table = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+before = Projection(table).nearest(table[:50] + 0.1)
+torch.backends.cuda.matmul.fp32_precision = "tf32"
+assert torch.equal(Projection(table).nearest(table[:50] + 0.1), before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_whole_group_excluded():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from augpro.projection.candidates import Candidates, Metric, Work
+from augpro.projection.chunks import in_full_precision
 from augpro.projection.neighbours import NeighbourLists
 from augpro.projection.rays import Rays
 
@@ -23,7 +24,9 @@ __all__ = ["Metric", "Projection"]
 class Projection:
     """Nearest tokens of an embedding table, within groups of candidates.
 
-    What is prepared from the table is prepared again when the table was changed in place.
+    What is prepared from the table is prepared again when the table was changed in place, as torch counts it.
+    Fused optimizers and writes to ``.data`` are not counted: give a clone of such a table, and make another
+    projection when it has changed.
 
     Args:
         table: embedding table E, float [V, D].
@@ -84,6 +87,7 @@ class Projection:
                 raise ValueError(f"group {group} has no candidate tokens")
         return [(group, torch.nonzero(groups == group)[:, 0]) for group in present]
 
+    @in_full_precision
     def nearest(
         self, queries: Tensor, groups: Tensor | None = None, excluded: Tensor | None = None, k: int = 1
     ) -> Tensor:
@@ -118,11 +122,13 @@ class Projection:
                 found[part] = candidates.nearest(queries[part].float(), excluded[part], k)
         return found
 
+    @in_full_precision
     def prepare(self, tokens: Tensor) -> None:
         """Build the neighbour lists of tokens, int64 [N], at once, which is faster than when they are met."""
         for lists in self._lists.values():
             lists.add(tokens)
 
+    @in_full_precision
     def nearest_mix(
         self,
         own: Tensor,
@@ -163,6 +169,7 @@ class Projection:
             found[rows] = self._lists[group].nearest(a, b, share, exclude_parents, k)[inverse]
         return found
 
+    @in_full_precision
     def rays(self, start: Tensor, directions: Tensor, groups: Tensor | None = None) -> Rays:
         """Straight lines from tokens, to ask where each token changes and into which one.
 

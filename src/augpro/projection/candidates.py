@@ -82,7 +82,10 @@ class Candidates:
         ``b`` themselves (normalization, squared norms of D terms are summed pairwise).
         """
         # Where torch was told that float32 products may be less than that, bfloat16 is the least it takes.
-        whole = torch.get_float32_matmul_precision() == "highest"
+        try:
+            whole = torch.get_float32_matmul_precision() == "highest"
+        except RuntimeError:  # told by the newer setting, and only if it was told so
+            whole = False
         unit = torch.finfo(torch.float32).eps if whole else torch.finfo(torch.bfloat16).eps
         return (self.table.shape[1] + 8) * unit * (sizes * self.reach + self.largest_offset) + _TINY
 

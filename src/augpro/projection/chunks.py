@@ -4,10 +4,27 @@ The best score of every 64 neighbours stands for them, so that a row is read onc
 over whole rows are several times as slow.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
 
 CHUNK = 64
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_full_precision(method: Callable[P, R]) -> Callable[P, R]:
+    """Switch autocast off: the bounds are those of the precision that the tensors have."""
+
+    @wraps(method)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return method(*args, **kwargs)
+
+    return run
 
 
 def lowest(scores: Tensor) -> float:

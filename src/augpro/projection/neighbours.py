@@ -65,7 +65,8 @@ class NeighbourLists:
         if not len(new):
             return
         if self.size + len(new) > len(self.columns):
-            self._reserve(max(self.size + len(new), self.size * 3 // 2))
+            room = max(self.size + len(new), ROW_BYTES // self.places)
+            self._reserve(min(room, max(self.size + len(new), self.size * 3 // 2)))
         for block in new.split(self.candidates.block):
             self._build(block)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from augpro.projection.candidates import affine_form
-from augpro.projection.chunks import above, chunked, places_of_best
+from augpro.projection.chunks import above, chunked, in_full_precision, places_of_best
 from augpro.projection.neighbours import NeighbourLists
 
 _FAR = 1e18  # stands for a step without end
@@ -36,6 +36,7 @@ class Rays:
             for rows in group_rows.split(lists.candidates.block)
         ]
 
+    @in_full_precision
     def flips(self) -> Tensor:
         """Smallest step at which each start token stops being the nearest, float32 [N].
 
@@ -49,6 +50,7 @@ class Rays:
                 block.forget()
         return steps
 
+    @in_full_precision
     def nearest(self, steps: Tensor, exclude_start: bool, k: int = 1) -> Tensor:
         """The k candidates nearest to the point at ``steps``, [N], best first, as ``Projection.nearest``."""
         found = torch.full((len(self.start), k), -1, device=self.start.device)
