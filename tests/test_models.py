@@ -14,15 +14,21 @@ from transformers import (
     AlbertForSequenceClassification,
     BertConfig,
     BertModel,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
 )
 
 from augpro import models
 from augpro.errors import InputError
 from augpro.models import MINILM_PACKAGE, MINILM_SHA256, ModelSource, cut_layers, load_student, minilm_path
 from augpro.tasks import Task
-from conftest import LABELS, tiny_bert
+from augpro.teacher import predict_logits
+from augpro.tokens import tokenize
+from conftest import LABELS, tiny_bert, wordpiece
 
 TASK = Task("reviews", "single_label", "accuracy", LABELS)
 THREE = Task("intents", "single_label", "accuracy", ("buy", "sell", "hold"))
@@ -230,6 +236,34 @@ def test_a_cut_decoder_still_answers():
     with torch.no_grad():
         assert torch.equal(model(ids, use_cache=True).logits, model(ids, use_cache=False).logits)
     assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1]
+
+
+def test_a_cut_that_would_load_as_another_model_is_refused():
+    """The first layer of ModernBERT has no norm: another one in its place would lose its own."""
+    small = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3,
+             "num_attention_heads": 2, "pad_token_id": 0}  # fmt: skip
+    said = "--student-layers 1,2: a ModernBertForSequenceClassification that is cut so"
+    with pytest.raises(InputError, match=said):
+        cut_layers(ModernBertForSequenceClassification(ModernBertConfig(**small)), [1, 2])
+    cut_layers(ModernBertForSequenceClassification(ModernBertConfig(**small)), [0, 2])
+
+
+def test_a_decoder_is_padded_as_its_configuration_says(tokenizer, tmp_path):
+    """It answers at the last token that is no padding, so that a row must not depend on its batch."""
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=32,
+                        pad_token_id=tokenizer.sep_token_id)  # fmt: skip
+    torch.manual_seed(0)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    wordpiece(["good", "bad"]).save_pretrained(tmp_path)
+    bare = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    bare.pop("pad_token")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(bare))
+    loaded = ModelSource(str(tmp_path)).load_tokenizer()
+    assert loaded.pad_token_id == tokenizer.sep_token_id
+    model = ModelSource(str(tmp_path)).load_finished().eval()
+    texts = ["good", "good bad good bad"]
+    together = predict_logits(model, tokenize(loaded, texts))
+    torch.testing.assert_close(together[:1], predict_logits(model, tokenize(loaded, texts[:1])))
 
 
 def test_a_model_whose_layers_cannot_be_cut(tokenizer):

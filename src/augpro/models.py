@@ -69,6 +69,12 @@ class ModelSource:
             raise InputError(
                 f"{self.name}: augpro needs a fast tokenizer; save the model with its tokenizer.json beside it."
             )
+        # A decoder finds the last token of a row by the padding that its own configuration names.
+        if tokenizer.pad_token_id is None:
+            padding = getattr(self.load_config(), "pad_token_id", None)
+            if padding is None:
+                return tokenizer
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
         return tokenizer
 
     def load_classifier(self, **options: Any) -> PreTrainedModel:
@@ -241,6 +247,22 @@ def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = [model.config.layer_types[layer] for layer in keep]
     model.config.num_hidden_layers = len(keep)
+    if not _loads_again(model):
+        raise InputError(
+            f"--student-layers {','.join(map(str, keep))}: a {type(model).__name__} that is cut so would be another "
+            "model when it is loaded again; keep its first layers, or train a smaller model of another kind."
+        )
+
+
+def _loads_again(model: PreTrainedModel) -> bool:
+    """Whether a model made from this one's configuration has the same weights, by name and shape."""
+    try:
+        with torch.device("meta"):
+            again = type(model)(model.config)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        return False
+    one, other = ({name: value.shape for name, value in each.state_dict().items()} for each in (model, again))
+    return one == other
 
 
 def encoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
