@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from augpro.augment.gradient import embedding_gradient
+from augpro.augment.gradient import embedding_gradient, hooked
 from augpro.losses import kd_loss
 from augpro.tokens import tokenize
 from conftest import tiny_bert
@@ -38,6 +38,29 @@ def test_gradient_by_finite_differences(table):
         slope = (losses(embeddings + 1e-5 * way) - losses(embeddings - 1e-5 * way)) / 2e-5
         torch.testing.assert_close((gradient * way).sum((1, 2)), slope, rtol=1e-5, atol=1e-8)
     assert gradient[batch.mask == 0].abs().max() == 0.0
+
+
+def test_two_models_that_agree_on_several_labels_have_no_gradient(table, tokenizer):
+    """However unsure they are: what is climbed is their difference."""
+    model = tiny_bert(len(tokenizer))
+
+    def loss(student, teacher):
+        return kd_loss(student, teacher, "multi_label")
+
+    assert embedding_gradient(model, table.batch([0, 1]), loss, model).abs().max() < 1e-6
+
+
+def test_a_model_that_never_calls_its_embeddings_is_refused(table, tokenizer):
+    compiled = tiny_bert(len(tokenizer))
+    batch, target = table.batch([0, 1]), torch.zeros(2, 2)
+    compiled.get_input_embeddings = lambda: torch.nn.Embedding(3, 4)
+    with pytest.raises(ValueError, match="Embedding was not called, so nothing was moved"):
+        embedding_gradient(compiled, batch, row_loss, target)
+    with (
+        pytest.raises(ValueError, match="was not called"),
+        hooked(compiled.get_input_embeddings(), lambda *a: a[2]),
+    ):
+        compiled(**batch.model_inputs())
 
 
 def test_gradient_leaves_no_trace(table, tokenizer):

@@ -311,3 +311,29 @@ def test_the_gradient_of_crossed_text_has_the_teachers_answer_to_it(table, space
     same = asked[0] == crossed.ids
     assert same.float().mean() > 0.95  # but for pieces that were given back
     assert not torch.equal(made.ids, crossed.ids)
+
+
+def test_a_copied_token_follows_the_rule_of_its_partner(tokenizer, space):
+    """Beyond the end of a shorter partner tokens stay, or are met by it again from its start."""
+    table = tokenize(tokenizer, ["good good good good good good good good", "the bad team"])
+    batch = table.batch([0])
+    for repeat, reached in ((True, 8), (False, 3)):
+        method = Projected(Mix(repeat_partner=repeat), replace_fraction=0.0, partner_fraction=1.0)
+        changed = method(batch, AugmentContext(Draws(0), space, table)).ids != batch.ids
+        assert changed[0, 1 : 1 + reached].all()
+        assert not changed[0, 1 + reached :].any()
+
+
+@pytest.mark.parametrize(("through", "asked"), [("student", 1), ("both", 0)])
+def test_the_teacher_reads_crossed_text_only_where_its_answer_is_used(
+    table, space, context_of, through, asked
+):
+    calls = []
+
+    def label(rows):
+        calls.append(len(rows.ids))
+        return torch.zeros(len(rows.ids), 2)
+
+    method = Projected(FGSM(step=1.0, through=through), replace_fraction=0.5, partner_fraction=0.5)
+    method(table.batch([0, 1]), context_of([0, 1], label=label, teacher=tiny_bert(len(space.table), seed=9)))
+    assert len(calls) == asked

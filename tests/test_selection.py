@@ -28,6 +28,15 @@ def test_disagreement_is_the_divergence_from_the_teacher():
     assert torch.equal(hardest(score, other, "regression"), expected)
 
 
+def test_disagreement_on_several_labels_is_not_the_teachers_doubt():
+    ours, theirs = answers(5), answers(6)
+    p, q = (special.expit(each.double().numpy()) for each in (theirs, ours))
+    divergence = stats.entropy(np.stack([p, 1 - p]), np.stack([q, 1 - q]), axis=0).mean(2)
+    assert hardest(ours, theirs, "multi_label").tolist() == divergence.argmax(0).tolist()
+    doubtful, apart = torch.tensor([[[0.0]], [[1.4]]]), torch.tensor([[[0.0]], [[3.0]]])
+    assert hardest(doubtful, apart, "multi_label").tolist() == [1]
+
+
 def test_uncertainty_is_the_entropy_of_the_student():
     ours = answers(1)
     p = special.softmax(ours.double().numpy(), axis=2)

@@ -135,16 +135,21 @@ class OnlineAugmentation:
 
     def _label(self, rows: TokenBatch | VirtualRows) -> Tensor | None:
         """The teacher's logits, [B, C]; None where the student labels the rows."""
+        if isinstance(rows, TokenBatch):
+            return self._label_text(rows)
+        if rows.labelled_by == "student":
+            return None
+        with self.meter.phase("teacher"), self._precision(), torch.no_grad():
+            logits = rows.run(self.teacher.model).float()
+        self.labelled += len(logits)
+        return logits
+
+    def _label_text(self, rows: TokenBatch) -> Tensor:
+        """The teacher's logits of rows of text, [B, C]."""
         with self.meter.phase("teacher"), self._precision():
-            if isinstance(rows, VirtualRows) and rows.labelled_by == "student":
-                return None
-            if isinstance(rows, TokenBatch):
-                logits = self.teacher.label_tokens(rows, self.space.vocabulary)
-            else:
-                with torch.no_grad():
-                    logits = rows.run(self.teacher.model).float()
-            self.labelled += len(logits)
-            return logits
+            logits = self.teacher.label_tokens(rows, self.space.vocabulary)
+        self.labelled += len(logits)
+        return logits
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.space.table.device.type, torch.bfloat16, enabled=self.bf16)
@@ -180,7 +185,7 @@ class OnlineAugmentation:
             classes=dataset.classes if self.objective.problem_type == "single_label" else None,
             student=student,
             target_logits=teacher_logits,
-            label=lambda rows: self.teacher.label_tokens(rows, self.space.vocabulary),
+            label=self._label_text,
             teacher=self.teacher.model,
             row_loss=self.objective.kd,
             counts=self.counts,
@@ -243,7 +248,8 @@ class DistillationTrainer(Trainer):
         teacher_logits = inputs.get("teacher_logits")
         rows, forward, augmented, theirs = len(batch.ids), batch, None, None
         if self.augmentation is not None and model.training and teacher_logits is not None:
-            student = self.accelerator.unwrap_model(model)
+            # Compiled code would not see the hooks by which a gradient at the embeddings is taken.
+            student = self.accelerator.unwrap_model(model, keep_torch_compile=False)
             # The epoch as a number of finished passes; the margin is for the rounding of its sum.
             epoch = int((self.state.epoch or 0.0) + 1e-6)
             augmented, theirs = self.augmentation(batch, teacher_logits, self.rows, student, epoch)

@@ -52,8 +52,11 @@ def embedding_gradient(
             stack.enter_context(without_dropout(one))
             stack.enter_context(hooked(one.get_input_embeddings(), moved))
         logits = [one(**batch.model_inputs()).logits for one in models]
-        loss = row_loss(logits[0], logits[1] if len(models) > 1 else target).sum()
-        assert shift is not None
+        if shift is None:
+            raise _not_called(model.get_input_embeddings())
+        loss = row_loss(logits[0], logits[-1] if len(models) > 1 else target).sum()
+        if len(models) > 1:  # the difference alone, not what a student like the teacher would lose
+            loss = loss - row_loss(logits[1], logits[1]).sum()
         gradient: Tensor = torch.autograd.grad(loss, shift)[0]
     return gradient
 
@@ -76,9 +79,28 @@ def hooked(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iterator[None
 
     The word embeddings are replaced so, not by ``inputs_embeds``: ids and mask still reach the model, and
     with them what some architectures take from them (positions after padding, the last token of a row).
+
+    Raises:
+        ValueError: if the module was not called meanwhile, so that nothing was replaced.
     """
-    handle = module.register_forward_hook(change)
+    called = False
+
+    def changed(*arguments: Any) -> Any:
+        nonlocal called
+        called = True
+        return change(*arguments)
+
+    handle = module.register_forward_hook(changed)
     try:
         yield
     finally:
         handle.remove()
+    if not called:
+        raise _not_called(module)
+
+
+def _not_called(module: Any) -> ValueError:
+    return ValueError(
+        f"{type(module).__name__} was not called, so nothing was moved: the model is compiled or an "
+        "encoder-decoder; use a method that makes text"
+    )

@@ -9,8 +9,7 @@ from torch import Tensor
 from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_choice, check_flag, check_range, check_whole
 from augpro.augment.moved import Perturbation
-from augpro.augment.partners import Partner
-from augpro.augment.perturb import Mix
+from augpro.augment.perturb import FGSM, Mix
 from augpro.augment.replace import Crossover, Replaced, TokenReplacement
 from augpro.projection.candidates import Metric
 from augpro.tokens import TokenBatch
@@ -79,11 +78,11 @@ class Projected(TokenReplacement):
             return self._projected(batch, chosen, context)
         draw = context.draws.uniform("partner token", batch.row_ids, batch.ids.shape[1])
         wanted = context.space.vocabulary.editable(batch) & (draw < self.partner_fraction)
-        copied = Crossover(partner=self._partner).replace(batch, wanted, context)
+        copied = self._crossover.replace(batch, wanted, context)
         ids = batch.ids.clone()
         ids[copied.where] = copied.ids
         crossed = batch.with_ids(ids)
-        if self.needs_student:
+        if isinstance(self.perturbation, FGSM) and self.perturbation.through == "student":
             if context.label is None:
                 raise ValueError(
                     "partner_fraction changes the text: pass the teacher as AugmentContext.label"
@@ -95,9 +94,12 @@ class Projected(TokenReplacement):
         return Replaced(where, ids[where], copied.partner_ids)
 
     @property
-    def _partner(self) -> Partner:
-        """Whose tokens come: the perturbation's own partner, if it has one."""
-        return self.perturbation.partner if isinstance(self.perturbation, Mix) else "random"
+    def _crossover(self) -> Crossover:
+        """Whose tokens come: those of the perturbation's own partner, if it has one."""
+        move = self.perturbation
+        if isinstance(move, Mix):
+            return Crossover(partner=move.partner, repeat_partner=move.repeat_partner)
+        return Crossover()
 
     def _projected(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         moved = self.perturbation.move(batch, chosen, context, context.space.projection(self.metric))

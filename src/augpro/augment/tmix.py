@@ -43,7 +43,7 @@ class TMix(Augmenter):
     makes_text: ClassVar[bool] = False
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "tokens"
 
-    excludes: ClassVar[tuple[str, ...]] = ("gradient_checkpointing",)
+    excludes: ClassVar[tuple[str, ...]] = ("gradient_checkpointing", "torch_compile")
 
     depths: tuple[float, ...] = (7 / 12, 9 / 12, 1.0)
     weight: float = 0.5

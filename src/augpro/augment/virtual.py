@@ -99,6 +99,7 @@ class Mixup(Augmenter):
     mixes_rows: ClassVar[bool] = True
     makes_text: ClassVar[bool] = False
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "tokens"
+    excludes: ClassVar[tuple[str, ...]] = ("torch_compile",)
 
     weight: float = 0.5
     beta: float | None = 0.4
@@ -165,6 +166,7 @@ class VirtualFGSM(Augmenter):
     needs_student: ClassVar[bool] = True
     makes_text: ClassVar[bool] = False
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "width"
+    excludes: ClassVar[tuple[str, ...]] = ("torch_compile",)
 
     step: float = 0.5
 
@@ -204,7 +206,7 @@ class Smart(Augmenter):
     needs_student: ClassVar[bool] = True
     makes_text: ClassVar[bool] = False
     # The two answers are so near that in half precision their difference is rounding alone.
-    excludes: ClassVar[tuple[str, ...]] = ("bf16", "fp16")
+    excludes: ClassVar[tuple[str, ...]] = ("bf16", "fp16", "torch_compile")
 
     step: float = 1e-3
     noise: float = 1e-5
