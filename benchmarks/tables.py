@@ -114,7 +114,10 @@ def gains(paths: list[Path], base: str) -> str:
               f"{base} (95 %)", "gain", "p", "distance to the teacher", "seconds"]  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     won = []
-    for (task, _), rows in groups.items():
+    tasks = list(dict.fromkeys(task for task, _ in groups))
+    for (task, _), rows in sorted(
+        groups.items(), key=lambda item: (tasks.index(item[0][0]), item[0][1] or 0)
+    ):
         methods = methods_of(rows)
         seeds = sorted(methods["none"].keys() & methods[base].keys())
         sides = [{seed: methods[one][seed] for seed in seeds} for one in ("none", base)]
@@ -129,7 +132,7 @@ def gains(paths: list[Path], base: str) -> str:
                  "" if np.isnan(test.p_value) else f"{test.p_value:.3f}",
                  f"{far:.3f} to {near:.3f} ({near / far - 1:+.0%})", f"{before:.0f} to {after:.0f}"]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
-    if len({task for task, _ in groups}) > 1:
+    if len(tasks) > 1:
         lines.append(f"| mean{' |' * 8} {statistics.mean(won):+.1f} | | | |")
     return "\n".join(lines) + "\n"
 
