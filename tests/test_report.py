@@ -158,6 +158,17 @@ def test_the_headline_is_about_the_figure_it_names(tmp_path, monkeypatch, labell
     assert ("It is separated from every other" in page) == (labelled == by_metric)
 
 
+def test_the_size_with_the_most_runs_comes_first(tmp_path):
+    """A few runs of a larger size do not push aside the one that everything was run with."""
+    folder = write_results(tmp_path / "grid", sizes=(100.0, 400.0, 900.0))
+    write_lines(
+        folder, [row for row in read_lines(folder) if row["cell"]["size"] < 900 or row["cell"]["seed"] == 0]
+    )
+    (study,) = read_studies([folder])
+    assert study.panels[study.main].size == 400.0
+    assert "after 400 training rows" in report(tmp_path / "r.html", folder)
+
+
 def test_runs_of_other_models_are_other_studies(tmp_path):
     folder = write_results(tmp_path / "grid")
     rows = read_lines(folder)

@@ -102,19 +102,19 @@ def _hash(content: str) -> str:
 
 def _study(number: int, study: Study, artist: "Artist") -> dict[str, Any]:
     panels = [_panel(panel) for panel in study.panels]
-    last = study.panels[-1]
-    split = max(last.splits, key=lambda name: int(last.group.first[name]["rows"]))
-    name, series, teacher = _quality(last, split)
+    main, shown = study.panels[study.main], panels[study.main]
+    split = max(main.splits, key=lambda name: int(main.group.first[name]["rows"]))
+    name, series, teacher = _quality(main, split)
     separated = next(
-        methods for title, methods in panels[-1]["separated"].items()
+        methods for title, methods in shown["separated"].items()
         if title.startswith(f"{split.capitalize()},") and title.endswith(f": {name}")
     )  # fmt: skip
-    pictures = [_story(artist, last, split, panels[-1]["tables"]), _cost(artist, last, split)]
+    pictures = [_story(artist, main, split, shown["tables"]), _cost(artist, main, split)]
     if len(study.panels) > 1:
         pictures.append(_curves(artist, study.panels, split))
     return {
         "id": f"study-{number}", "number": number, "task": study.task, "folder": study.folder.resolve().name,
-        "headline": _headline(last, name, series, teacher, separated), "facts": facts(study),
+        "headline": _headline(main, name, series, teacher, separated), "facts": facts(study),
         "pictures": pictures, "panels": panels,
     }  # fmt: skip
 
@@ -237,7 +237,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
     models = first.get("models") or {key: first.get("config", {}).get(key) for key in ("teacher", "student")}
     scored = [f"{first[name]['rows']:,} {name}" for name in ("evaluation", "holdout") if first.get(name)]
     teacher = [f"{metric:.3f} {first['metric_name']} on {name} rows" for name in ("evaluation", "holdout")
-               if first.get(name) and (metric := study.panels[-1].teacher(name)) is not None]  # fmt: skip
+               if first.get(name) and (metric := study.panels[study.main].teacher(name)) is not None]  # fmt: skip
     runs = [row for panel in study.panels for row in panel.runs()]
     layers = models.get("student_layers")
     student = [models.get("student"), f"layers {', '.join(map(str, layers))}" if layers else None,

@@ -144,14 +144,19 @@ class Study:
             found.append(Panel(size, epochs, Group(_grid(same, epochs), same, self.predictions), left))
         return found
 
+    @property
+    def main(self) -> int:
+        """Which panel has the most runs, the larger training size of two that have as many."""
+        return max(range(len(self.panels)), key=lambda number: (len(self.panels[number].runs()), number))
+
     def texts(self) -> dict[str, list[dict[str, Any]]]:
-        """Lines of ``samples.jsonl`` of the largest size, by method, all seeds after one another.
+        """Lines of ``samples.jsonl`` of the main size, by method, all seeds after one another.
 
         Raises:
             InputError: if a line is damaged.
         """
         found: dict[str, list[dict[str, Any]]] = {}
-        for method, runs in self.panels[-1].group.runs.items():
+        for method, runs in self.panels[self.main].group.runs.items():
             for row in runs.values():
                 path = self.samples
                 if path.name != SAMPLES:

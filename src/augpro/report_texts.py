@@ -85,7 +85,7 @@ def explorer(studies: list[Study]) -> dict[str, Any]:
         after, and how sure the teacher is of it. ``most``: how many texts a group has at most.
     """
     groups = [
-        (number, method, study.panels[-1].group.first, lines)
+        (number, method, study.panels[study.main].group.first, lines)
         for number, study in enumerate(studies)
         for method, lines in study.texts().items()
     ]
