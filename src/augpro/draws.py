@@ -8,6 +8,7 @@ finalizer (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush on counter
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,15 @@ def _scramble(x: Tensor) -> Tensor:
     x = (x ^ _shift_right(x, 30)) * _MULTIPLY_1
     x = (x ^ _shift_right(x, 27)) * _MULTIPLY_2
     return x ^ _shift_right(x, 31)
+
+
+@lru_cache(maxsize=1024)
+def _state(seed: int, copy: int, name: str) -> int:
+    """Where the draws of a name start; asked for by every batch of an epoch."""
+    state = torch.zeros((), dtype=torch.int64)
+    for part in torch.tensor([seed, copy, zlib.crc32(name.encode())], dtype=torch.int64):
+        state = _scramble(state + part * _GOLDEN + _GOLDEN)
+    return int(state)
 
 
 @dataclass(frozen=True)
@@ -62,10 +72,6 @@ class Draws:
         return normal.float()
 
     def _bits(self, name: str, row_ids: Tensor, positions: int) -> Tensor:
-        key = torch.tensor([self.seed, self.copy, zlib.crc32(name.encode())], dtype=torch.int64)
-        state = torch.zeros((), dtype=torch.int64)
-        for part in key:
-            state = _scramble(state + part * _GOLDEN + _GOLDEN)
-        rows = _scramble(row_ids.to(torch.int64) * _GOLDEN + state.to(row_ids.device))
+        rows = _scramble(row_ids.to(torch.int64) * _GOLDEN + _state(self.seed, self.copy, name))
         steps = torch.arange(1, positions + 1, device=row_ids.device)
         return _scramble(rows[:, None] + steps * _GOLDEN)
