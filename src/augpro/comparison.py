@@ -114,7 +114,7 @@ def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> C
         equal = [row for row in wanted if row["cell"]["epochs"] == grid.config.epochs]
         if not equal:
             continue
-        if len({json.dumps(row.get("models"), sort_keys=True) for row in equal}) > 1:
+        if len(set(map(models_of, equal))) > 1:
             raise InputError(
                 f"{predictions.parent / RESULTS}: has runs of several students or teachers, and they cannot be told "
                 "apart by the options; leave --table-only out, or use augpro report, which keeps them apart."
@@ -133,6 +133,11 @@ def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> C
                 tables += quality_tables(Group(grid, matched, predictions), split, title)
         tables.append(cost_table(group, f"{name}: cost"))
     return Comparison(tables)
+
+
+def models_of(row: dict[str, Any]) -> str:
+    """Teacher, student and its layers: runs that differ in them are not to be tested against each other."""
+    return json.dumps(row.get("models"), sort_keys=True)
 
 
 def quality_tables(group: Group, split: str, title: str) -> list[Table]:

@@ -127,7 +127,7 @@ def _check_classes(source: str, column: str | None, decoded: LabelSet) -> None:
     there = {label for label in decoded.labels["train"] if isinstance(label, int)}
     if len(there) == 1:
         (only,) = there
-        why = "".join(f" ({note})" for note in decoded.notes if "-1" in note)
+        why = "".join(f" ({note})" for note in decoded.notes)  # such as rows whose label counted as none
         raise InputError(
             f"{source}, column {column!r}: all labelled rows have one label ({decoded.names[only]!r}){why}; "
             "add rows with another one, or name the column by --label-column"

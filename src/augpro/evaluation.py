@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn import metrics as sk
 from torch import Tensor
 
-from augpro.losses import kd_loss
+from augpro.losses import divergence
 from augpro.results import Scores
 from augpro.tasks import ProblemType, Task
 
@@ -129,10 +129,7 @@ def kl_to_teacher(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemT
 
 def row_distances(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemType) -> Tensor:
     """Distance of every row to the teacher at temperature 1, float64 [N]."""
-    loss = kd_loss(logits.double(), teacher_logits.double(), problem_type)
-    if problem_type == "multi_label":  # cross-entropy minus the teacher's own entropy is the KL
-        loss = loss - kd_loss(teacher_logits.double(), teacher_logits.double(), problem_type)
-    return loss
+    return divergence(logits.double(), teacher_logits.double(), problem_type)
 
 
 def bootstrap_interval(metric: Metric, gold: Array, predicted: Array, seed: int = 0) -> tuple[float, float]:

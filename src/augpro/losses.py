@@ -60,6 +60,15 @@ def kd_loss(
     )
 
 
+def divergence(student: Tensor, teacher: Tensor, problem_type: ProblemType) -> Tensor:
+    """How far the student's output is from the teacher's at temperature 1, 0 where they agree, one value a row.
+
+    :func:`kd_loss`, of which several labels have the teacher's own entropy taken off, so that it is the KL there too.
+    """
+    loss = kd_loss(student, teacher, problem_type)
+    return loss - kd_loss(teacher, teacher, problem_type) if problem_type == "multi_label" else loss
+
+
 def label_loss(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
     """Loss against gold labels, one value a row, 0 where a row has none.
 

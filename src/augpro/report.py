@@ -105,10 +105,7 @@ def _study(number: int, study: Study, artist: "Artist") -> dict[str, Any]:
     main, shown = study.panels[study.main], panels[study.main]
     split = max(main.splits, key=lambda name: int(main.group.first[name]["rows"]))
     name, series, teacher = _quality(main, split)
-    separated = next(
-        methods for title, methods in shown["separated"].items()
-        if title.startswith(f"{split.capitalize()},") and title.endswith(f": {name}")
-    )  # fmt: skip
+    separated = shown["separated"][f"{main.title(split)}: {name}"]
     pictures = [_story(artist, main, split, shown["tables"]), _cost(artist, main, split)]
     if len(study.panels) > 1:
         pictures.append(_curves(artist, study.panels, split))

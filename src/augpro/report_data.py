@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from augpro.comparison import Table, cost_table, quality_tables
+from augpro.comparison import Table, cost_table, models_of, quality_tables
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.figures import Group
@@ -68,6 +68,10 @@ class Panel:
         """Sets of rows that the runs were scored on, the larger one last."""
         return [name for name in ("evaluation", "holdout") if self.group.first.get(name)]
 
+    def title(self, split: str) -> str:
+        """What its tables of a split have before the name of their figure."""
+        return f"{split.capitalize()}, {self.group.first[split]['rows']:,} rows"
+
     def tables(self) -> list[Table]:
         """Quality on every split, then cost.
 
@@ -84,8 +88,7 @@ class Panel:
         found: list[Table] = []
         try:
             for split in self.splits:
-                rows = self.group.first[split]["rows"]
-                found += quality_tables(self.group, split, f"{split.capitalize()}, {rows:,} rows")
+                found += quality_tables(self.group, split, self.title(split))
         except (SafetensorError, KeyError) as error:
             raise InputError(
                 f"{self.group.predictions}: a file of predictions is damaged ({error}); run that cell again."
@@ -205,7 +208,7 @@ def _read(folder: Path) -> list[Study]:
     # One folder may hold grids of several tasks, teachers and students, which must not be tested against each other.
     studies: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        studies.setdefault((row["task"], json.dumps(row.get("models"), sort_keys=True)), []).append(row)
+        studies.setdefault((row["task"], models_of(row)), []).append(row)
     return [Study(folder, task, of_one, *places) for (task, _), of_one in studies.items()]
 
 

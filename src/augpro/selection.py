@@ -7,7 +7,7 @@ works with any augmenter and any teacher, and costs a pass of both for each cand
 import torch
 from torch import Tensor
 
-from augpro.losses import entropy, kd_loss
+from augpro.losses import divergence, entropy
 from augpro.tasks import ProblemType
 
 
@@ -27,9 +27,7 @@ def hardest(student: Tensor, teacher: Tensor | None, problem_type: ProblemType) 
         ValueError: if a regression has no teacher's answers: a score does not say how sure it is.
     """
     if teacher is not None:
-        ours, theirs = student.flatten(0, 1), teacher.flatten(0, 1)
-        # With several labels kd_loss is a cross-entropy: the teacher's own entropy is no difference.
-        distance = kd_loss(ours, theirs, problem_type) - kd_loss(theirs, theirs, problem_type)
+        distance = divergence(student.flatten(0, 1), teacher.flatten(0, 1), problem_type)
         return distance.view(student.shape[:2]).argmax(0)
     if problem_type == "regression":
         raise ValueError("select_by='uncertainty' needs classes; use 'disagreement' for a regression")

@@ -54,9 +54,9 @@ def embedding_gradient(
         logits = [one(**batch.model_inputs()).logits for one in models]
         if shift is None:
             raise _not_called(model.get_input_embeddings())
-        loss = row_loss(logits[0], logits[-1] if len(models) > 1 else target).sum()
-        if len(models) > 1:  # the difference alone, not what a student like the teacher would lose
-            loss = loss - row_loss(logits[1], logits[1]).sum()
+        answers = target if isinstance(target, Tensor) else logits[1]
+        # The difference alone, not what a student like the teacher would lose too (of fixed answers it has no slope).
+        loss = (row_loss(logits[0], answers) - row_loss(answers, answers)).sum()
         gradient: Tensor = torch.autograd.grad(loss, shift)[0]
     return gradient
 
