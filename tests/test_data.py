@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from augpro.data import Split
 from augpro.errors import InputError
+from augpro.same_text import row_keys
 from data_files import GOOD, load, rows_of, train_of, write_all, write_csv, write_jsonl, write_parquet
 
 NASTY = [
@@ -52,7 +53,9 @@ def test_formats_and_nasty_text(tmp_path: Path, kind: str) -> None:
         ),
         min_size=2,
         max_size=12,
-    ).filter(lambda rows: len({label for _, label in rows}) > 1)
+    )
+    .filter(lambda rows: all(len(set(column)) > 1 for column in zip(*rows, strict=True)))
+    .filter(lambda rows: len(set(row_keys([text for text, _ in rows]))) > 1)
 )
 def test_csv_round_trip(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     path = write_csv(tmp_path / "f.csv", [["text", "label"], *map(list, rows)])
@@ -287,11 +290,11 @@ def test_folder_with_test_gets_no_validation_split_and_is_shuffled(tmp_path: Pat
 def test_subsets_are_nested_and_leave_the_other_splits_alone(hundred: Path) -> None:
     whole = load(hundred, holdout_rows=20, seed=3)
     assert {name: len(split) for name, split in whole.splits.items()} == {
-        "train": 72,
-        "validation": 8,
+        "train": 70,
+        "validation": 10,
         "holdout": 20,
     }
-    for wanted, size in ((5, 5), (0.5, 36), (0.001, 1), (72, 72)):
+    for wanted, size in ((5, 5), (0.5, 35), (0.001, 1), (70, 70)):
         part = load(hundred, holdout_rows=20, seed=3, train_rows=wanted)
         assert part.splits["train"].texts == whole.splits["train"].texts[:size]
         assert part.splits["holdout"] == whole.splits["holdout"]
@@ -305,6 +308,69 @@ def test_subsets_are_nested_and_leave_the_other_splits_alone(hundred: Path) -> N
     assert other_seed.splits["train"].texts != whole.splits["train"].texts
     assert load(hundred, holdout_rows=20, split_seed=4).splits["holdout"] != whole.splits["holdout"]
     assert load(hundred, holdout_rows=20, seed=3).splits == whole.splits
+
+
+@pytest.mark.parametrize("holdout", [1, 20, 50])
+def test_validation_and_holdout_do_not_depend_on_each_other(hundred: Path, holdout: int) -> None:
+    alone, both = load(hundred), load(hundred, holdout_rows=holdout)
+    assert both.splits["validation"] == alone.splits["validation"]
+    other = load(hundred, holdout_rows=holdout, make_validation=False)
+    assert both.splits["holdout"] == other.splits["holdout"]
+    more = load(hundred, holdout_rows=holdout + 5)
+    assert set(both.splits["holdout"].texts) < set(more.splits["holdout"].texts)
+
+
+def test_the_splits_of_a_row_depend_on_its_text_and_not_on_its_place(hundred: Path, tmp_path: Path) -> None:
+    header, *rows = hundred.read_text().splitlines()
+    (tmp_path / "g.csv").write_text("\n".join([header, *reversed(rows)]))
+    one, other = load(hundred, holdout_rows=20), load(tmp_path / "g.csv", holdout_rows=20)
+    for name in ("validation", "holdout"):
+        assert sorted(one.splits[name].texts) == sorted(other.splits[name].texts)
+
+
+@pytest.mark.parametrize("rows", [27, 270])
+def test_rows_of_one_text_stay_together(tmp_path: Path, rows: int) -> None:
+    """Each text three times, written a little differently: none is in two splits."""
+    texts = [f" Text {i % (rows // 3)}" if i % 2 else f"text  {i % (rows // 3)}" for i in range(rows)]
+    path = write_csv(
+        tmp_path / "f.csv", [["text", "label"], *([text, i % 2] for i, text in enumerate(texts))]
+    )
+    data = load(path, holdout_rows=rows // 9)
+    keys = {name: set(split.keys) for name, split in data.splits.items()}
+    assert not keys["train"] & (keys["validation"] | keys["holdout"])
+    assert not keys["validation"] & keys["holdout"]
+    assert sum(map(len, data.splits.values())) == rows
+    assert rows // 10 <= len(data.splits["validation"]) < rows // 10 + 3
+    assert rows // 9 <= len(data.splits["holdout"]) < rows // 9 + 3
+
+
+def test_a_text_too_frequent_to_set_aside_stays_in_train(tmp_path: Path) -> None:
+    texts = ["thanks"] * 30 + [f"text {i}" for i in range(70)]
+    path = write_csv(
+        tmp_path / "f.csv", [["text", "label"], *([text, i % 2] for i, text in enumerate(texts))]
+    )
+    for seed in range(5):
+        data = load(path, holdout_rows=20, split_seed=seed)
+        assert (len(data.splits["validation"]), len(data.splits["holdout"])) == (10, 20)
+        assert data.splits["train"].texts.count("thanks") == 30
+    write_csv(path, [["text", "label"], *(["thanks", i % 2] for i in range(30))])
+    with pytest.raises(InputError, match="30 rows have only 1 different texts, too few"):
+        load(path)
+
+
+def test_rows_that_are_in_two_splits_are_counted(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", [["text", "label"], ["x y", 0], ["z", 1], ["w", 1]])
+    write_csv(tmp_path / "validation.csv", [["text", "label"], ["X  Y", 0], ["z", 1], ["new", 1]])
+    write_csv(tmp_path / "test.csv", [["text", "label"], ["other", 0]])
+    (note,) = [note for note in load(tmp_path).notes if "also in the train split" in note]
+    assert note.startswith("validation: 2 of 3 rows")
+
+
+def test_pairs_are_one_text_only_if_both_are(tmp_path: Path) -> None:
+    header = ["sentence1", "sentence2", "label"]
+    write_csv(tmp_path / "train.csv", [header, ["x", "y", 0], ["x", "z", 1]])
+    write_csv(tmp_path / "validation.csv", [header, ["x", "w", 0], ["X", "y ", 1]])
+    assert any("validation: 1 of 2 rows" in note for note in load(tmp_path).notes)
 
 
 def test_a_lone_file_stays_whole_where_no_validation_split_is_wanted(hundred: Path) -> None:

@@ -7,11 +7,13 @@ other module has to check them again.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from augpro.columns import Columns, choose_columns, read_texts
 from augpro.errors import InputError
 from augpro.labels import Label, LabelSet, decode_labels
 from augpro.readers import listed
+from augpro.same_text import key_of, row_keys
 from augpro.sources import Source, open_source
 from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
 
@@ -47,6 +49,11 @@ class Split:
         """Return the same rows with no label on any of them."""
         return replace(self, labels=[None] * len(self))
 
+    @cached_property
+    def keys(self) -> list[int]:
+        """A number for each row that is equal for equal texts, see :func:`augpro.same_text.row_keys`."""
+        return row_keys(self.texts, self.pairs)
+
     @property
     def labelled(self) -> bool:
         """Whether any row has a label."""
@@ -58,9 +65,10 @@ class DataSpec:
     """What to load, and how to read and divide it.
 
     ``train_rows`` is a number of rows when whole, and a share of them when between 0 and 1. ``holdout_rows``
-    are taken from the train split before anything else. ``split_seed`` decides the holdout and the validation
-    rows, ``seed`` which of the others are trained on and their order: runs of several seeds, and their
-    teacher, share one holdout. ``make_validation`` is whether a lone train split gives up a tenth of its rows.
+    are taken from the train split; a few more where rows of one text would be separated. ``split_seed`` and the
+    texts decide the holdout and the validation rows, ``seed`` which of the others are trained on and their
+    order: runs of several seeds, and their teacher, share one holdout. ``make_validation`` is whether a lone
+    train split gives up a tenth of its rows.
     """
 
     source: str
@@ -166,13 +174,14 @@ def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
 
 
 def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
-    """Take holdout, validation and train rows, in this order, from the train split.
+    """Take validation, holdout and train rows from the train split.
 
-    The holdout depends on nothing but ``split_seed`` and its size, the validation rows not on ``train_rows``,
-    and a smaller train split is the beginning of a larger one. Train rows are always shuffled: a file that is
-    sorted by class must not give batches, or partners, of one class.
+    Each row's place in one order is a hash of its text and ``split_seed``. Validation rows come from the start
+    of that order and holdout rows from its end, so that neither depends on the size of the other, nor on where
+    a row stands in the file; rows of one text stay together. A smaller train split is the beginning of a larger
+    one. Train rows are always shuffled: a file that is sorted by class must not give batches of one class.
     """
-    make_validation = spec.make_validation and splits.keys() == {"train"}
+    lone = splits.keys() == {"train"}
     if "train" not in splits and not (spec.holdout_rows or spec.train_rows):
         return splits
     if "train" not in splits:
@@ -180,27 +189,78 @@ def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[
             f"{spec.source}: there is no train split to take rows from; add a train file to the folder"
         )
     train = splits["train"]
-    order = list(range(len(train)))
-    random.Random(spec.split_seed).shuffle(order)
-    most = len(train) - (2 if make_validation else 1)
-    if spec.holdout_rows > max(most, 0):
-        raise InputError(
-            f"{train.source}: {spec.holdout_rows} holdout rows cannot be taken from {len(train)} train rows; "
-            f"take at most {max(most, 0)}"
-        )
-    parts = {"holdout": order[: spec.holdout_rows]} if spec.holdout_rows else {}
-    rest = order[spec.holdout_rows :]
-    if make_validation:
-        if len(rest) < 2:
-            raise InputError(f"{train.source}: one row cannot be divided into train and validation; add rows")
-        size = min(max(len(rest) // _VALIDATION_SHARE, 1), _VALIDATION_MOST)
-        parts["validation"], rest = rest[:size], rest[size:]
+    parts = _set_aside(spec, train, lone)
+    if "validation" in parts:
+        size = len(parts["validation"])
         notes.append(f"took {size} of the train rows as the validation split, as there is none")
-    rest.sort()
+    notes += _overlaps(splits)
+    taken = {row for rows in parts.values() for row in rows}
+    rest = [row for row in range(len(train)) if row not in taken]
     random.Random(spec.seed).shuffle(rest)
     parts["train"] = rest[: _train_size(spec.train_rows, len(rest), train.source)]
     divided = splits | {name: train.select(rows) for name, rows in parts.items()}
     return {name: divided[name] for name in ("train", "validation", "test", "holdout") if name in divided}
+
+
+def _set_aside(spec: DataSpec, train: Split, lone: bool) -> dict[str, list[int]]:
+    """Numbers of the validation rows, if a lone train split gives them up, and of the holdout rows."""
+    if lone and spec.make_validation and len(train) < 2:
+        raise InputError(f"{train.source}: one row cannot be divided into train and validation; add rows")
+    # A lone file keeps the same rows out of the holdout whether they are made its validation split here or not.
+    size = min(max(len(train) // _VALIDATION_SHARE, 1), _VALIDATION_MOST) if lone else 0
+    most = max(len(train) - size - 1, 0)
+    if spec.holdout_rows > most:
+        raise InputError(
+            f"{train.source}: {spec.holdout_rows} holdout rows cannot be taken from {len(train)} train rows; "
+            f"take at most {most}"
+        )
+    groups = _groups_of_text(train, spec.split_seed)
+    parts = {}
+    if lone and spec.make_validation:
+        parts["validation"] = _take(groups, size)
+    if spec.holdout_rows:
+        parts["holdout"] = _take(groups[::-1], spec.holdout_rows)
+    taken = [row for rows in parts.values() for row in rows]
+    if len(taken) >= len(train) or len(set(taken)) < len(taken):
+        raise InputError(
+            f"{train.source}: its {len(train)} rows have only {len(groups)} different texts, too few to set "
+            f"{' and '.join(parts)} rows aside; add rows with other texts, or a validation file"
+        )
+    return parts
+
+
+def _groups_of_text(train: Split, seed: int) -> list[list[int]]:
+    """Row numbers by text, in the order of a hash of the text."""
+    groups: dict[int, list[int]] = {}
+    for row, key in enumerate(train.keys):
+        groups.setdefault(key, []).append(row)
+    ordered = sorted(groups, key=lambda key: key_of(key.to_bytes(8, "little", signed=True), seed))
+    return [groups[key] for key in ordered]
+
+
+def _take(groups: list[list[int]], wanted: int) -> list[int]:
+    """Whole groups from the first on, until there are as many rows as wanted; larger groups are passed over."""
+    rows: list[int] = []
+    for group in groups:
+        if len(rows) >= wanted:
+            break
+        if len(group) <= wanted:
+            rows += group
+    return rows or min(groups, key=len)
+
+
+def _overlaps(splits: dict[str, Split]) -> list[str]:
+    """Notes on rows of the user's own splits that the train split holds too."""
+    known = set(splits["train"].keys)
+    notes = []
+    for name, split in splits.items():
+        again = sum(key in known for key in split.keys) if name != "train" else 0
+        if again:
+            notes.append(
+                f"{name}: {again} of {len(split)} rows have a text that is also in the train split; "
+                "a model that was trained on it scores too well there"
+            )
+    return notes
 
 
 def _train_size(wanted: float | None, available: int, source: str) -> int:
