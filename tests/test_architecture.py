@@ -32,6 +32,7 @@ ROWS = [
     ["trainer", "evaluation", "config", "significance"],
     ["audit"],
     ["samples", "output"],
+    ["provenance"],
     ["plan"],
     ["training"],
     ["summary", "scoring"],

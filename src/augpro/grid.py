@@ -14,6 +14,8 @@ from augpro.config import CompareConfig, DistillConfig, StudentOptions, build, p
 from augpro.data import load_data
 from augpro.errors import InputError
 from augpro.models import MINILM, ModelSource, minilm_path
+from augpro.output import PREDICTIONS
+from augpro.provenance import TRAINING_ROWS
 from augpro.results import fingerprint
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
@@ -22,6 +24,7 @@ RESULTS = "results.jsonl"
 _NOT_IN_KEY = {"data", "teacher", "student", "out", "resume", "label_store"}
 _MODEL_FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
                 "spiece.model"}  # fmt: skip
+_NOT_WEIGHTS = {PREDICTIONS, TRAINING_ROWS}
 # Options of `augpro distill` that one method of a grid may have otherwise than the rest.
 _OWN = {"train_rows", *StudentOptions.model_fields} - {
     "teacher",
@@ -144,7 +147,7 @@ def model_content(source: ModelSource) -> bytes:
         commit = getattr(source.load_config(), "_commit_hash", None)
         return f"{source.name}@{commit}".encode()
     files = sorted(path for path in folder.iterdir() if path.name in _MODEL_FILES
-                   or (path.suffix == ".safetensors" and path.stem != "predictions"))  # fmt: skip
+                   or (path.suffix == ".safetensors" and path.name not in _NOT_WEIGHTS))  # fmt: skip
     return fingerprint(path.read_bytes() for path in files).encode()
 
 

@@ -10,6 +10,7 @@ from augpro.data import Split, TaskData, load_data
 from augpro.errors import InputError
 from augpro.losses import Objective
 from augpro.models import ModelSource, same_tokenizer
+from augpro.provenance import seen_rows
 from augpro.tasks import Task
 from augpro.teacher import adopt_labels
 
@@ -100,9 +101,12 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         config = _settled(config, changer, depth, len(data.splits["train"]))
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
-    return Plan(
+    plan = Plan(
         config, data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method
     )
+    if teacher:
+        data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
+    return plan
 
 
 def _settled(config: DistillConfig, changer: Augmenter | None, layers: int, rows: int) -> DistillConfig:

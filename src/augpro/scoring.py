@@ -10,6 +10,7 @@ from augpro.evaluation import score
 from augpro.models import ModelSource
 from augpro.output import output_file
 from augpro.plan import choose_eval_split
+from augpro.provenance import seen_rows
 from augpro.results import Scores, write_json
 from augpro.teacher import Teacher, adopt_labels
 from augpro.trainer import label_tensor
@@ -40,11 +41,15 @@ def evaluate_model(
                 f"{config.teacher} has the classes {', '.join(theirs[:10])}, {config.model} has "
                 f"{', '.join(data.task.label_names[:10])}; give a teacher with the same classes in the same order."
             )
-    for note in data.notes:
-        tell(note)
     names = {"evaluation": _split(config, data)} | (
         {"holdout": "holdout"} if "holdout" in data.splits else {}
     )
+    scored = {name: data.splits[key] for name, key in names.items()}
+    data.notes.extend(seen_rows(config.model, "model", scored))
+    if config.teacher:
+        data.notes.extend(seen_rows(config.teacher, "teacher", scored))
+    for note in data.notes:
+        tell(note)
     model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
     teacher = (
         Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
@@ -52,8 +57,7 @@ def evaluate_model(
         else None
     )
     scores = {}
-    for name, key in names.items():
-        split = data.splits[key]
+    for name, split in scored.items():
         scores[name] = score(
             data.task,
             model.label(split.texts, split.pairs),

@@ -1,0 +1,48 @@
+"""Which texts a model was trained on, kept beside it as hashes, so that a score on seen rows is not believed."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from augpro.data import Split
+from augpro.output import CONFIG
+from augpro.results import write_tensors
+
+TRAINING_ROWS = "training-rows.safetensors"
+_KEYS = "row_keys"
+
+
+def write_training_rows(folder: Path, train: Split) -> None:
+    """Keep a 64-bit hash of every text that a model was trained on; 8 bytes each."""
+    write_tensors(folder / TRAINING_ROWS, {_KEYS: torch.tensor(sorted(set(train.keys)), dtype=torch.int64)})
+
+
+def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
+    """Notes on rows that a model was trained on and is about to be scored on.
+
+    Args:
+        model: its folder; a model from elsewhere left no record, so nothing is said of it.
+        role: what the notes call it, such as "teacher".
+        splits: rows that will be scored, by the name that the result gives them.
+    """
+    folder = Path(model)
+    if (folder / CONFIG).is_file() and not (folder / TRAINING_ROWS).is_file():
+        return [
+            f"the {role} {model} has no {TRAINING_ROWS}, so it cannot be told whether it was trained on rows that "
+            "are scored here; train it again to find out"
+        ]
+    try:
+        known = set(load_file(folder / TRAINING_ROWS)[_KEYS].tolist())
+    except (OSError, SafetensorError, KeyError):  # not a model of ours, or damaged
+        return []
+    notes = []
+    for name, split in splits.items():
+        seen = sum(key in known for key in split.keys)
+        if seen:
+            notes.append(
+                f"the {role} {model} was trained on {seen} of the {len(split)} {name} rows, so scores on them "
+                "are too good; give it and this run the same data, --holdout-rows and --split-seed"
+            )
+    return notes
