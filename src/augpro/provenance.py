@@ -29,10 +29,10 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
     """
     folder = Path(model)
     if (folder / CONFIG).is_file() and not (folder / TRAINING_ROWS).is_file():
-        return [
-            f"the {role} {model} has no {TRAINING_ROWS}, so it cannot be told whether it was trained on rows that "
-            "are scored here; train it again to find out"
-        ]
+        unknown = (
+            f"the {role} {model} has no {TRAINING_ROWS}, so it cannot be told whether it was trained on rows"
+        )
+        return [f"{unknown} that are scored here; train it again to find out"]
     try:
         known = set(load_file(folder / TRAINING_ROWS)[_KEYS].tolist())
     except (OSError, SafetensorError, KeyError):  # not a model of ours, or damaged
