@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from augpro.comparison import training_seconds
+from augpro.cost import training_seconds
 from augpro.significance import holm, paired_seeds, seed_interval
 
 RESULTS = Path(__file__).parent / "results"

@@ -12,7 +12,7 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
-    ["errors", "tasks", "draws", "results", "same_text"],
+    ["errors", "tasks", "draws", "results", "same_text", "resampling", "tables"],
     ["readers", "tokens", "losses", "projection.chunks"],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
@@ -29,7 +29,8 @@ ROWS = [
     ["augment.tmix"],
     ["augment"],
     ["selection"],
-    ["trainer", "evaluation", "config", "significance"],
+    ["conditions", "significance"],
+    ["trainer", "evaluation", "config"],
     ["audit"],
     ["samples", "output"],
     ["provenance"],
@@ -39,6 +40,7 @@ ROWS = [
     ["pipeline", "display"],
     ["quickstart", "grid"],
     ["cell", "figures"],
+    ["cost"],
     ["comparison"],
     ["compare", "report_data", "report_charts"],
     ["report_texts"],
@@ -50,7 +52,7 @@ ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 DOORS = {
     "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "audit", "augment.text"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
-    "rich": {"cli", "display", "quickstart", "compare", "comparison"},
+    "rich": {"cli", "display", "quickstart", "compare", "comparison", "tables"},
     "psutil": {"meter"}, "filelock": {"compare"},
     "jinja2": {"report"}, "markupsafe": {"report"}, "matplotlib": {"report_charts"},
 }  # fmt: skip

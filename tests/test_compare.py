@@ -8,15 +8,18 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
 from augpro.cli import app
-from augpro.compare import Outcome, _Runner, equal_seconds_cells
-from augpro.comparison import equal_epochs
+from augpro.compare import Outcome, _finished, _readable, _Runner, equal_seconds_cells
 from augpro.config import CompareConfig
+from augpro.cost import equal_epochs
 from augpro.errors import InputError
+from augpro.figures import predictions_of
 from augpro.grid import Cell, Grid, ResultsFile
+from augpro.results import write_tensors
 from conftest import LABELS, wordpiece
 
 METHODS = "fine-tune,none,random"
@@ -94,6 +97,13 @@ def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(opt
     assert "none" in quality(whole)
     models = after[0]["models"]
     assert models["student_layers"] == []
+    assert {json.dumps([row["settings"], row["inputs"], row["scored_rows"]]) for row in after} == {
+        json.dumps([row["settings"], row["inputs"], row["scored_rows"]]) for row in lines(whole)
+    }
+    assert len({json.dumps(row["settings"]) for row in after}) == 1
+    assert after[0]["settings"]["learning_rate"] == 0.01
+    labels = [row["label_seconds"] > 0.001 for row in after]
+    assert labels == [row["cell"]["method"] != "fine-tune" for row in after]
     assert not any("/" in models[role] for role in ("teacher", "student")), "a place on this disk"
 
 
@@ -149,15 +159,36 @@ def test_a_budget_names_what_it_left_out(options, tmp_path):
 def test_equal_seconds_runs_cheaper_methods_for_more_epochs(options, tmp_path):
     grid = Grid(config_of({**options, "equal_seconds": "random", "epochs": 10}, tmp_path))
     rows = [
-        {"cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 10.0}, "phase_seconds": seconds}
+        {"cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 10.0}, "phase_seconds": seconds,
+         "label_seconds": labels}
         for seed in (0, 1)
-        for method, seconds in (
-            ("fine-tune", {"student": 5.0, "load": 99.0}), ("none", {"student": 9.5}),
-            ("random", {"student": 8.0, "teacher": 2.0}),
+        for method, labels, seconds in (
+            ("fine-tune", 0.0, {"student": 5.0, "load": 99.0}), ("none", 4.0, {"student": 5.0}),
+            ("random", 4.0, {"student": 8.0, "teacher": 4.0, "prepare": 3.0}),
         )
     ]  # fmt: skip
-    assert equal_epochs(grid, rows) == {"fine-tune": 20.0, "none": 10.0, "random": 10.0}
-    assert {(cell.method, cell.epochs) for cell in equal_seconds_cells(grid, rows)} == {("fine-tune", 20.0)}
+    # 19 seconds: labels and preparation are paid once, whatever the number of epochs.
+    assert equal_epochs(grid, rows) == {"fine-tune": 38.0, "none": 30.0, "random": 10.0}
+    cells = {(cell.method, cell.epochs) for cell in equal_seconds_cells(grid, rows)}
+    assert cells == {("fine-tune", 38.0), ("none", 30.0)}
+
+
+@pytest.mark.parametrize("damage", [b"", b"12345678", None])
+def test_a_cell_without_whole_predictions_is_not_finished(options, tmp_path, damage):
+    (tmp_path / "predictions").mkdir()
+    lines = [json.dumps({"cell": {"key": key, "method": "none", "seed": 0}}) for key in "ab"]
+    (tmp_path / "results.jsonl").write_text("\n".join([*lines, ""]))
+    for key in "ab":
+        write_tensors(
+            predictions_of(tmp_path / "predictions", key), {"evaluation.student": torch.zeros(3, 2)}
+        )
+    store, console = ResultsFile(tmp_path / "results.jsonl"), Console(record=True, width=200)
+    assert _finished(store, tmp_path).keys() == {"a", "b"}
+    path = predictions_of(tmp_path / "predictions", "b")
+    path.unlink() if damage is None else path.write_bytes(damage)
+    assert _finished(store, tmp_path).keys() == {"a"}
+    assert [row["cell"]["key"] for row in _readable(store.rows, tmp_path, console)] == ["a"]
+    assert "left out: none, seed 0: " in console.export_text()
 
 
 def config_of(options, out):

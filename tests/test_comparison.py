@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 from scipy import stats
 
-from augpro.comparison import compare_rows, training_seconds
+from augpro.comparison import compare_rows
 from augpro.config import CompareConfig
+from augpro.cost import fixed_seconds, training_seconds
 from augpro.errors import InputError
 from augpro.evaluation import METRICS, row_distances
-from augpro.figures import Figure, Group, Split, best_method
+from augpro.figures import Figure, Group, ScoredSplit, best_method
 from augpro.grid import Grid
 from augpro.results import write_tensors
 
@@ -46,27 +48,30 @@ def make(tmp_path):
                 key = f"{method}-{seed}"
                 tensors = {"student": logits, "teacher": teacher, "labels": gold}
                 write_tensors(
-                    tmp_path / f"{key}.safetensors",
+                    tmp_path / "predictions" / f"{key}.safetensors",
                     {f"evaluation.{name}": value for name, value in tensors.items()},
                 )
                 found.append({
                     "cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 1.0, "key": key},
                     "task": "glue/toy", "metric_name": "accuracy", "problem_type": "single_label",
+                    "seconds": 54.0, "epochs": 1.0,
                     "evaluation": {"rows": rows, "agreement": float(right.double().mean())}, "holdout": None,
                     "teacher": {"evaluation": {"metrics": {"accuracy": 1.0}}}, "replacement": {},
                     "phase_seconds": {"load": 50.0, "student": 2.0, "augment": 0.6, "select": 0.4},
                     "texts_per_second": {"student": 8.0}, "peak_memory_mib": {"student": 100.0},
                 })  # fmt: skip
-        return Grid(config), found, tmp_path
+        return Grid(config), found, tmp_path / "predictions"
 
     return build
 
 
 def test_figures_are_those_of_the_predictions(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7, "random": 0.9})
-    split = Split(Group(grid, rows, folder), "evaluation")
+    split = ScoredSplit(Group(grid, rows, folder), "evaluation")
     metric, distance = split.metric(), split.distance()
-    for run, tensors in split.tensors.items():
+    for run in split.rows:
+        stored = load_file(folder / f"{run[0]}-{run[1]}.safetensors")
+        tensors = {key.removeprefix("evaluation."): value for key, value in stored.items()}
         gold, predicted = tensors["labels"].numpy(), tensors["student"].argmax(1).numpy()
         assert metric.values[run] == METRICS["accuracy"](gold, predicted)
         rows_kl = row_distances(tensors["student"], tensors["teacher"], "single_label")
@@ -82,8 +87,8 @@ def test_figures_are_those_of_the_predictions(make):
 def test_bold_is_only_what_is_separated_from_every_other_method(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7, "random": 0.9})
     group = Group(grid, rows, folder)
-    assert best_method(group, Split(group, "evaluation").metric()) == "random"
-    assert best_method(group, Split(group, "evaluation").distance()) == "random"
+    assert best_method(group, ScoredSplit(group, "evaluation").metric()) == "random"
+    assert best_method(group, ScoredSplit(group, "evaluation").distance()) == "random"
     page = compare_rows(grid, rows, folder).markdown()
     assert page.count("**random**") == 2
     assert page.count("**") == 4
@@ -128,12 +133,111 @@ def test_a_run_that_diverged_has_no_agreement_and_spoils_no_table(make):
     assert "| fine-tune | 3 |" in page
 
 
-def test_runs_of_other_models_are_not_compared(make):
+def with_condition(row, **settings):
+    """A line as it is written today, made with these settings."""
+    hashes = {"training_data": "d0", "teacher": "t0", "student": "s0", "code": "c0"}
+    rows = {"evaluation": {"texts": "e0", "labels": "l0"}}
+    return row | {"settings": settings, "inputs": hashes, "scored_rows": rows}
+
+
+def test_runs_of_other_settings_are_told_apart(make):
+    """Equal methods; a later plain distillation at another rate, and far worse, is in the same folder."""
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.9, "random": 0.9})
+    rows = [with_condition(row, learning_rate=0.001) for row in rows]
+    alone = compare_rows(grid, rows, folder).markdown()
+    worse = [row for row in rows if row["cell"]["method"] == "fine-tune"]
+    worse = [
+        {**row, "cell": {**row["cell"], "method": "none"}, "settings": {"learning_rate": 0.1}}
+        for row in worse
+    ]
+    page = compare_rows(grid, [*rows, *worse], folder).markdown()
+    assert page.replace(" [learning rate 0.001]", "").startswith(
+        alone.split("p-values")[0].rpartition("\n")[0]
+    )
+    assert (
+        page.count("[learning rate 0.001]: evaluation") == page.count("[learning rate 0.1]: evaluation") == 2
+    )
+    assert "**" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"settings": {"learning_rate": 0.001, "batch_size": 8}}, "batch size 8"),
+        ({"inputs": {"training_data": "d0", "teacher": "t1", "student": "s0"}}, "teacher (t1)"),
+        ({"inputs": {"training_data": "d1", "teacher": "t0", "student": "s0"}}, "training data d1"),
+        ({"scored_rows": {"evaluation": {"texts": "e1", "labels": "l1"}}}, "evaluation rows e1"),
+        ({"settings": None}, "settings not recorded"),
+    ],
+)
+def test_every_part_of_the_condition_counts(make, change, name):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7}, seeds=(0,))
+    one, other = (with_condition(row, learning_rate=0.001, batch_size=16) for row in rows)
+    page = compare_rows(grid, [one, other], folder).markdown()
+    assert page.count("evaluation, 1 epochs") == 2
+    page = compare_rows(grid, [one, {**other, **change}], folder).markdown()
+    assert page.count("evaluation, 1 epochs") == 4
+    assert name in page
+
+
+def test_the_code_is_no_condition_but_is_told(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7}, seeds=(0,))
+    one, other = (with_condition(row) for row in rows)
+    other["inputs"] = other["inputs"] | {"code": "c1"}
+    page = compare_rows(grid, [one, other], folder).markdown()
+    assert page.count("evaluation, 1 epochs") == 2
+    assert "several versions of augpro" in page
+
+
+def test_lines_that_do_not_tell_their_settings_are_told_apart_by_their_models(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
     for row in rows:
         row["models"] = {"student_layers": [0, 5] if row["cell"]["method"] == "none" else [0, 2, 5]}
-    with pytest.raises(InputError, match="several students or teachers"):
+    page = compare_rows(grid, rows, folder).markdown()
+    assert "[layers 0 5]" in page
+    assert "[layers 0 2 5]" in page
+
+
+@pytest.mark.parametrize("change", ["order", "number"])
+def test_runs_on_other_rows_are_never_paired(make, change):
+    """Lines that do not tell what they were scored on: the predictions do."""
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
+    path = folder / "none-1.safetensors"
+    stored = load_file(path)
+    pick = slice(None, -1) if change == "number" else torch.arange(ROWS).flip(0)
+    write_tensors(path, {name: value[pick].contiguous() for name, value in stored.items()})
+    with pytest.raises(
+        InputError, match="none, seed 1, and fine-tune, seed 0, were scored on other evaluation rows"
+    ):
         compare_rows(grid, rows, folder)
+
+
+def test_copies_of_rows_are_drawn_together(make):
+    """With every row five times the rows tell no more than once."""
+    shares = {"fine-tune": 0.78, "none": 0.8, "random": 0.83}
+    grid, rows, folder = make(shares, rows=80, noise=0.1)
+    group = Group(grid, rows, folder)
+    once = ScoredSplit(group, "evaluation").metric().test(group, "random", "none")[1]
+    for path in folder.iterdir():
+        stored = {name: value.repeat_interleave(5, 0) for name, value in load_file(path).items()}
+        stored["evaluation.row_keys"] = torch.arange(80).repeat_interleave(5)
+        write_tensors(path, stored)
+    five = ScoredSplit(group, "evaluation").metric().test(group, "random", "none")[1]
+    assert five.p_value == once.p_value
+    assert five.interval == pytest.approx(once.interval)
+
+
+def test_a_page_tells_how_many_tests_it_made(make):
+    page = compare_rows(*make({"fine-tune": 0.6, "none": 0.7, "random": 0.9})).markdown()
+    assert "8 p-values are shown here" in page  # two tables of two methods, over seeds and over rows
+
+
+def test_labels_are_charged_to_every_run_that_uses_them(make):
+    _, rows, _ = make({"fine-tune": 0.6, "none": 0.7})
+    read, stored = rows[-1] | {"label_seconds": 15.0}, rows[-1] | {"label_seconds": 15.0}
+    read["phase_seconds"] = read["phase_seconds"] | {"teacher_originals": 15.0, "prepare": 2.0}
+    assert (training_seconds(read), fixed_seconds(read)) == (20.0, 17.0)
+    assert (training_seconds(stored), fixed_seconds(stored)) == (18.0, 15.0)
 
 
 def test_one_seed_makes_nothing_bold_and_is_warned_of(make):
@@ -153,7 +257,10 @@ def test_a_small_evaluation_set_is_warned_of_with_the_difference_it_could_show(m
 def test_cost_counts_training_and_not_loading(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
     assert training_seconds(rows[0]) == 3.0
-    assert "| none | 3.0 | 0.6, -, - | - | 2.0, 8, 100 |" in compare_rows(grid, rows, folder).markdown()
+    assert (
+        "| none | 1 | 3.0 | 0.0 | 54.0 | 0.6, -, - | - | 2.0, 8, 100 |"
+        in compare_rows(grid, rows, folder).markdown()
+    )
 
 
 def test_what_comes_from_outside_is_escaped(make):

@@ -11,12 +11,13 @@ from sklearn.metrics import matthews_corrcoef
 
 from augpro.evaluation import (
     METRICS,
-    bootstrap_interval,
     decide,
     kl_to_teacher,
     majority_share,
     metrics_of,
     score,
+    score_interval,
+    wilson_interval,
 )
 from augpro.losses import NO_LABEL
 from augpro.tasks import Task
@@ -64,8 +65,8 @@ def pearson(one, other):
 def no_resampling(monkeypatch):
     """1,000 resamples cost seconds; what reaches the interval can be seen without them."""
     monkeypatch.setattr(
-        "augpro.evaluation.bootstrap_interval",
-        lambda metric, gold, predicted: (metric(gold, predicted), len(gold)),
+        "augpro.evaluation.score_interval",
+        lambda name, gold, predicted, clusters: (METRICS[name](gold, predicted), len(gold)),
     )
 
 
@@ -165,50 +166,69 @@ def test_majority_share():
 # --- interval ---
 
 
-def plain_accuracy(gold, predicted):
-    return float((gold == predicted).mean())
-
-
-def test_interval_is_repeatable_and_holds_the_score():
+@pytest.mark.parametrize("name", ["accuracy", "matthews", "macro_f1"])
+def test_interval_is_repeatable_and_holds_the_score(name):
     gold, predicted = RNG.integers(0, 2, (2, 50))
-    low, high = bootstrap_interval(plain_accuracy, gold, predicted)
-    assert (low, high) == bootstrap_interval(plain_accuracy, gold, predicted)
-    assert 0 <= low < plain_accuracy(gold, predicted) < high <= 1
-    assert (low, high) != bootstrap_interval(plain_accuracy, gold, predicted, seed=1)
-    assert bootstrap_interval(plain_accuracy, gold, gold) == (1.0, 1.0)
+    low, high = score_interval(name, gold, predicted)
+    assert (low, high) == score_interval(name, gold, predicted)
+    assert -1 <= low < METRICS[name](gold, predicted) < high <= 1
 
 
 def test_interval_neither_uses_nor_changes_global_random_numbers():
     gold, predicted = RNG.integers(0, 2, (2, 30))
     np.random.seed(5)
     before = np.random.get_state()[1].copy()
-    first = bootstrap_interval(plain_accuracy, gold, predicted)
+    first = score_interval("matthews", gold, predicted)
     assert np.array_equal(before, np.random.get_state()[1])
     np.random.seed(6)
-    assert bootstrap_interval(plain_accuracy, gold, predicted) == first
+    assert score_interval("matthews", gold, predicted) == first
+
+
+@pytest.mark.parametrize(("hits", "rows"), [(0, 10), (7, 10), (150, 400), (400, 400)])
+def test_the_interval_of_accuracy_is_wilsons(hits, rows):
+    gold, predicted = np.zeros(rows, int), (np.arange(rows) >= hits).astype(int)
+    expected = stats.binomtest(hits, rows).proportion_ci(method="wilson")
+    assert score_interval("accuracy", gold, predicted) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("hits", [0, 13, 40])
+def test_copies_of_a_row_make_no_interval_narrower(hits):
+    gold, predicted = np.zeros(40, int), (np.arange(40) >= hits).astype(int)
+    once = score_interval("accuracy", gold, predicted)
+    copied = score_interval("accuracy", gold.repeat(5), predicted.repeat(5), np.arange(40).repeat(5))
+    assert copied == pytest.approx(once)
+    if hits == 13:
+        careless = score_interval("accuracy", gold.repeat(5), predicted.repeat(5))
+        assert careless[1] - careless[0] < 0.6 * (once[1] - once[0])
+        other = score_interval(
+            "matthews", gold.repeat(5) + np.arange(200) % 2, predicted.repeat(5), np.arange(40).repeat(5)
+        )
+        assert other[0] < other[1]
 
 
 def test_interval_is_as_wide_as_the_normal_one_on_many_rows():
     gold = np.zeros(2000, int)
     predicted = (np.arange(2000) % 5 == 0).astype(int)  # accuracy 0.8
-    low, high = bootstrap_interval(plain_accuracy, gold, predicted)
     half = 1.96 * math.sqrt(0.8 * 0.2 / 2000)
-    assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.15 * half)
+    assert wilson_interval(gold == predicted, np.arange(2000)) == pytest.approx(
+        (0.8 - half, 0.8 + half), abs=0.05 * half
+    )
 
 
-def test_interval_covers_the_true_value_about_19_times_in_20():
-    rng, truth, trials = np.random.default_rng(1), 0.75, 120
-    gold = np.zeros(150, int)
+@pytest.mark.parametrize("copies", [1, 4])
+def test_interval_covers_the_true_value_about_19_times_in_20(copies):
+    rng, truth, trials = np.random.default_rng(1), 0.75, 1000
     covered = 0
     for _ in range(trials):
-        predicted = (rng.random(150) > truth).astype(int)
-        low, high = bootstrap_interval(plain_accuracy, gold, predicted)
+        hits = (rng.random(150) < truth).repeat(copies)
+        low, high = wilson_interval(hits, np.arange(150).repeat(copies))
         covered += low <= truth <= high
-    assert 0.88 <= covered / trials <= 0.995
+    assert 0.93 <= covered / trials <= 0.97
 
 
 def test_one_row_has_no_interval():
-    assert all(math.isnan(end) for end in bootstrap_interval(plain_accuracy, np.array([1]), np.array([1])))
+    for name in ("accuracy", "matthews"):
+        assert all(math.isnan(end) for end in score_interval(name, np.array([1]), np.array([1])))
 
 
 # --- distance and agreement ---
@@ -309,7 +329,7 @@ def test_the_interval_is_that_of_the_primary_metric():
         labels_of("single_label", logits_of("single_label", 40)),
     )
     scores = score(TASKS["single_label"], logits, gold)
-    assert scores.interval == bootstrap_interval(METRICS["accuracy"], gold.numpy(), logits.argmax(1).numpy())
+    assert scores.interval == score_interval("accuracy", gold.numpy(), logits.argmax(1).numpy())
     assert scores.interval[0] < scores.metrics["accuracy"] < scores.interval[1]
 
 

@@ -100,7 +100,7 @@ def test_tables_are_those_of_the_comparison(grid, page):
     panels = read_studies([grid])[0].panels
     expected = []
     for panel in reversed(panels):  # the largest size first
-        expected += [*panel.tables(), texts_table(panel)]
+        expected += [*panel.tables, texts_table(panel)]
     assert len(tables) == len(expected) == 8
     for shown, table in zip(tables, expected, strict=True):
         assert shown[0] == table.header
@@ -223,6 +223,8 @@ def test_runs_of_other_epochs_are_left_out_and_counted(tmp_path):
     longer = json.loads(json.dumps(lines[0]))
     longer["cell"] |= {"epochs": 9.0, "key": "f" * 32}
     write_lines(folder, [*lines, longer])
+    predictions = folder / "predictions"
+    shutil.copyfile(predictions / f"{0:032x}.safetensors", predictions / f"{'f' * 32}.safetensors")
     page = report(tmp_path / "r.html", folder)
     assert "1 further runs of this size" in page
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
         ),
         (
             lambda lines: [{**line, "cell": {**line["cell"], "key": "gone"}} for line in lines],
-            "predictions of",
+            "no finished run",
         ),
         (lambda lines: [{**lines[0], "evaluation": {"rows": 1}}, *lines[1:]], "row 1: metrics"),
     ],
@@ -63,9 +64,37 @@ def test_damaged_files_are_named(tmp_path):
         path.write_text(whole + line + "\n")
         assert f"{path.name}, row 61" in refused("--results", folder, "--out", tmp_path / "r.html")
     path.write_text(whole)
-    damaged = min((folder / "predictions").iterdir())
-    damaged.write_bytes(b"nothing")
-    assert "damaged" in refused("--results", folder, "--out", tmp_path / "r.html")
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), lambda path: path.unlink(),
+                                    lambda path: path.write_bytes(path.read_bytes()[:-8])])  # fmt: skip
+def test_a_run_without_whole_predictions_counts_as_unfinished(tmp_path, damage):
+    folder = write_results(tmp_path / "grid")
+    damage(folder / "predictions" / f"{0:032x}.safetensors")
+    done = invoke("--results", folder, "--out", tmp_path / "r.html")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "1 runs are left out, as their predictions are missing or damaged" in page
+    shutil.rmtree(folder / "predictions")
+    done = invoke("--results", folder / "results.jsonl", "--out", tmp_path / "r.html")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "left out" not in page
+    assert "nothing was tested over rows" in page
+    assert "separated</span>" not in page
+
+
+def test_equal_rows_with_other_labels_are_refused(tmp_path):
+    folder = write_results(tmp_path / "grid", methods=("none", "random"), seeds=(0,))
+    lines = read_lines(folder)
+    for line, labels in zip(lines, "ab", strict=True):
+        line["scored_rows"] = {"evaluation": {"texts": "t", "labels": labels}}
+    write_lines(folder, lines)
+    said = refused("--results", folder, "--out", tmp_path / "r.html")
+    assert (
+        "none, seed 0, and random, seed 0, were scored on the same evaluation rows with different labels"
+        in said
+    )
 
 
 def test_a_teacher_has_no_report(tmp_path):

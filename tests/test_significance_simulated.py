@@ -13,20 +13,23 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from augpro.evaluation import METRICS
+from augpro.resampling import Resampling, clusters_of
 from augpro.significance import (
     ExampleTest,
-    bootstrap_mean,
-    bootstrap_metric,
     detectable_difference,
     paired_bootstrap,
     paired_seeds,
-    resample_rows,
 )
+
+
+def resample_rows(rows, draws, seed):
+    """Resamples of rows whose texts all differ."""
+    return Resampling(np.arange(rows), draws, seed)
 
 
 def rows_test(ours, base, resampled):
     """The paired bootstrap of two methods' per-row values [N]."""
-    means = bootstrap_mean(np.stack([ours, base]), resampled)
+    means = resampled.means(np.stack([ours, base]))
     return paired_bootstrap(*means, observed=float(ours.mean() - base.mean()))
 
 
@@ -44,7 +47,7 @@ def band(trials, rate):
 
 
 def test_resamples_are_rows_drawn_with_replacement():
-    drawn = resample_rows(50, 400, seed=3)
+    drawn = np.stack(list(resample_rows(50, 400, seed=3)))
     assert drawn.shape == (400, 50)
     assert drawn.min() == 0
     assert drawn.max() == 49
@@ -54,8 +57,9 @@ def test_resamples_are_rows_drawn_with_replacement():
 
 
 def test_resamples_follow_the_seed():
-    np.testing.assert_array_equal(resample_rows(20, 30, 1), resample_rows(20, 30, 1))
-    assert (resample_rows(20, 30, 1) != resample_rows(20, 30, 2)).any()
+    one, again, other = (np.stack(list(resample_rows(20, 30, seed))) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
 
 
 @pytest.mark.parametrize("shape", [(80,), (80, 3)])
@@ -63,17 +67,17 @@ def test_accuracy_on_resamples_is_the_mean_of_correctness(shape):
     gold, predicted = np.random.default_rng(4).integers(0, 2, (2, *shape))
     drawn = resample_rows(80, 100, seed=0)
     correct = (gold == predicted).reshape(80, -1).all(1)
-    found = bootstrap_metric(METRICS["accuracy"], gold, predicted, drawn)
-    np.testing.assert_array_equal(found, bootstrap_mean(correct, drawn))
+    found = drawn.metric(METRICS["accuracy"], gold, predicted)
+    np.testing.assert_array_equal(found, drawn.means(correct))
     assert found.std() > 0
 
 
 def test_means_keep_leading_axes():
     values = np.random.default_rng(5).exponential(size=(2, 3, 40))
     drawn = resample_rows(40, 25, seed=0)
-    found = bootstrap_mean(values, drawn)
+    found = drawn.means(values)
     assert found.shape == (2, 3, 25)
-    np.testing.assert_allclose(found, values[..., drawn].mean(-1))
+    np.testing.assert_allclose(found, values[..., np.stack(list(drawn))].mean(-1))
 
 
 def test_matthews_on_resamples_some_of_which_have_one_class():
@@ -82,7 +86,8 @@ def test_matthews_on_resamples_some_of_which_have_one_class():
     drawn = resample_rows(8, 60, seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = bootstrap_metric(METRICS["matthews"], gold, predicted, drawn)
+        found = drawn.metric(METRICS["matthews"], gold, predicted)
+    drawn = np.stack(list(drawn))
     single = np.ptp(gold[drawn], axis=1) == 0
     assert 0 < single.sum() < 60
     assert (found[single] == 0).all()
@@ -97,9 +102,26 @@ def test_warnings_of_a_metric_are_silenced_and_only_there():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert bootstrap_metric(noisy, np.zeros(3), np.zeros(3), resample_rows(3, 2, 0)).tolist() == [0, 0]
+        assert resample_rows(3, 2, 0).metric(noisy, np.zeros(3), np.zeros(3)).tolist() == [0, 0]
         with pytest.raises(UserWarning, match="one class"):
             noisy(None, None)
+
+
+def test_clusters_are_drawn_whole():
+    clusters = clusters_of([5, 9, 5, 7, 9, 9])
+    assert clusters.tolist() == [0, 1, 0, 2, 1, 1]
+    resampling = Resampling(clusters, 300, seed=0)
+    values = np.random.default_rng(1).exponential(size=(2, 6))
+    means = resampling.means(values)
+    lengths = set()
+    for number, rows in enumerate(resampling):
+        times = np.bincount(rows, minlength=6)
+        assert times[0] == times[2]
+        assert times[1] == times[4] == times[5]
+        assert times[0] + times[1] + times[3] == 3
+        np.testing.assert_allclose(means[:, number], values[:, rows].mean(1))
+        lengths.add(len(rows))
+    assert lengths > {6, 7, 8}
 
 
 # --- over rows ---
@@ -193,6 +215,24 @@ def test_equal_methods_are_told_apart_by_rows_in_five_percent():
     )
     low, high = band(trials, 0.05)  # 7 to 36
     assert low <= rejected <= high
+
+
+@pytest.mark.parametrize("copies", [1, 5])
+def test_copies_of_a_text_are_no_evidence(copies):
+    """Equal methods on 60 texts, each there so often: 5 % are rejected; with 5 copies as rows of their own, 44 %."""
+    rng, trials, texts = np.random.default_rng(12), 400, 60
+    correct = (rng.random((trials, 2, texts)) < 0.8).astype(float).repeat(copies, axis=-1)
+    keys = np.arange(texts).repeat(copies)
+    rejected, careless = (
+        sum(
+            rows_test(*pair, Resampling(clusters_of(of_rows), 400, seed)).p_value < 0.05
+            for seed, pair in enumerate(correct)
+        )
+        for of_rows in (keys, np.arange(texts * copies))
+    )
+    low, high = band(trials, 0.05)
+    assert low <= rejected <= high
+    assert careless == rejected if copies == 1 else careless > 0.3 * trials
 
 
 def test_a_detectable_difference_is_detected_with_its_power():

@@ -31,9 +31,11 @@ from rich.progress import (
 )
 
 from augpro.cell import run_cell
-from augpro.comparison import compare_rows, equal_epochs
+from augpro.comparison import compare_rows
 from augpro.config import CompareConfig
+from augpro.cost import equal_epochs
 from augpro.errors import InputError
+from augpro.figures import is_readable, predictions_of
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
 from augpro.output import PREDICTIONS, RESULT, SAMPLES
 from augpro.plan import make_plan
@@ -82,7 +84,7 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
     """
     grid, outcome = Grid(config), Outcome()
     if table_only:
-        rows = ResultsFile(config.out / RESULTS).rows
+        rows = _readable(ResultsFile(config.out / RESULTS).rows, config.out, console)
     else:
         check_grid(grid)
         config.out.mkdir(parents=True, exist_ok=True)
@@ -111,7 +113,7 @@ def plan_compare(config: CompareConfig, console: Console) -> None:
     grid = Grid(config)
     check_grid(grid)
     cells = list(grid.cells())
-    finished = ResultsFile(config.out / RESULTS).finished()
+    finished = _finished(ResultsFile(config.out / RESULTS), config.out)
     missing = [cell for cell in cells if grid.key(cell) not in finished]
     console.print(
         f"Dry run: everything fits. {len(missing)} of {len(cells)} cells would run:", highlight=False
@@ -146,7 +148,7 @@ class _Runner:
     def run(self, cells: list[Cell]) -> list[dict[str, Any]]:
         """Run the cells that are not finished; returns the results of all that are then."""
         keys = {cell: self.grid.key(cell) for cell in cells}
-        finished = self.store.finished()
+        finished = _finished(self.store, self.out)
         waiting = [cell for cell in cells if keys[cell] not in finished]
         running: dict[Cell, tuple[BaseProcess, float]] = {}
         columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("took"), TimeElapsedColumn(),
@@ -173,7 +175,7 @@ class _Runner:
                 for process, _ in running.values():
                     process.kill()
                     process.join()
-        finished = self.store.finished()
+        finished = _finished(self.store, self.out)
         return [finished[key] for key in keys.values() if key in finished]
 
     def _expected(self, cell: Cell) -> float:
@@ -226,9 +228,10 @@ class _Runner:
         result["models"] = {"student_layers": options["student_layers"]} | {
             role: _model_name(options[role]) for role in ("teacher", "student")
         }
+        result |= {"settings": self.grid.settings, "inputs": self.grid.inputs}
         (self.out / "predictions").mkdir(exist_ok=True)
         # Copied, not moved: killed before the next lines, the cell can still be taken over.
-        shutil.copyfile(folder / PREDICTIONS, self.out / "predictions" / f"{key}.safetensors")
+        shutil.copyfile(folder / PREDICTIONS, predictions_of(self.out / "predictions", key))
         if (folder / SAMPLES).is_file():
             (self.out / "samples").mkdir(exist_ok=True)
             shutil.copyfile(folder / SAMPLES, self.out / "samples" / f"{key}.jsonl")
@@ -237,6 +240,29 @@ class _Runner:
         if not self.config.keep_models:
             shutil.rmtree(folder)
         return True
+
+
+def _finished(store: ResultsFile, out: Path) -> dict[str, dict[str, Any]]:
+    """Results by the key of their cell; without readable predictions a cell is not finished."""
+    return {
+        key: row
+        for key, row in store.finished().items()
+        if is_readable(predictions_of(out / "predictions", key))
+    }
+
+
+def _readable(rows: list[dict[str, Any]], out: Path, console: Console) -> list[dict[str, Any]]:
+    """The results that have readable predictions, or all where there are none at all; tells of what is left out."""
+    folder = out / "predictions"
+    if not folder.is_dir():
+        return rows
+    found = [row for row in rows if is_readable(predictions_of(folder, row["cell"]["key"]))]
+    for row in (row for row in rows if row not in found):
+        cell = f"{row['cell']['method']}, seed {row['cell']['seed']}"
+        path = predictions_of(folder, row["cell"]["key"])
+        said = f"left out: {cell}: {path} is missing or damaged; without --table-only that cell runs again"
+        console.print(escape(said), style="yellow", highlight=False)
+    return found
 
 
 def _model_name(name: str) -> str:

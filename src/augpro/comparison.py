@@ -4,62 +4,21 @@ A method is set in bold only if it is separated from every other one, over seeds
 correction. Everything else is a mean with an interval.
 """
 
-import json
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as RichTable
 
-from augpro.errors import InputError
-from augpro.figures import Figure, Group, Split, best_method
-from augpro.grid import RESULTS, Cell, Grid
+from augpro.conditions import by_condition, codes_of
+from augpro.cost import cost_table, equal_epochs
+from augpro.figures import Figure, Group, ScoredSplit, best_method
+from augpro.grid import RESULTS, Grid
 from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
-
-_SAME_EPOCHS = 0.15  # a run this near to the epochs that equal seconds ask for counts as it
-_TRAINING = ("teacher_originals", "augment", "teacher", "select", "student")
-
-
-@dataclass
-class Table:
-    """A table of text cells; ``bold`` has the numbers of the rows whose first cell is set in bold."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]] = field(default_factory=list)
-    bold: set[int] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
-
-    def markdown(self) -> str:
-        """As a Markdown section."""
-        lines = [f"## {self.title}", "", _line(self.header), _line(["---"] * len(self.header))]
-        for number, row in enumerate(self.rows):
-            first = f"**{_pipes(row[0])}**" if number in self.bold else _pipes(row[0])
-            lines.append(_line([first, *map(_pipes, row[1:])]))
-        return "\n".join([*lines, "", *[f"- {note}" for note in self.notes], ""])
-
-    def show(self, console: Console) -> None:
-        """On a terminal."""
-        table = RichTable(*map(escape, self.header), title=escape(self.title), title_justify="left")
-        for number, row in enumerate(self.rows):
-            table.add_row(*map(escape, row), style="bold" if number in self.bold else None)
-        console.print(table)
-        for note in self.notes:
-            console.print(f"- {escape(note)}", highlight=False)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _pipes(text: str) -> str:
-    return text.replace("|", r"\|")
+from augpro.tables import Table, tests_note
 
 
 @dataclass
@@ -70,33 +29,20 @@ class Comparison:
 
     def markdown(self) -> str:
         """One Markdown page."""
-        return "# Comparison\n\n" + "\n".join(table.markdown() for table in self.tables)
+        return "# Comparison\n\n" + "\n".join(
+            [*(table.markdown() for table in self.tables), self.tests_note, ""]
+        )
 
     def show(self, console: Console) -> None:
         """Every table on a terminal."""
         for table in self.tables:
             table.show(console)
+        console.print(self.tests_note, highlight=False)
 
-
-def training_seconds(row: dict[str, Any]) -> float:
-    """Seconds that a run spent on teacher labels, augmentation and the student; loading and scoring do not count."""
-    return float(sum(row["phase_seconds"].get(phase, 0.0) for phase in _TRAINING))
-
-
-def equal_epochs(grid: Grid, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Epochs with which each method takes the seconds of ``equal_seconds``, from the medians of ``rows``."""
-    seconds = {
-        method: statistics.median(training_seconds(row) for row in rows if row["cell"]["method"] == method)
-        for method in {row["cell"]["method"] for row in rows}
-    }
-    whole, named = grid.config.epochs, str(grid.config.equal_seconds)
-    found = {}
-    for method, spent in seconds.items() if named in seconds else ():
-        if "epochs" in Cell(method, None, 0, whole).options():
-            continue  # it says itself how long it trains
-        epochs = whole * seconds[named] / spent
-        found[method] = whole if abs(epochs / whole - 1) <= _SAME_EPOCHS else float(max(1, round(epochs)))
-    return found
+    @property
+    def tests_note(self) -> str:
+        """How many tests were made, of which a share is significant by chance."""
+        return tests_note(self.tables)
 
 
 def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> Comparison:
@@ -108,41 +54,41 @@ def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> C
         predictions: folder with the logits of every cell.
     """
     tables: list[Table] = []
-    for size in grid.config.sizes or (None,):
-        wanted = [row for row in rows if row["cell"]["size"] == size and row["cell"]["seed"] in grid.config.seeds
-                  and row["cell"]["method"] in grid.methods]  # fmt: skip
-        equal = [row for row in wanted if row["cell"]["epochs"] == grid.config.epochs]
-        if not equal:
-            continue
-        if len(set(map(models_of, equal))) > 1:
-            raise InputError(
-                f"{predictions.parent / RESULTS}: has runs of several students or teachers, and they cannot be told "
-                "apart by the options; leave --table-only out, or use augpro report, which keeps them apart."
-            )
-        name = f"{equal[0]['task']}, {'all' if size is None else f'{size:g}'} training rows"
-        group = Group(grid, equal, predictions)
-        for split in ("evaluation", "holdout"):
-            if equal[0].get(split):
-                tables += quality_tables(group, split, f"{name}: {split}, {grid.config.epochs:g} epochs")
-        if grid.config.equal_seconds:
-            epochs = equal_epochs(grid, equal)
-            matched = [row for row in wanted if row["cell"]["epochs"] == epochs.get(row["cell"]["method"])]
-            split = "holdout" if equal[0].get("holdout") else "evaluation"
-            title = f"{name}: {split}, as many seconds as {grid.config.equal_seconds}"
-            if matched:  # not so if no run of that method was finished
-                tables += quality_tables(Group(grid, matched, predictions), split, title)
-        tables.append(cost_table(group, f"{name}: cost"))
+    asked = {"seed": grid.config.seeds, "size": grid.config.sizes or (None,), "method": grid.methods}
+    wanted = [row for row in rows if all(row["cell"][key] in values for key, values in asked.items())]
+    for condition, alike in by_condition(wanted, str(predictions.parent / RESULTS)).items():
+        for size in grid.config.sizes or (None,):
+            of_size = [row for row in alike if row["cell"]["size"] == size]
+            tables += _tables_of_size(grid, of_size, predictions, f" [{condition}]" if condition else "")
     return Comparison(tables)
 
 
-def models_of(row: dict[str, Any]) -> str:
-    """Teacher, student and its layers: runs that differ in them are not to be tested against each other."""
-    return json.dumps(row.get("models"), sort_keys=True)
+def _tables_of_size(grid: Grid, rows: list[dict[str, Any]], predictions: Path, suffix: str) -> list[Table]:
+    """All tables of runs that differ in method, seed and epochs alone."""
+    equal = [row for row in rows if row["cell"]["epochs"] == grid.config.epochs]
+    if not equal:
+        return []
+    size = equal[0]["cell"]["size"]
+    name = f"{equal[0]['task']}, {'all' if size is None else f'{size:g}'} training rows{suffix}"
+    tables, group = [], Group(grid, equal, predictions)
+    for split in ("evaluation", "holdout"):
+        if equal[0].get(split):
+            tables += quality_tables(group, split, f"{name}: {split}, {grid.config.epochs:g} epochs")
+    tables.append(cost_table(group, f"{name}: cost"))
+    if grid.config.equal_seconds:
+        epochs = equal_epochs(grid, equal)
+        matched = [row for row in rows if row["cell"]["epochs"] == epochs.get(row["cell"]["method"])]
+        split = "holdout" if equal[0].get("holdout") else "evaluation"
+        title = f"{name}: {split}, as many seconds as {grid.config.equal_seconds}"
+        if matched:  # not so if no run of that method was finished
+            group = Group(grid, matched, predictions)
+            tables += [*quality_tables(group, split, title), cost_table(group, f"{title}: cost")]
+    return tables
 
 
 def quality_tables(group: Group, split: str, title: str) -> list[Table]:
     """The metric, then the distance to the teacher, of every method, each tested against the reference."""
-    figures = Split(group, split)
+    figures = ScoredSplit(group, split)
     parts = [
         (str(group.first["metric_name"]), figures.metric(), 3),
         ("KL to the teacher", figures.distance(), 4),
@@ -169,11 +115,17 @@ def _quality_table(group: Group, split: str, title: str, figure: Figure, digits:
         agreed = [row[split]["agreement"] for row in runs.values()]
         agreement = math.nan if None in agreed else statistics.mean(agreed)  # null: of a run that diverged
         table.rows.append([method, str(len(runs)), *cells[method], f"{agreement:.3f}"])
+    shown = [
+        value
+        for seeds, rows in tests.values()
+        for value in (seeds.p_value, rows.p_value if rows else math.nan)
+    ]
+    table.tests = sum(not math.isnan(value) for value in shown)
     table.notes = _notes(group, tests, best, int(group.first[split]["rows"]))
     return table
 
 
-Tests = dict[str, tuple[SeedTest, ExampleTest]]
+Tests = dict[str, tuple[SeedTest, ExampleTest | None]]
 
 
 def _against_reference(group: Group, figure: Figure) -> Tests:
@@ -186,7 +138,9 @@ def _against_reference(group: Group, figure: Figure) -> Tests:
 def _columns(group: Group, figure: Figure, tests: Tests, digits: int) -> dict[str, list[str]]:
     """Five cells for each method: mean, difference, two adjusted p-values, effect size."""
     by_seed = dict(zip(tests, holm([test.p_value for test, _ in tests.values()]), strict=True))
-    by_row = dict(zip(tests, holm([test.p_value for _, test in tests.values()]), strict=True))
+    by_row = dict(
+        zip(tests, holm([test.p_value if test else math.nan for _, test in tests.values()]), strict=True)
+    )
     cells = {}
     for method, runs in group.runs.items():
         low, high = seed_interval([figure.values[method, seed] for seed in runs])
@@ -197,7 +151,8 @@ def _columns(group: Group, figure: Figure, tests: Tests, digits: int) -> dict[st
             cells[method] = [mean, "", "", "", ""]
             continue
         seeds, rows = found
-        change = f"{rows.difference:+.{digits}f} ({rows.interval[0]:+.{digits}f} to {rows.interval[1]:+.{digits}f})"
+        change = f"{seeds.difference:+.{digits}f}"
+        change += f" ({rows.interval[0]:+.{digits}f} to {rows.interval[1]:+.{digits}f})" if rows else ""
         size = "-" if np.isnan(seeds.effect_size) else f"{seeds.effect_size:+.1f}"
         cells[method] = [mean, change, _p(by_seed[method]), _p(by_row[method]), size]
     return cells
@@ -212,7 +167,13 @@ def _notes(group: Group, tests: Tests, best: str | None, rows: int) -> list[str]
     notes = [f"{told} d is Cohen's d_z over seeds."]
     if best is None:
         notes.append("No method is separated from every other one here, over seeds and over rows.")
-    errors = [test for _, test in tests.values()]
+    errors = [test for _, test in tests.values() if test]
+    if len(errors) < len(tests):
+        notes.append("There are no predictions beside these results, so nothing was tested over rows.")
+    if codes_of(list(group.all_runs().values())) > 1:
+        notes.append(
+            "Warning: these runs are of several versions of augpro; run the comparison again to be sure."
+        )
     if errors:
         visible = detectable_difference(statistics.median(test.standard_error for test in errors))
         smaller = sum(abs(test.difference) < visible for test in errors)
@@ -225,30 +186,3 @@ def _notes(group: Group, tests: Tests, best: str | None, rows: int) -> list[str]
     if few < 3:
         notes.append(f"Warning: {few} seeds; a test over seeds has next to no power below 3.")
     return notes
-
-
-def cost_table(group: Group, title: str) -> Table:
-    """Seconds, texts a second and peak memory of every phase; medians over seeds."""
-    phases = ("augment", "teacher", "student")
-    header = ["method", "seconds to train"]
-    header += [f"{phase}: s, texts/s, MiB" for phase in phases]
-    table = Table(title, [*header, "changed", "new"])
-    for method, runs in group.runs.items():
-        rows = list(runs.values())
-        cells = [f"{statistics.median(map(training_seconds, rows)):.1f}"]
-        for phase in phases:
-            figures = [
-                _median(rows, key, phase) for key in ("phase_seconds", "texts_per_second", "peak_memory_mib")
-            ]
-            shown = [f"{figures[0]:.1f}" if figures[0] is not None else "-"]
-            shown += ["-" if value is None else f"{value:.0f}" for value in figures[1:]]
-            cells.append(", ".join(shown) if figures[0] is not None else "-")
-        shares = [_median(rows, "replacement", key) for key in ("changed", "new")]
-        table.rows.append([method, *cells, *["-" if share is None else f"{share:.0%}" for share in shares]])
-    table.notes = ["Memory is the peak of the process, models included, while the phase was on."]
-    return table
-
-
-def _median(rows: list[dict[str, Any]], key: str, part: str) -> float | None:
-    values = [row[key][part] for row in rows if part in row[key]]
-    return statistics.median(values) if values else None

@@ -1,7 +1,6 @@
 """How good a model is, how sure that is, and how near it comes to its teacher."""
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,12 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from augpro.losses import divergence
+from augpro.resampling import Array, Resampling, clusters_of
 from augpro.results import Scores
 from augpro.tasks import ProblemType, Task
 
-Array = np.ndarray[Any, Any]
 Metric = Callable[[Array, Array], float]
+_BLOCK = 8192  # rows whose logits are in double precision at once
 
 
 def _correlation(function: Callable[..., Any]) -> Metric:
@@ -84,7 +84,13 @@ def decide(logits: Tensor, problem_type: ProblemType) -> Array:
     return logits.argmax(1).numpy()
 
 
-def score(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Scores:
+def score(
+    task: Task,
+    logits: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor | None = None,
+    keys: Sequence[int] | None = None,
+) -> Scores:
     """Score predictions against gold labels and against the teacher.
 
     Args:
@@ -92,9 +98,10 @@ def score(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | N
         logits: [N, C].
         labels: as :func:`augpro.trainer.label_tensor` makes them; rows without one count only for the teacher.
         teacher_logits: [N, C], or None.
+        keys: of each row, equal for equal texts (:func:`augpro.same_text.row_keys`); None if all texts differ.
 
     Returns:
-        The metrics with a 95 % percentile-bootstrap interval of the primary one. ``agreement`` is the share of
+        The metrics with a 95 % interval of the primary one (:func:`score_interval`). ``agreement`` is the share of
         equal decisions (per label for multi-label; Pearson correlation for a regression); ``kl_to_teacher``
         is the mean KL(teacher || student) in nats (mean squared error for a regression).
     """
@@ -103,7 +110,8 @@ def score(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | N
     gold, kept = gold_labels(labels, task.problem_type)
     if kept.any():
         scores.metrics = {name: METRICS[name](gold, predicted[kept]) for name in metrics_of(task)}
-        scores.interval = bootstrap_interval(METRICS[task.metric], gold, predicted[kept])
+        clusters = None if keys is None else clusters_of(np.asarray(keys)[kept])
+        scores.interval = score_interval(task.metric, gold, predicted[kept], clusters)
     if teacher_logits is not None:
         theirs = decide(teacher_logits, task.problem_type)
         if task.problem_type == "regression":
@@ -129,24 +137,53 @@ def kl_to_teacher(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemT
 
 def row_distances(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemType) -> Tensor:
     """Distance of every row to the teacher at temperature 1, float64 [N]."""
-    return divergence(logits.double(), teacher_logits.double(), problem_type)
+    parts = zip(logits.split(_BLOCK), teacher_logits.split(_BLOCK), strict=True)
+    return torch.cat([divergence(one.double(), other.double(), problem_type) for one, other in parts])
 
 
-def bootstrap_interval(metric: Metric, gold: Array, predicted: Array, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile-bootstrap interval over the rows, 1,000 resamples."""
+def score_interval(
+    name: str, gold: Array, predicted: Array, clusters: Array | None = None
+) -> tuple[float, float]:
+    """95 % interval of a metric over the rows, (nan, nan) for fewer than two.
+
+    Wilson's for accuracy, which needs no resampling; else the percentile bootstrap of 1,000 resamples, one at a
+    time. Rows of one cluster count as one draw.
+
+    Args:
+        name: of the metric, a key of :data:`METRICS`.
+        gold: [N] or [N, C].
+        predicted: of the same shape.
+        clusters: of each row, int64 [N], see :func:`augpro.resampling.clusters_of`; None if all rows differ.
+    """
     if len(gold) < 2:
         return (float("nan"), float("nan"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a resample of one class makes scikit-learn warn, rightly scored 0
-        found = stats.bootstrap(
-            (np.arange(len(gold)),),
-            lambda rows: metric(gold[rows], predicted[rows]),
-            vectorized=False,
-            n_resamples=1000,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    return (float(found.confidence_interval.low), float(found.confidence_interval.high))
+    clusters = np.arange(len(gold)) if clusters is None else clusters
+    if name == "accuracy":
+        return wilson_interval((gold == predicted).reshape(len(gold), -1).all(1), clusters)
+    low, high = np.percentile(Resampling(clusters).metric(METRICS[name], gold, predicted), [2.5, 97.5])
+    return (float(low), float(high))
+
+
+def wilson_interval(hits: Array, clusters: Array, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share (Wilson 1927, JASA 22:209), for rows in clusters.
+
+    In place of the number of rows stands the number of independent ones with the same variance of the mean, as in
+    surveys (Kish 1965); with one row a cluster that is the number of rows.
+
+    Args:
+        hits: bool [N].
+        clusters: of each row, int64 [N].
+        confidence: of the interval.
+    """
+    rows, share = len(hits), float(np.mean(hits))
+    apart = np.bincount(clusters, weights=hits - share)  # 0 on average where a cluster's rows are independent
+    variance = float(apart @ apart) / rows**2
+    independent = share * (1 - share) / variance if variance > 0 else float(len(apart))
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    middle = share + z**2 / (2 * independent)
+    half = z * np.sqrt(share * (1 - share) / independent + (z / (2 * independent)) ** 2)
+    scale = 1 + z**2 / independent
+    return (max(0.0, float((middle - half) / scale)), min(1.0, float((middle + half) / scale)))
 
 
 def majority_share(labels: Tensor) -> float:

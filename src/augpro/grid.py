@@ -25,6 +25,7 @@ _NOT_IN_KEY = {"data", "teacher", "student", "out", "resume", "label_store"}
 _MODEL_FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
                 "spiece.model"}  # fmt: skip
 _NOT_WEIGHTS = {PREDICTIONS, TRAINING_ROWS}
+_SHARED = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
 # Options of `augpro distill` that one method of a grid may have otherwise than the rest.
 _OWN = {"train_rows", *StudentOptions.model_fields} - {
     "teacher",
@@ -113,8 +114,7 @@ class Grid:
 
     def distill_config(self, cell: Cell, out: Path) -> DistillConfig:
         """The configuration of one run."""
-        shared = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
-        values = {name: getattr(self.config, name) for name in shared}
+        values = {name: getattr(self.config, name) for name in _SHARED}
         values |= {"train_rows": cell.size, "epochs": cell.epochs} | cell.options()
         # A grid is many short runs: no checkpoints, and no loss on the screen.
         trainer = {"save_strategy": "no", "logging_strategy": "no", **self.config.trainer_options}
@@ -126,18 +126,33 @@ class Grid:
         options = self.distill_config(cell, Path()).model_dump(mode="json", exclude=_NOT_IN_KEY)
         own = [value for value in options["augment_options"].values() if isinstance(value, str)]
         models = [model_content(ModelSource(name)) for name in own if Path(name).is_dir()]
-        return fingerprint([json.dumps(options, sort_keys=True).encode(), self._inputs, *models])
+        inputs = json.dumps(self._inputs, sort_keys=True).encode()
+        return fingerprint([json.dumps(options, sort_keys=True).encode(), inputs, *models])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options that all methods of the comparison share, as JSON; see :mod:`augpro.conditions`."""
+        values = self.config.model_dump(mode="json")
+        return {name: values[name] for name in sorted(_SHARED - _NOT_IN_KEY)}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Hashes of training data, models and code, which all cells share; see :mod:`augpro.conditions`."""
+        return {name: value for name, value in self._inputs.items() if name != "data"}
 
     @cached_property
-    def _inputs(self) -> bytes:
-        """Hash of data, models and code, which all cells share."""
-        sources = [
-            ModelSource(n, self.config.trust_remote_code) for n in (self.config.teacher, self.config.student)
-        ]
+    def _inputs(self) -> dict[str, str]:
         data = load_data(self.config.data_spec())
         splits = {name: (split.texts, split.pairs, split.labels) for name, split in data.splits.items()}
-        models = [model_content(source) for source in sources]
-        return fingerprint([json.dumps(splits).encode(), *models, code_version()]).encode()
+        found = {
+            "data": fingerprint([json.dumps(splits).encode()]),
+            "training_data": fingerprint([json.dumps(splits.get("train")).encode()]),
+            "code": code_version().decode(),
+        }
+        for role in ("teacher", "student"):
+            source = ModelSource(getattr(self.config, role), self.config.trust_remote_code)
+            found[role] = model_content(source).decode()
+        return found
 
 
 def model_content(source: ModelSource) -> bytes:

@@ -22,7 +22,8 @@ def run(config: FinetuneConfig | DistillConfig) -> RunResult:
     """Train a model as the configuration says and write it to ``config.out``.
 
     The folder is an ordinary ``save_pretrained`` folder; beside the weights are ``result.json``,
-    ``predictions.safetensors`` (logits and labels of every scored row) and, where texts were augmented,
+    ``predictions.safetensors`` (logits, labels and a hash of the text of every scored row),
+    ``training-rows.safetensors`` (hashes of the texts it was trained on) and, where texts were augmented,
     ``samples.md`` for people and ``samples.jsonl`` with up to 500 rows for programs.
 
     Raises:
@@ -50,12 +51,16 @@ def run_plan(plan: Plan) -> RunResult:
         folder = OutputFolder(config)
 
     with meter.phase("teacher_originals"):
-        teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
+        uses_labels = plan.augmenter is not None or plan.objective.teacher_weight > 0
+        teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
     dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
     augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
     trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, args=arguments)
     with meter.phase("student"):
         trainer.train(resume_from_checkpoint=folder.checkpoint)
+        student.save_pretrained(folder.path)  # before anything else can fail
+        tokenizer.save_pretrained(folder.path)
+        write_training_rows(folder.path, train)
 
     scores: dict[str, Scores] = {}
     teacher_scores: dict[str, Scores] = {}
@@ -65,17 +70,15 @@ def run_plan(plan: Plan) -> RunResult:
             labels = label_tensor(split.labels, plan.task)
             ours = predict_logits(student, tables[name])
             theirs = teacher.label(split.texts, split.pairs) if teacher else None
-            scores[name] = score(plan.task, ours, labels, theirs)
-            predictions |= {f"{name}.student": ours, f"{name}.labels": labels}
+            scores[name] = score(plan.task, ours, labels, theirs, split.keys)
+            keys = torch.tensor(split.keys, dtype=torch.int64)
+            predictions |= {f"{name}.student": ours, f"{name}.labels": labels, f"{name}.row_keys": keys}
             if theirs is not None:
-                teacher_scores[name] = score(plan.task, theirs, labels)
+                teacher_scores[name] = score(plan.task, theirs, labels, keys=split.keys)
                 predictions[f"{name}.teacher"] = theirs
 
     result = summarize(plan, scores, teacher_scores, meter, trainer)
     result.notes = notes_of(plan, result, list(tables.values()))
-    student.save_pretrained(folder.path)
-    tokenizer.save_pretrained(folder.path)
-    write_training_rows(folder.path, train)
     write_tensors(folder.path / PREDICTIONS, predictions)
     if augmentation and result.replacement:
         held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augpro.comparison import Table, training_seconds
+from augpro.cost import training_seconds
 from augpro.errors import InputError
 from augpro.grid import PLAIN_KD
 from augpro.report_data import Panel, Study, read_studies
 from augpro.report_texts import LEAK, explorer, texts_table
 from augpro.results import write_text
+from augpro.tables import Table, tests_note
 
 if TYPE_CHECKING:
     from augpro.report_charts import Artist, Series
@@ -62,6 +63,7 @@ def render(studies: Sequence[Study]) -> str:
 
     artist = Artist()
     shown = [_study(number, study, artist) for number, study in enumerate(studies)]
+    tables = [table for study in studies for panel in study.panels for table in panel.tables]
     texts = explorer(list(studies))
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8") + artist.styles
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -81,6 +83,7 @@ def render(studies: Sequence[Study]) -> str:
         style=Markup(style),
         script=Markup(script),
         data=Markup(to_script_json(texts)),
+        tests_note=tests_note(tables),
         texts=texts,
         markup=Markup,
     )
@@ -112,14 +115,14 @@ def _study(number: int, study: Study, artist: "Artist") -> dict[str, Any]:
     return {
         "id": f"study-{number}", "number": number, "task": study.task, "folder": study.folder.resolve().name,
         "headline": _headline(main, name, series, teacher, separated), "facts": facts(study),
-        "pictures": pictures, "panels": panels,
+        "condition": study.condition, "pictures": pictures, "panels": panels,
     }  # fmt: skip
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
-    tables = panel.tables()
+    tables = panel.tables
     found = texts_table(panel)
-    notes = []
+    notes = list(panel.notes)
     if panel.left_out:
         notes.append(
             f"{panel.left_out} further runs of this size were trained for another number of epochs than "
@@ -248,6 +251,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("scored rows", ", ".join(scored)),
         ("methods", _list(row["cell"]["method"] for row in runs)),
         ("seeds", _list(str(seed) for seed in sorted({row["cell"]["seed"] for row in runs}))),
+        ("condition", study.condition),
         ("epochs", _list(f"{panel.epochs:g}" for panel in study.panels)),
         ("runs", f"{len(runs)}"),
         ("versions", _list((_pairs(row["versions"]) for row in runs), "; or ")),

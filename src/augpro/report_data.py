@@ -7,22 +7,24 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from augpro.comparison import Table, cost_table, models_of, quality_tables
+from augpro.comparison import quality_tables
+from augpro.conditions import by_condition
 from augpro.config import CompareConfig
+from augpro.cost import cost_table
 from augpro.errors import InputError
-from augpro.figures import Group
+from augpro.figures import Group, is_readable, predictions_of
 from augpro.grid import FINETUNE, PLAIN_KD, RESULTS, Cell, Grid, ResultsFile
 from augpro.output import PREDICTIONS, RESULT, SAMPLES
+from augpro.tables import Table
 
 _NEEDED: dict[str, Any] = {
     "cell": dict, "task": str, "problem_type": str, "metric_name": str, "train_rows": int, "evaluation": dict,
+    "seconds": (int, float),
     "teacher": dict, "phase_seconds": dict, "texts_per_second": dict, "peak_memory_mib": dict,
     "replacement": dict, "parameters": dict, "notes": list, "versions": dict, "machine": dict,
 }  # fmt: skip
@@ -51,12 +53,14 @@ class Panel:
         epochs: of every run.
         group: the runs.
         left_out: runs of this size with another number of epochs.
+        notes: what else the reader should know.
     """
 
     size: float | None
     epochs: float
     group: Group
     left_out: int
+    notes: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -72,27 +76,16 @@ class Panel:
         """What its tables of a split have before the name of their figure."""
         return f"{split.capitalize()}, {self.group.first[split]['rows']:,} rows"
 
+    @cached_property
     def tables(self) -> list[Table]:
         """Quality on every split, then cost.
 
         Raises:
-            InputError: if the predictions of a run are missing or damaged.
+            InputError: if runs were scored on other rows than each other.
         """
-        for row in self.runs():
-            path = self.group.predictions / f"{row['cell']['key']}.safetensors"
-            if not path.is_file():
-                raise InputError(
-                    f"{path}: the predictions of {row['cell']['method']}, seed {row['cell']['seed']}, are missing; "
-                    "copy the whole folder or remove the line of that run."
-                )
         found: list[Table] = []
-        try:
-            for split in self.splits:
-                found += quality_tables(self.group, split, self.title(split))
-        except (SafetensorError, KeyError) as error:
-            raise InputError(
-                f"{self.group.predictions}: a file of predictions is damaged ({error}); run that cell again."
-            ) from error
+        for split in self.splits:
+            found += quality_tables(self.group, split, self.title(split))
         return [*found, cost_table(self.group, "Cost")]
 
     def runs(self) -> list[dict[str, Any]]:
@@ -116,21 +109,25 @@ class Panel:
 
 @dataclass
 class Study:
-    """One task of one folder, with one teacher and one student.
+    """Runs of one folder under one condition: task, teacher, student, settings and scored rows.
 
     Attributes:
         folder: where it was read.
         task: name of the task.
+        condition: in what it differs from the other conditions of the folder; "" if there are none.
         rows: results, one a run.
         predictions: folder with the logits of every run.
         samples: folder with the augmented texts of every run, or the file of the only run.
+        notes: what else the reader should know.
     """
 
     folder: Path
     task: str
+    condition: str
     rows: list[dict[str, Any]]
     predictions: Path
     samples: Path
+    notes: list[str] = field(default_factory=list)
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -144,7 +141,9 @@ class Study:
             epochs = max(times, key=lambda value: (times[value], value))
             same = [row for row in rows if row["cell"]["epochs"] == epochs]
             left = len(cells) - times[epochs]
-            found.append(Panel(size, epochs, Group(_grid(same, epochs), same, self.predictions), left))
+            found.append(
+                Panel(size, epochs, Group(_grid(same, epochs), same, self.predictions), left, self.notes)
+            )
         return found
 
     @property
@@ -182,7 +181,7 @@ def _grid(rows: list[dict[str, Any]], epochs: float) -> Grid:
 
 
 def read_studies(folders: Iterable[Path]) -> list[Study]:
-    """Read folders of ``augpro compare`` and of single ``augpro distill`` runs.
+    """Read folders of ``augpro compare`` and of single ``augpro distill`` runs, or a ``results.jsonl`` alone.
 
     Raises:
         InputError: if a folder has no results, or a line of them is damaged.
@@ -191,10 +190,14 @@ def read_studies(folders: Iterable[Path]) -> list[Study]:
 
 
 def _read(folder: Path) -> list[Study]:
-    if (folder / RESULTS).is_file():
-        path, rows = folder / RESULTS, ResultsFile(folder / RESULTS).rows
+    alone = folder.suffix == ".jsonl" and folder.is_file()
+    if alone or (folder / RESULTS).is_file():
+        path = folder if alone else folder / RESULTS
+        rows = ResultsFile(path).rows
         for number, row in enumerate(rows, start=1):
             _check(row, f"{path}, row {number}", "remove that line, and its cell runs again")
+        if alone:  # named by the file, and nothing is beside it
+            folder = folder.with_suffix("")
         places = folder / "predictions", folder / "samples"
     elif (folder / RESULT).is_file():
         path, rows = folder / RESULT, [_single(folder / RESULT)]
@@ -203,13 +206,21 @@ def _read(folder: Path) -> list[Study]:
         raise InputError(
             f"{folder}: has neither {RESULTS} nor {RESULT}; give the --out folder of augpro compare or distill."
         )
-    if not rows:
+    # A run whose predictions are damaged or missing counts as unfinished; only where none are there at all do the
+    # results have to do without.
+    whole = [
+        row
+        for row in rows
+        if not places[0].is_dir() or is_readable(predictions_of(places[0], row["cell"]["key"]))
+    ]
+    if not whole:
         raise InputError(f"{path}: has no finished run; let augpro compare finish one first.")
-    # One folder may hold grids of several tasks, teachers and students, which must not be tested against each other.
-    studies: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        studies.setdefault((row["task"], models_of(row)), []).append(row)
-    return [Study(folder, task, of_one, *places) for (task, _), of_one in studies.items()]
+    lost = len(rows) - len(whole)
+    notes = [f"Warning: {lost} runs are left out, as their predictions are missing or damaged."] * (lost > 0)
+    return [
+        Study(folder, of_one[0]["task"], condition, of_one, *places, notes)
+        for condition, of_one in by_condition(whole, str(path)).items()
+    ]
 
 
 def _single(path: Path) -> dict[str, Any]:

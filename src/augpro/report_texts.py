@@ -4,9 +4,9 @@ import json
 import statistics
 from typing import Any
 
-from augpro.comparison import Table
 from augpro.report_data import Panel, Study
 from augpro.samples import differences
+from augpro.tables import Table
 
 LEAK = "\u2716 leak"  # a sign and a word: red alone says nothing to many readers
 _LEAK_SHARE = 0.01

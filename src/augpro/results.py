@@ -42,6 +42,14 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class RowsHash:
+    """Hashes of the texts and of the labels of some rows, in order; scores are comparable only if both are equal."""
+
+    texts: str
+    labels: str
+
+
+@dataclass(frozen=True)
 class Sample:
     """One row before and after, with what the teacher says of both."""
 
@@ -56,7 +64,8 @@ class RunResult:
     """One training run, scored.
 
     The flat keys are those of the evaluation split; ``holdout`` has the same for the rows that were set
-    aside with ``--holdout-rows``. ``seconds`` is the wall time of the whole run.
+    aside with ``--holdout-rows``. ``seconds`` is the wall time of the whole run; ``label_seconds`` what the
+    teacher's labels of the training rows take, also where they were read from a store.
     """
 
     task: str
@@ -76,7 +85,9 @@ class RunResult:
     evaluation: Scores | None = None
     holdout: Scores | None = None
     teacher: dict[str, Scores] = field(default_factory=dict)
+    scored_rows: dict[str, RowsHash] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=dict)
+    label_seconds: float = 0.0
     texts_per_second: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: dict[str, float] = field(default_factory=dict)
     replacement: dict[str, float] = field(default_factory=dict)

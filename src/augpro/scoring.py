@@ -63,6 +63,7 @@ def evaluate_model(
             model.label(split.texts, split.pairs),
             label_tensor(split.labels, data.task),
             teacher.label(split.texts, split.pairs) if teacher else None,
+            split.keys,
         )
     if config.out:
         write_json(config.out, {name: vars(value) for name, value in scores.items()})

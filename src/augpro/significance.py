@@ -6,15 +6,14 @@ another student: :func:`paired_seeds` asks over seeds. Another evaluation set wo
 A p-value that cannot be had is nan, and nan is never significant.
 """
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
-Array = np.ndarray[Any, Any]
+from augpro.resampling import Array
+
 NAN = float("nan")
 
 
@@ -78,36 +77,6 @@ def paired_seeds(ours: Sequence[float] | Array, base: Sequence[float] | Array) -
     return SeedTest(mean, p_value, mean / float(difference.std(ddof=1)))
 
 
-def resample_rows(rows: int, resamples: int, seed: int) -> Array:
-    """Rows of bootstrapped evaluation sets, [R, N] of 4 bytes; one draw for all methods makes them paired."""
-    return np.random.default_rng(seed).integers(0, rows, (resamples, rows), dtype=np.int32)
-
-
-def bootstrap_metric(
-    metric: Callable[[Array, Array], float], gold: Array, predicted: Array, resampled: Array
-) -> Array:
-    """A metric on every resample.
-
-    Args:
-        metric: takes (gold, predicted), as those in :data:`augpro.evaluation.METRICS` do.
-        gold: [N] or [N, C].
-        predicted: of the same shape.
-        resampled: row indices [R, N].
-
-    Returns:
-        [R].
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a resample of one class makes scikit-learn warn, rightly scored 0
-        return np.array([metric(gold[rows], predicted[rows]) for rows in resampled], dtype=float)
-
-
-def bootstrap_mean(values: Array, resampled: Array) -> Array:
-    """Mean of per-row values [..., N], such as the KL of each row, on resamples [R, N]: [..., R]."""
-    # One resample at a time: all at once takes R times the memory and is slower.
-    return np.stack([np.take(values, rows, axis=-1).mean(-1) for rows in resampled], axis=-1)
-
-
 def paired_bootstrap(ours: Array, base: Array, observed: float) -> ExampleTest:
     """Two-sided paired bootstrap test of a difference over evaluation rows.
 
@@ -117,7 +86,8 @@ def paired_bootstrap(ours: Array, base: Array, observed: float) -> ExampleTest:
     them, so that it is never 0 (Phipson & Smyth 2010).
 
     Args:
-        ours: metric on every resample, [R], or [S, R] to average over seeds.
+        ours: metric on every resample (:class:`augpro.resampling.Resampling`), [R], or [S, R] to average over
+            seeds.
         base: likewise, on the same resamples.
         observed: the metric of ours minus that of base on the evaluation set itself, averaged over seeds too.
 

@@ -1,12 +1,14 @@
 """From the parts of a finished run to its :class:`~augpro.results.RunResult`."""
 
+import json
 from collections.abc import Sequence
 
 from augpro.augment import ReplacementCounts
+from augpro.data import Split
 from augpro.evaluation import majority_share
 from augpro.meter import Meter
 from augpro.plan import Plan
-from augpro.results import RunResult, Scores, library_versions, machine_facts
+from augpro.results import RowsHash, RunResult, Scores, fingerprint, library_versions, machine_facts
 from augpro.tokens import TokenTable
 from augpro.trainer import DistillationTrainer, label_tensor
 
@@ -52,7 +54,9 @@ def summarize(
         evaluation=evaluation,
         holdout=scores.get("holdout"),
         teacher=teacher_scores,
+        scored_rows={name: _rows_hash(split) for name, split in plan.scored_splits().items()},
         phase_seconds=dict(meter.seconds),
+        label_seconds=meter.seconds.get("teacher_originals", 0.0),
         texts_per_second={
             phase: texts / meter.seconds[phase]
             for phase, texts in seen.items()
@@ -67,6 +71,11 @@ def summarize(
         versions=library_versions(),
         machine=machine_facts(),
     )
+
+
+def _rows_hash(split: Split) -> RowsHash:
+    texts = json.dumps([split.texts, split.pairs]).encode()
+    return RowsHash(fingerprint([texts]), fingerprint([json.dumps(split.labels).encode()]))
 
 
 def notes_of(plan: Plan, result: RunResult, tables: Sequence[TokenTable]) -> list[str]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 _NO_LIMIT = 10**9  # a tokenizer without a limit reports 1e30
+_BLOCK = 2048  # rows whose encodings, some 6 KB each, are in memory at once
 SPECIAL = -1  # segment of [CLS], [SEP] and padding: never changed, never mixed
 
 
@@ -168,31 +169,44 @@ def tokenize(
     limit = max_length(tokenizer, limit)
     if not texts:
         return TokenTable(np.zeros((3, 0), dtype=np.int32), np.zeros(1, dtype=np.int64), 0, False)
-    # Tokenized without a cut first: a row of exactly `limit` tokens is whole, and only a full pass can tell.
-    arguments = [list(texts)] if pairs is None else [list(texts), list(pairs)]
-    encoded = tokenizer(*arguments, truncation=False, verbose=False)
-    too_long = [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) > limit]
-    encodings = list(encoded.encodings or [])
-    if too_long:
-        cut = tokenizer(
-            *[[column[row] for row in too_long] for column in arguments], truncation=True, max_length=limit
-        )
-        for row, encoding in zip(too_long, cut.encodings or [], strict=True):
-            encodings[row] = encoding
-    # By id: a "[SEP]" typed in a text is one too. An unknown word is still a word of its text.
-    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
-    flat = [_columns(encoding, special) for encoding in encodings]
-    lengths = [columns.shape[1] for columns in flat]
+    columns = [texts] if pairs is None else [texts, pairs]
+    flat: list[np.ndarray] = []
+    lengths: list[int] = []
+    truncated = 0
+    for start in range(0, len(texts), _BLOCK):
+        rows, cut = _block(tokenizer, [list(column[start : start + _BLOCK]) for column in columns], limit)
+        flat.append(np.concatenate(rows, axis=1))
+        lengths += [row.shape[1] for row in rows]
+        truncated += cut
     return TokenTable(
         flat=np.concatenate(flat, axis=1),
         offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
         pad_id=int(tokenizer.pad_token_id or 0),
         has_types="token_type_ids" in tokenizer.model_input_names,
-        truncated=len(too_long),
+        truncated=truncated,
         texts=texts,
         pairs=pairs,
         limit=limit,
     )
+
+
+def _block(
+    tokenizer: PreTrainedTokenizerBase, columns: list[list[str]], limit: int
+) -> tuple[list[np.ndarray], int]:
+    """Id, segment and type of each token of each row, and how many rows were cut."""
+    # Tokenized without a cut first: a row of exactly `limit` tokens is whole, and only a full pass can tell.
+    encoded = tokenizer(*columns, truncation=False, verbose=False)
+    too_long = [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) > limit]
+    encodings = list(encoded.encodings or [])
+    if too_long:
+        cut = tokenizer(
+            *[[column[row] for row in too_long] for column in columns], truncation=True, max_length=limit
+        )
+        for row, encoding in zip(too_long, cut.encodings or [], strict=True):
+            encodings[row] = encoding
+    # By id: a "[SEP]" typed in a text is one too. An unknown word is still a word of its text.
+    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
+    return [_columns(encoding, special) for encoding in encodings], len(too_long)
 
 
 def _columns(encoding: Encoding, special_ids: list[int]) -> np.ndarray:

@@ -98,7 +98,7 @@ class OnlineAugmentation:
         candidates: texts made of each row, of which one is kept.
         select_by: which one, see :mod:`augpro.selection`.
         bf16: whether teacher and student read augmented rows in bfloat16, as the Trainer runs its forward pass.
-        meter: charged with the phases "augment", "teacher" and "select".
+        meter: charged with the phases "prepare", "augment", "teacher" and "select".
         counts: what was replaced so far.
         labelled: rows that the teacher has labelled so far.
         loaded: what the method has loaded.
@@ -190,6 +190,7 @@ class OnlineAugmentation:
             row_loss=self.objective.kd,
             counts=self.counts,
             loaded=self.loaded,
+            while_loading=partial(self.meter.phase, "prepare"),
         )
         with self.meter.phase("augment"), torch.no_grad():
             return self.augmenter(batch, context)

@@ -13,6 +13,7 @@ Three kinds share one call, ``augmenter(batch, context)``:
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -120,6 +121,7 @@ class AugmentContext:
         row_loss: the student's distillation loss, (student logits, teacher logits) -> [B].
         counts: filled by the augmenter.
         loaded: models and word lists that a method has loaded, kept from call to call.
+        while_loading: what surrounds the loading, such as a clock.
     """
 
     draws: Draws
@@ -133,12 +135,14 @@ class AugmentContext:
     row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     loaded: dict[Hashable, Any] = field(default_factory=dict)
+    while_loading: Callable[[], AbstractContextManager[Any]] = nullcontext
     _met: dict[Hashable, TokenBatch] = field(default_factory=dict, init=False, repr=False)
 
     def load(self, key: Hashable, loader: Callable[[], Loaded]) -> Loaded:
         """What ``loader`` returns, loaded when it is first asked for."""
         if key not in self.loaded:
-            self.loaded[key] = loader()
+            with self.while_loading():
+                self.loaded[key] = loader()
         found: Loaded = self.loaded[key]
         return found
 

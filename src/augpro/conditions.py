@@ -1,0 +1,102 @@
+"""Which results may be tested against each other: those that differ in method and seed alone.
+
+Every line of ``results.jsonl`` says under what condition it was made: the options that all methods of the
+comparison share (``settings``), hashes of training data, models and code (``inputs``), and hashes of the rows
+and labels that it was scored on (``scored_rows``). Lines of one condition are paired; the others are told apart
+by name.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from augpro.errors import InputError
+
+_UNRECORDED = "settings not recorded"
+
+
+def condition_of(row: dict[str, Any]) -> str:
+    """What must be equal for two results to be paired, as text; of older lines only the models are known."""
+    inputs = {key: value for key, value in (row.get("inputs") or {}).items() if key != "code"}
+    known = [row.get("settings"), row.get("scored_rows"), inputs or row.get("models")]
+    return json.dumps([row.get("task"), *known], sort_keys=True)
+
+
+def by_condition(rows: Sequence[dict[str, Any]], place: str) -> dict[str, list[dict[str, Any]]]:
+    """Results by the name of their condition, in the order in which they come; the name is "" if all have one.
+
+    Args:
+        rows: results.
+        place: of the results, for messages.
+
+    Raises:
+        InputError: if the same rows were scored with other labels.
+    """
+    _check_labels(rows, place)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(condition_of(row), []).append(row)
+    firsts = [group[0] for group in groups.values()]
+    names = [_name(first, firsts) for first in firsts]
+    if len(set(names)) < len(names):  # such as hashes that begin alike
+        names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return dict(zip(names, groups.values(), strict=True))
+
+
+def codes_of(rows: Sequence[dict[str, Any]]) -> int:
+    """How many versions of the code made these results."""
+    return len({(row.get("inputs") or {}).get("code") for row in rows})
+
+
+def _name(row: dict[str, Any], firsts: Sequence[dict[str, Any]]) -> str:
+    """In what a result's condition differs from those of the others."""
+    if len(firsts) == 1:
+        return ""
+    if row.get("settings") is None and any(other.get("settings") is not None for other in firsts):
+        return _UNRECORDED
+    facts = [_facts(each) for each in firsts]
+    own = _facts(row)
+    varying = [key for key in own if any(each.get(key) != own[key] for each in facts)]
+    return ", ".join(f"{key.replace('_', ' ')} {own[key]}" for key in varying)
+
+
+def _facts(row: dict[str, Any]) -> dict[str, str]:
+    """The condition as names and short values, models by their names where those tell them apart."""
+    models, inputs = row.get("models") or {}, row.get("inputs") or {}
+    facts = {"task": str(row.get("task"))}
+    for role in ("teacher", "student"):
+        known = [models.get(role), f"({inputs[role][:6]})" if role in inputs else None]
+        facts[role] = " ".join(filter(None, known)) or "unknown"
+    if "student_layers" in models:
+        facts["layers"] = " ".join(map(str, models["student_layers"])) or "all"
+    facts |= {
+        key: _shown(value) for key, value in (row.get("settings") or {}).items() if key != "student_layers"
+    }
+    facts |= {"training data": inputs["training_data"][:6]} if "training_data" in inputs else {}
+    return facts | {
+        f"{name} rows": _shown(found)[:6] for name, found in (row.get("scored_rows") or {}).items()
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            " ".join(f"{key}={part}" if key != "texts" else str(part) for key, part in value.items())
+            or "none"
+        )
+    return "by default" if value is None else str(value)
+
+
+def _check_labels(rows: Sequence[dict[str, Any]], place: str) -> None:
+    met: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        for split, found in (row.get("scored_rows") or {}).items():
+            other = met.setdefault((split, found["texts"]), row)
+            if other["scored_rows"][split]["labels"] != found["labels"]:
+                one, two = (
+                    f"{each['cell']['method']}, seed {each['cell']['seed']}," for each in (other, row)
+                )
+                raise InputError(
+                    f"{place}: {one} and {two} were scored on the same {split} rows with different labels, so the "
+                    "data has changed in between; remove the lines of one of them or give another --out."
+                )
