@@ -11,7 +11,6 @@ where a page is not what the results say.
 """
 
 import argparse
-import json
 import re
 import statistics
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from augpro.cost import training_seconds
+from augpro.grid import ResultsFile
 from augpro.significance import holm, paired_seeds, seed_interval
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,7 +30,7 @@ Runs = dict[int, dict[str, Any]]
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return ResultsFile(path).rows
 
 
 def methods_of(rows: list[dict[str, Any]]) -> dict[str, Runs]:

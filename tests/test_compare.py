@@ -191,6 +191,21 @@ def test_a_cell_without_whole_predictions_is_not_finished(options, tmp_path, dam
     assert "left out: none, seed 0: " in console.export_text()
 
 
+def test_older_lines_are_charged_for_their_labels_alike(tmp_path):
+    """The first cell of a seed was charged for all, although it used none."""
+    rows = [("fine-tune", 0, 1000, 12.0), ("none", 0, 1000, 0.1), ("none", 1, 1000, 11.0),
+            ("none:train_rows=16000", 0, 16000, 80.0), ("augpro-mix", 0, 1000, 0.1)]  # fmt: skip
+    lines = [
+        {"cell": {"key": str(number), "method": method}, "seed": seed, "train_rows": size,
+         "phase_seconds": {"teacher_originals": spent}}
+        for number, (method, seed, size, spent) in enumerate(rows)
+    ]  # fmt: skip
+    lines.append({**lines[1], "label_seconds": 9.0})
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [row["label_seconds"] for row in ResultsFile(path).rows] == [0.0, 12.0, 11.0, 80.0, 12.0, 9.0]
+
+
 def config_of(options, out):
     return CompareConfig(**{key.replace("-", "_"): str(value) for key, value in options.items()}, out=out)
 

@@ -54,7 +54,7 @@ def make(tmp_path):
                 found.append({
                     "cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 1.0, "key": key},
                     "task": "glue/toy", "metric_name": "accuracy", "problem_type": "single_label",
-                    "seconds": 54.0, "epochs": 1.0,
+                    "seconds": 54.0, "label_seconds": 0.0, "epochs": 1.0,
                     "evaluation": {"rows": rows, "agreement": float(right.double().mean())}, "holdout": None,
                     "teacher": {"evaluation": {"metrics": {"accuracy": 1.0}}}, "replacement": {},
                     "phase_seconds": {"load": 50.0, "student": 2.0, "augment": 0.6, "select": 0.4},

@@ -41,8 +41,9 @@ def test_the_pages_say_what_the_results_say(tables, tmp_path, monkeypatch):
 def run_of(task, method, seed, score, kl):
     scores = {"rows": 2000, "metrics": {"accuracy": score}, "kl_to_teacher": kl}
     return {
-        "cell": {"method": method, "seed": seed, "size": 1000}, "task": f"glue/{task}", "train_rows": 1000,
-        "epochs": 25.0, "metric_name": "accuracy", "holdout": scores, "evaluation": scores,
+        "cell": {"method": method, "seed": seed, "size": 1000, "key": f"{method}-{seed}"},
+        "task": f"glue/{task}", "train_rows": 1000, "epochs": 25.0, "metric_name": "accuracy",
+        "holdout": scores, "evaluation": scores,
         "phase_seconds": {"student": 50.0}, "teacher": {"holdout": {"metrics": {"accuracy": 0.9}}},
     }  # fmt: skip
 

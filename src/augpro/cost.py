@@ -15,14 +15,13 @@ def training_seconds(row: dict[str, Any]) -> float:
     """Seconds that a run takes for teacher labels, augmentation and the student; loading and scoring do not count.
 
     The teacher's labels of the original rows are charged to every run that uses them, read from a store or not.
-    Lines that do not tell what the labels took, as older ones, are not charged for them.
     """
     return fixed_seconds(row) + float(sum(row["phase_seconds"].get(phase, 0.0) for phase in _EACH_EPOCH))
 
 
 def fixed_seconds(row: dict[str, Any]) -> float:
     """The part of :func:`training_seconds` that does not grow with the epochs: labels of originals, preparation."""
-    return float((row.get("label_seconds") or 0.0) + row["phase_seconds"].get("prepare", 0.0))
+    return float(row["label_seconds"] + row["phase_seconds"].get("prepare", 0.0))
 
 
 def equal_epochs(grid: Grid, rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -172,6 +172,21 @@ def code_version() -> bytes:
     return fingerprint(path.read_bytes() for path in sorted(root.rglob("*.py"))).encode()
 
 
+def charge_labels(rows: list[dict[str, Any]]) -> None:
+    """Tell older lines what the teacher's labels of their training rows took.
+
+    Labels were shared through a store, and the first cell that asked for them was charged: by default the student
+    on gold labels alone, which does not use them. Here they are charged to every cell that does.
+    """
+    old = [row for row in rows if "label_seconds" not in row and "phase_seconds" in row]
+    spent: dict[str, float] = {}
+    keys = [json.dumps([row.get(name) for name in ("task", "models", "seed", "train_rows")]) for row in old]
+    for key, row in zip(keys, old, strict=True):
+        spent[key] = max(spent.get(key, 0.0), row["phase_seconds"].get("teacher_originals", 0.0))
+    for key, row in zip(keys, old, strict=True):
+        row["label_seconds"] = 0.0 if row["cell"]["method"].split(":")[0] == FINETUNE else spent[key]
+
+
 class ResultsFile:
     """JSON Lines, one finished cell a line; a line is whole or is not there.
 
@@ -198,6 +213,7 @@ class ResultsFile:
                 ) from error
             self.rows.append(row)
         self._torn = len(whole) if len(whole) < len(content) else None
+        charge_labels(self.rows)
 
     def finished(self) -> dict[str, dict[str, Any]]:
         """Results by the key of their cell."""

@@ -18,7 +18,7 @@ from augpro.config import CompareConfig
 from augpro.cost import cost_table
 from augpro.errors import InputError
 from augpro.figures import Group, is_readable, predictions_of
-from augpro.grid import FINETUNE, PLAIN_KD, RESULTS, Cell, Grid, ResultsFile
+from augpro.grid import FINETUNE, PLAIN_KD, RESULTS, Cell, Grid, ResultsFile, charge_labels
 from augpro.output import PREDICTIONS, RESULT, SAMPLES
 from augpro.tables import Table
 
@@ -239,6 +239,7 @@ def _single(path: Path) -> dict[str, Any]:
         row["cell"] = {"method": method, "size": None, "key": Path(PREDICTIONS).stem}
         row["cell"] |= {name: row.get(name) for name in ("seed", "epochs")}
     _check(row, str(path), "give the folder of a finished augpro distill run")
+    charge_labels([row])
     return dict(row)
 
 

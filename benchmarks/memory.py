@@ -1,0 +1,170 @@
+"""Memory that rows take when they are scored and compared: the peak with many rows less the peak with few.
+
+    python benchmarks/memory.py --rows 100000 --results benchmarks/results/memory.jsonl
+
+Each measurement is a process of its own, with a model so small that the peak is that of the rows. Two parts:
+`evaluate`, a CSV file of so many texts scored with a teacher beside it, and `compare`, the tables of five methods and
+three seeds with the logits of so many rows each.
+"""
+
+import argparse
+import csv
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+from augpro.models import minilm_path
+from augpro.results import library_versions, machine_facts
+
+METHODS = ("fine-tune", "none", "random", "knn", "augpro-mix")
+SEEDS = (0, 1, 2)
+FEW = 200
+
+
+def make_model(folder: Path, classes: int) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(minilm_path())
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        id2label={i: f"class {i}" for i in range(classes)}, label2id={f"class {i}": i for i in range(classes)},
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_data(path: Path, rows: int, classes: int) -> None:
+    draw = random.Random(0)
+    words = [
+        "invoice",
+        "refund",
+        "server",
+        "slow",
+        "please",
+        "again",
+        "the",
+        "my",
+        "is",
+        "export",
+        "button",
+        "month",
+    ]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for row in range(rows):
+            writer.writerow([f"{' '.join(draw.choices(words, k=10))} {row}", f"class {row % classes}"])
+
+
+def evaluate(folder: Path) -> None:
+    from augpro.config import EvaluateConfig
+    from augpro.scoring import evaluate_model
+
+    model = str(folder / "model")
+    evaluate_model(EvaluateConfig(data=str(folder / "rows.csv"), model=model, teacher=model))
+
+
+def make_predictions(folder: Path, rows: int, classes: int) -> None:
+    from safetensors.torch import save_file
+
+    (folder / "predictions").mkdir()
+    lines = []
+    gold, keys = torch.arange(rows) % classes, torch.arange(rows)
+    teacher = torch.nn.functional.one_hot(gold, classes).float() * 3
+    for method in METHODS:
+        for seed in SEEDS:
+            key = f"{method}-{seed}"
+            torch.manual_seed(seed)
+            tensors = {
+                "student": teacher + torch.randn(rows, classes),
+                "teacher": teacher,
+                "labels": gold,
+                "row_keys": keys,
+            }
+            save_file({f"evaluation.{name}": value for name, value in tensors.items()},
+                      folder / "predictions" / f"{key}.safetensors")  # fmt: skip
+            lines.append({
+                "cell": {"method": method, "seed": seed, "size": None, "epochs": 1.0, "key": key}, "task": "rows",
+                "metric_name": "accuracy", "problem_type": "single_label", "epochs": 1.0, "seconds": 1.0,
+                "evaluation": {"rows": rows, "agreement": 0.9},
+                "teacher": {"evaluation": {"metrics": {"accuracy": 1.0}}},
+                "replacement": {}, "phase_seconds": {"student": 1.0}, "texts_per_second": {}, "peak_memory_mib": {},
+            })  # fmt: skip
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def compare(folder: Path) -> None:
+    from augpro.comparison import compare_rows
+    from augpro.config import CompareConfig
+    from augpro.grid import Grid, ResultsFile
+
+    config = CompareConfig(data="", teacher="", methods=METHODS, seeds=SEEDS, epochs=1.0, out=folder)
+    assert compare_rows(
+        Grid(config), ResultsFile(folder / "results.jsonl").rows, folder / "predictions"
+    ).tables
+
+
+def measure(part: str, rows: int, classes: int) -> tuple[float, float]:
+    """Peak memory in MiB and seconds of one part, in a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if part == "evaluate":
+            make_model(folder / "model", classes)
+            make_data(folder / "rows.csv", rows, classes)
+        else:
+            make_predictions(folder, rows, classes)
+        done = subprocess.run(
+            [sys.executable, __file__, "--part", part, "--folder", name],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        peak, seconds = map(float, done.stdout.split()[-2:])
+    return peak, seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--classes", type=int, nargs="+", default=[2, 77])
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--part", choices=["evaluate", "compare"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.part:
+        import time
+
+        started = time.perf_counter()
+        {"evaluate": evaluate, "compare": compare}[args.part](args.folder)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter() - started)
+        return
+    for part in ("evaluate", "compare"):
+        for classes in args.classes:
+            few, _ = measure(part, FEW, classes)
+            many, seconds = measure(part, args.rows, classes)
+            line = {
+                "part": part, "rows": args.rows, "classes": classes,
+                "peak_mib": round(many), "peak_mib_few": round(few),
+                "rows_mib": round(many - few), "seconds": round(seconds, 1), "seed": 0,
+                "versions": library_versions(), "machine": machine_facts(),
+            }  # fmt: skip
+            print(
+                json.dumps(
+                    {key: line[key] for key in ("part", "rows", "classes", "peak_mib", "rows_mib", "seconds")}
+                )
+            )
+            if args.results:
+                with open(args.results, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
