@@ -263,7 +263,7 @@ def test_equal_seconds_leaves_a_method_alone_that_says_how_long_it_trains(option
     methods = "random,none:epochs=4"
     grid = Grid(config_of({**options, "methods": methods, "equal-seconds": "random"}, tmp_path))
     rows = [
-        {"cell": {"method": method, "size": 16.0}, "phase_seconds": {"student": spent}}
+        {"cell": {"method": method, "size": 16.0}, "phase_seconds": {"student": spent}, "label_seconds": 0.0}
         for method, spent in {"random": 8.0, "none:epochs=4": 2.0, "none": 2.0, "fine-tune": 4.0}.items()
     ]
     found = equal_epochs(grid, rows)
