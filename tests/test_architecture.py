@@ -12,8 +12,8 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
-    ["errors", "tasks", "draws", "results"],
-    ["readers", "tokens", "losses", "projection.chunks"],
+    ["errors", "tasks", "draws", "files"],
+    ["readers", "tokens", "losses", "results", "projection.chunks"],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
     ["projection.neighbours"],

@@ -11,8 +11,8 @@ from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.evaluation import METRICS, row_distances
 from augpro.figures import Figure, Group, Split, best_method
+from augpro.files import write_tensors
 from augpro.grid import Grid
-from augpro.results import write_tensors
 
 ROWS = 400
 

@@ -34,10 +34,10 @@ from augpro.cell import run_cell
 from augpro.comparison import compare_rows, equal_epochs
 from augpro.config import CompareConfig
 from augpro.errors import InputError
+from augpro.files import write_json, write_text
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
 from augpro.output import PREDICTIONS, RESULT, SAMPLES
 from augpro.plan import make_plan
-from augpro.results import write_json, write_text
 
 _POLL = 0.1  # seconds between two looks at the running cells
 

@@ -4,11 +4,12 @@ import torch
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import score
+from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
 from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
 from augpro.plan import Plan, make_plan
-from augpro.results import RunResult, Scores, write_json, write_json_lines, write_tensors, write_text
+from augpro.results import RunResult, Scores
 from augpro.samples import check_rows, joined, samples_markdown
 from augpro.summary import notes_of, summarize
 from augpro.teacher import predict_logits
@@ -74,6 +75,7 @@ def run_plan(plan: Plan) -> RunResult:
     result.notes = notes_of(plan, result, list(tables.values()))
     student.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)
+    finalize_files(folder.path)
     write_tensors(folder.path / PREDICTIONS, predictions)
     if augmentation and result.replacement:
         held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]

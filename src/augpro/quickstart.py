@@ -13,10 +13,11 @@ from rich.table import Table
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.data import DataSpec, load_data
 from augpro.display import number, with_interval
+from augpro.files import write_json
 from augpro.models import ModelSource
 from augpro.output import claim_new
 from augpro.pipeline import run
-from augpro.results import RunResult, Sample, write_json
+from augpro.results import RunResult, Sample
 from augpro.samples import marked
 from augpro.teacher import Teacher
 
