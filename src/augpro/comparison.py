@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from augpro.errors import InputError
 from augpro.figures import Figure, Group, Split, best_method
 from augpro.grid import RESULTS, Cell, Grid
 from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
+from augpro.terminal import shown
 
 _SAME_EPOCHS = 0.15  # a run this near to the epochs that equal seconds ask for counts as it
 _TRAINING = ("teacher_originals", "augment", "teacher", "select", "student")
@@ -46,12 +46,12 @@ class Table:
 
     def show(self, console: Console) -> None:
         """On a terminal."""
-        table = RichTable(*map(escape, self.header), title=escape(self.title), title_justify="left")
+        table = RichTable(*map(shown, self.header), title=shown(self.title), title_justify="left")
         for number, row in enumerate(self.rows):
-            table.add_row(*map(escape, row), style="bold" if number in self.bold else None)
+            table.add_row(*map(shown, row), style="bold" if number in self.bold else None)
         console.print(table)
         for note in self.notes:
-            console.print(f"- {escape(note)}", highlight=False)
+            console.print(f"- {shown(note)}", highlight=False)
 
 
 def _line(cells: Sequence[str]) -> str:
