@@ -3,8 +3,9 @@
     python benchmarks/tables.py README.md docs/recipes.md
 
 Between ``<!-- results FILE against METHOD -->`` and ``<!-- end -->`` stands the table of that file of results/:
-every method, means with 95 % intervals over seeds, the difference from the named method with a paired t-test
-over the shared seeds (Holm-corrected within a column), and the seconds of training. Between
+every method, means with 95 % intervals over seeds (a dash for one seed or equal ones), the difference from the
+named method with a paired t-test over the shared seeds (Holm-corrected within a column), and the seconds of
+training. Between
 ``<!-- gains of METHOD in FILE FILE ... -->`` and ``<!-- end -->`` stands what the method gives over plain
 distillation for every task and number of training rows in the files. ``--check`` changes nothing and ends with 1
 where a page is not what the results say.
@@ -55,7 +56,7 @@ def quality(row: dict[str, Any], name: str) -> float:
 def spread(values: list[float], digits: int, scale: float) -> str:
     low, high = (scale * end for end in seed_interval(values))
     mean = f"{scale * statistics.mean(values):.{digits}f}"
-    return mean if np.isnan(low) else f"{mean} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{mean} (-)" if np.isnan(low) else f"{mean} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def against(methods: dict[str, Runs], base: str, name: str) -> dict[str, tuple[float, float]]:

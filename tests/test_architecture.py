@@ -12,8 +12,8 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
-    ["errors", "tasks", "draws", "results", "same_text", "resampling", "tables"],
-    ["readers", "tokens", "losses", "projection.chunks"],
+    ["errors", "tasks", "draws", "files", "same_text", "resampling", "terminal"],
+    ["readers", "tokens", "losses", "results", "tables", "projection.chunks"],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
     ["projection.neighbours"],
@@ -52,7 +52,7 @@ ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 DOORS = {
     "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "audit", "augment.text"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
-    "rich": {"cli", "display", "quickstart", "compare", "comparison", "tables"},
+    "rich": {"cli", "display", "quickstart", "compare", "comparison", "tables", "terminal"},
     "psutil": {"meter"}, "filelock": {"compare"},
     "jinja2": {"report"}, "markupsafe": {"report"}, "matplotlib": {"report_charts"},
 }  # fmt: skip
@@ -88,6 +88,11 @@ def test_outside_packages_stay_behind_their_door(name, path):
     for imported in imports(path):
         package = imported.split(".")[0]
         assert name in DOORS.get(package, {name}), f"{name} imports {package}"
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_texts_for_the_terminal_are_made_safe_at_one_place(name, path):
+    assert name == "terminal" or "rich.markup" not in imports(path), "augpro.terminal.shown does more"
 
 
 @pytest.mark.parametrize(("name", "path"), list(modules()))

@@ -56,6 +56,8 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     predictions = load_file(student / "predictions.safetensors")
     answers = predictions["evaluation.student"].argmax(1) == predictions["evaluation.labels"]
     assert float(answers.double().mean()) == result["metric"]
+    # Who may read one of the files may read the weights.
+    assert len({path.stat().st_mode for path in student.iterdir()}) == 1
     samples = (student / "samples.md").read_text()
     assert samples.count("→") == 40
     assert "**" in samples

@@ -18,8 +18,8 @@ from augpro.config import CompareConfig
 from augpro.cost import equal_epochs
 from augpro.errors import InputError
 from augpro.figures import predictions_of
+from augpro.files import write_tensors
 from augpro.grid import Cell, Grid, ResultsFile
-from augpro.results import write_tensors
 from conftest import LABELS, wordpiece
 
 METHODS = "fine-tune,none,random"

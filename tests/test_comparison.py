@@ -1,5 +1,7 @@
 """The tables: which figures stand in them, what is bold, and what is warned of."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,8 @@ from augpro.cost import fixed_seconds, training_seconds
 from augpro.errors import InputError
 from augpro.evaluation import METRICS, row_distances
 from augpro.figures import Figure, Group, ScoredSplit, best_method
+from augpro.files import write_tensors
 from augpro.grid import Grid
-from augpro.results import write_tensors
 
 ROWS = 400
 
@@ -244,6 +246,14 @@ def test_one_seed_makes_nothing_bold_and_is_warned_of(make):
     page = compare_rows(*make({"fine-tune": 0.6, "none": 0.7, "random": 0.9}, seeds=(0,))).markdown()
     assert "**" not in page
     assert "Warning: 1 seeds" in page
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_seeds_that_are_all_equal_or_alone_have_a_dash_for_an_interval(make, seeds):
+    page = compare_rows(*make({"fine-tune": 0.6, "none": 0.75}, seeds=seeds, noise=0.0)).markdown()
+    figures = [float(cell) for cell in re.findall(r"\| none \| \d \| (\S+) \(-\) \|", page)]
+    assert len(figures) == 2  # the metric and the distance to the teacher
+    assert " to " in compare_rows(*make({"fine-tune": 0.6, "none": 0.75}, noise=0.02)).markdown()
 
 
 def test_a_small_evaluation_set_is_warned_of_with_the_difference_it_could_show(make):

@@ -44,7 +44,10 @@ def test_the_seed_interval_is_students(seeds, confidence):
 def test_the_seed_interval_of_one_or_equal_seeds():
     assert np.isnan(seed_interval([])).all()
     assert np.isnan(seed_interval([0.9])).all()
-    assert seed_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+    assert np.isnan(seed_interval([0.9, 0.9])).all()  # no variance was seen: that is not certainty
+    assert np.isnan(seed_interval([0.1 + 0.2, 0.3, 0.3])).all()
+    step = 2.0**-30
+    assert np.isfinite(seed_interval([0.5, 0.5 + step])).all()
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

@@ -66,3 +66,11 @@ def test_gains_are_those_of_the_seeds_that_both_were_run_with(tables, tmp_path):
     assert "| +1.6 |" in mean
     (alone,) = tables.gains(files[:1], "augpro-mix").splitlines()[2:]
     assert alone == first
+
+
+def test_the_mean_of_equal_seeds_has_a_dash_for_an_interval(tables, tmp_path):
+    rows = [run_of("one", method, seed, 0.8, 0.4) for method in ("none", "augpro-mix") for seed in (0, 1)]
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "| 80.0 (-) | 80.0 (-) | +0.0 |" in tables.gains([path], "augpro-mix")
+    assert "| `none` | 2 | 80.0 (-) |" in tables.table(path, "none")

@@ -250,3 +250,17 @@ def test_label_tensor_marks_missing_labels():
     assert several[0].tolist() == [1, 0, 1]
     assert several[1].tolist() == [0, 0, 0]
     assert bool(several[2].isnan().all())
+
+
+def test_of_several_gpus_one_is_used_and_that_is_told(make_trainer, monkeypatch):
+    """Two GPUs as the Trainer counts them; without any, its DataParallel hands all rows to the model itself."""
+    alone = make_trainer()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.warns(UserWarning, match=r"2 GPUs are visible.*CUDA_VISIBLE_DEVICES"):
+        trainer = make_trainer(use_cpu=False, dataloader_pin_memory=False)
+    assert (trainer.args.n_gpu, trainer.args.train_batch_size) == (1, 4)
+    for each in (trainer, alone):
+        each.train()
+    assert not isinstance(trainer.model_wrapped, torch.nn.DataParallel)
+    assert trainer.state.global_step == alone.state.global_step == 10
+    assert_same(weights(trainer), weights(alone))

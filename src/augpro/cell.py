@@ -18,6 +18,7 @@ from augpro.config import DistillConfig
 from augpro.display import quiet_libraries
 from augpro.errors import InputError
 from augpro.pipeline import run
+from augpro.terminal import sentence
 
 
 def run_cell(config: Path, log: Path, threads: int) -> None:
@@ -31,7 +32,7 @@ def run_cell(config: Path, log: Path, threads: int) -> None:
     try:
         run(DistillConfig(**json.loads(config.read_text(encoding="utf-8"))))
     except InputError as error:
-        print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+        print(sentence(error), file=sys.stderr, flush=True)
         sys.exit(2)
 
 

@@ -22,6 +22,7 @@ from augpro.config import (
     read_yaml,
 )
 from augpro.errors import InputError
+from augpro.terminal import sentence, visible
 
 app = typer.Typer(
     help="Turn a large text classifier into a small, fast one from few task examples.",
@@ -127,7 +128,7 @@ class friendly_errors:
     ) -> None:
         """Turn an input error into an exit."""
         if isinstance(error, InputError):
-            print(f"augpro: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"augpro: {sentence(error)}", file=sys.stderr)
             raise typer.Exit(2) from None
 
 
@@ -238,7 +239,7 @@ def report(
     quiet_libraries()
     with friendly_errors():
         write_report(results, out)
-    Console().print(f"open {out} in a browser", markup=False, highlight=False)
+    Console().print(f"open {visible(str(out))} in a browser", markup=False, highlight=False)
 
 
 @app.command()

@@ -20,7 +20,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -36,10 +35,11 @@ from augpro.config import CompareConfig
 from augpro.cost import equal_epochs
 from augpro.errors import InputError
 from augpro.figures import is_readable, predictions_of
+from augpro.files import copy_file, write_json, write_text
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
 from augpro.output import PREDICTIONS, RESULT, SAMPLES
 from augpro.plan import make_plan
-from augpro.results import write_json, write_text
+from augpro.terminal import shown
 
 _POLL = 0.1  # seconds between two looks at the running cells
 
@@ -119,7 +119,7 @@ def plan_compare(config: CompareConfig, console: Console) -> None:
         f"Dry run: everything fits. {len(missing)} of {len(cells)} cells would run:", highlight=False
     )
     for cell in missing:
-        console.print(f"  {escape(cell.method)}, {_rows(cell)}, seed {cell.seed}", highlight=False)
+        console.print(f"  {shown(cell.method)}, {_rows(cell)}, seed {cell.seed}", highlight=False)
 
 
 def equal_seconds_cells(grid: Grid, rows: list[dict[str, Any]]) -> list[Cell]:
@@ -204,7 +204,7 @@ class _Runner:
             result = self.store.rows[-1]
             metric = "-" if result["metric"] is None else f"{result['metric']:.3f}"
             self.console.print(
-                f"{escape(said)}: {result['metric_name']} {metric}, {spent:.0f} s", highlight=False
+                f"{shown(said)}: {shown(result['metric_name'])} {metric}, {spent:.0f} s", highlight=False
             )
             return
         log = self.out / "logs" / f"{key}.log"
@@ -214,7 +214,7 @@ class _Runner:
         if process.exitcode is not None and process.exitcode < 0:  # its last line is a progress bar
             error = f"killed by signal {-process.exitcode}, for want of memory perhaps"
         self.outcome.failed[cell] = f"{error} (see {log})"
-        self.console.print(f"{escape(said)}: failed: {escape(error)}", style="red", highlight=False)
+        self.console.print(f"{shown(said)}: failed: {shown(error)}", style="red", highlight=False)
 
     def _collect(self, cell: Cell, key: str) -> bool:
         """Take over a finished cell's result and predictions; False if it is not finished."""
@@ -229,12 +229,10 @@ class _Runner:
             role: _model_name(options[role]) for role in ("teacher", "student")
         }
         result |= {"settings": self.grid.settings, "inputs": self.grid.inputs}
-        (self.out / "predictions").mkdir(exist_ok=True)
         # Copied, not moved: killed before the next lines, the cell can still be taken over.
-        shutil.copyfile(folder / PREDICTIONS, predictions_of(self.out / "predictions", key))
+        copy_file(folder / PREDICTIONS, predictions_of(self.out / "predictions", key))
         if (folder / SAMPLES).is_file():
-            (self.out / "samples").mkdir(exist_ok=True)
-            shutil.copyfile(folder / SAMPLES, self.out / "samples" / f"{key}.jsonl")
+            copy_file(folder / SAMPLES, self.out / "samples" / f"{key}.jsonl")
         self.store.append(cell, key, result)
         (self.out / "cells" / f"{key}.json").unlink(missing_ok=True)
         if not self.config.keep_models:
@@ -261,7 +259,7 @@ def _readable(rows: list[dict[str, Any]], out: Path, console: Console) -> list[d
         cell = f"{row['cell']['method']}, seed {row['cell']['seed']}"
         path = predictions_of(folder, row["cell"]["key"])
         said = f"left out: {cell}: {path} is missing or damaged; without --table-only that cell runs again"
-        console.print(escape(said), style="yellow", highlight=False)
+        console.print(shown(said), style="yellow", highlight=False)
     return found
 
 
@@ -293,11 +291,11 @@ def _rows(cell: Cell) -> str:
 def _report(console: Console, outcome: Outcome, config: CompareConfig) -> None:
     for cell, error in outcome.failed.items():
         console.print(
-            f"failed: {escape(cell.method)}, {_rows(cell)}, seed {cell.seed}: {escape(error)}", style="red"
+            f"failed: {shown(cell.method)}, {_rows(cell)}, seed {cell.seed}: {shown(error)}", style="red"
         )
     if outcome.left_out:
         names = ", ".join(f"{cell.method} ({_rows(cell)}, seed {cell.seed})" for cell in outcome.left_out)
         console.print(
-            f"left out, over the budget of {config.budget:g} minutes: {escape(names)}", style="yellow"
+            f"left out, over the budget of {config.budget:g} minutes: {shown(names)}", style="yellow"
         )
-    console.print(f"results.jsonl and table.md are in {escape(str(config.out))}", highlight=False)
+    console.print(f"results.jsonl and table.md are in {shown(str(config.out))}", highlight=False)

@@ -145,7 +145,7 @@ def _columns(group: Group, figure: Figure, tests: Tests, digits: int) -> dict[st
     for method, runs in group.runs.items():
         low, high = seed_interval([figure.values[method, seed] for seed in runs])
         mean = f"{figure.mean(group, method):.{digits}f}"
-        mean += f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) else ""
+        mean += f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) else " (-)"
         found = tests.get(method)
         if not found:
             cells[method] = [mean, "", "", "", ""]

@@ -6,12 +6,12 @@ import warnings
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.plan import Plan
 from augpro.results import RunResult, Scores
+from augpro.terminal import shown
 
 
 def quiet_libraries() -> None:
@@ -42,17 +42,17 @@ def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConf
     """The resolved configuration of a dry run."""
     table = Table("what", "value", title="Dry run: everything fits", title_justify="left")
     for key, value in {**plan.describe(), **config.model_dump(mode="json")}.items():
-        table.add_row(escape(key), escape(str(value)))
+        table.add_row(shown(key), shown(str(value)))
     for note in plan.data.notes:
-        table.add_row("note", escape(note))
+        table.add_row("note", shown(note))
     console.print(table)
 
 
 def show_result(console: Console, result: RunResult, out: Path) -> None:
     """The figures of one run, and where things are."""
     table = Table(
-        "rows", "how many", f"{result.metric_name} (95 % interval)", "teacher", "agreement", "KL to teacher",
-        title=f"{escape(result.task)}: {result.method}, {result.train_rows} training rows, seed {result.seed}",
+        "rows", "how many", f"{shown(result.metric_name)} (95 % interval)", "teacher", "agreement", "KL to teacher",
+        title=f"{shown(result.task)}: {shown(result.method)}, {result.train_rows} training rows, seed {result.seed}",
         title_justify="left",
     )  # fmt: skip
     for name, scores in (("evaluation", result.evaluation), ("holdout", result.holdout)):
@@ -67,28 +67,28 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
         show_note(console, note)
     if result.replacement:
         shares = ", ".join(
-            f"{key.replace('_', ' ')} " + (f"{value:.2f} nats" if "entropy" in key else f"{value:.1%}")
+            f"{shown(key.replace('_', ' '))} " + (f"{value:.2f} nats" if "entropy" in key else f"{value:.1%}")
             for key, value in result.replacement.items()
         )
         console.print(f"augmented text: {shares}", highlight=False)
     console.print(
-        f"{result.seconds:.0f} s; model, result.json and samples are in {escape(str(out))}", highlight=False
+        f"{result.seconds:.0f} s; model, result.json and samples are in {shown(str(out))}", highlight=False
     )
 
 
 def show_note(console: Console, note: str) -> None:
     """What the user should know about data or models."""
-    console.print(f"note: {escape(note)}", style="yellow", highlight=False)
+    console.print(f"note: {shown(note)}", style="yellow", highlight=False)
 
 
 def show_scores(console: Console, scores: dict[str, Scores], model: str) -> None:
     """The figures of ``augpro evaluate``."""
-    table = Table("rows", "how many", "metric", "value", title=escape(model), title_justify="left")
+    table = Table("rows", "how many", "metric", "value", title=shown(model), title_justify="left")
     for name, one in scores.items():
         figures = {**one.metrics, "agreement": one.agreement, "KL to teacher": one.kl_to_teacher}
         for index, (metric, value) in enumerate(figures.items()):
             if value is not None:
                 table.add_row(
-                    name, str(one.rows), metric, with_interval(one) if index == 0 else number(value)
+                    name, str(one.rows), shown(metric), with_interval(one) if index == 0 else number(value)
                 )
     console.print(table)

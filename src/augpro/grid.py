@@ -13,10 +13,10 @@ from augpro.augment import AUGMENTERS
 from augpro.config import CompareConfig, DistillConfig, StudentOptions, build, parse_value
 from augpro.data import load_data
 from augpro.errors import InputError
+from augpro.files import fingerprint, sync_folder
 from augpro.models import MINILM, ModelSource, minilm_path
 from augpro.output import PREDICTIONS
 from augpro.provenance import TRAINING_ROWS
-from augpro.results import fingerprint
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
@@ -225,7 +225,10 @@ class ResultsFile:
         if self._torn is not None:
             os.truncate(self.path, self._torn)
             self._torn = None
+        new = not self.path.exists()
         with open(self.path, "ab", buffering=0) as file:
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
             os.fsync(file.fileno())
+        if new:
+            sync_folder(self.path.parent)
         self.rows.append(row)

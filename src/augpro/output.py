@@ -7,7 +7,7 @@ from typing import Any
 
 from augpro.config import TrainOptions
 from augpro.errors import InputError
-from augpro.results import write_json
+from augpro.files import write_json
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
 PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"

@@ -4,12 +4,13 @@ import torch
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import score
+from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
 from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
 from augpro.plan import Plan, make_plan
 from augpro.provenance import write_training_rows
-from augpro.results import RunResult, Scores, write_json, write_json_lines, write_tensors, write_text
+from augpro.results import RunResult, Scores
 from augpro.samples import check_rows, joined, samples_markdown
 from augpro.summary import notes_of, summarize
 from augpro.teacher import predict_logits
@@ -60,6 +61,7 @@ def run_plan(plan: Plan) -> RunResult:
         trainer.train(resume_from_checkpoint=folder.checkpoint)
         student.save_pretrained(folder.path)  # before anything else can fail
         tokenizer.save_pretrained(folder.path)
+        finalize_files(folder.path)
         write_training_rows(folder.path, train)
 
     scores: dict[str, Scores] = {}

@@ -7,8 +7,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from augpro.data import Split
+from augpro.files import write_tensors
 from augpro.output import CONFIG
-from augpro.results import write_tensors
 
 TRAINING_ROWS = "training-rows.safetensors"
 _KEYS = "row_keys"

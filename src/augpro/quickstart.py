@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.data import DataSpec, load_data
 from augpro.display import number, with_interval
+from augpro.files import write_json
 from augpro.models import ModelSource
 from augpro.output import claim_new
 from augpro.pipeline import run
-from augpro.results import RunResult, Sample, write_json
+from augpro.results import RunResult, Sample
 from augpro.samples import marked
 from augpro.teacher import Teacher
+from augpro.terminal import shown, visible
 
 # Lengths and rates were chosen on the validation split (benchmarks/README.md, "Sizes of the quickstart").
 TEACHER: dict[str, Any] = {"epochs": 4, "learning_rate": 3e-4}
@@ -72,7 +73,7 @@ def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
             "--fast only shows that everything works; leave it out for real figures.", style="yellow"
         )
     _show_pairs(console, results["KD + AugPro-Mix"].samples[:5])
-    console.print(_how_to_use(out / "augpro"), highlight=False, markup=False)
+    console.print(_how_to_use(visible(str(out / "augpro"))), highlight=False, markup=False)
 
 
 # The transfer set is unlabelled for both distilled students: label_weight is 0 by default.
@@ -130,16 +131,16 @@ def _table(results: dict[str, RunResult], costs: dict[str, dict[str, float]], st
 def _show_pairs(console: Console, samples: list[Sample]) -> None:
     console.print("\nWhat the teacher labelled: [bold]changed words[/bold] in AugPro's text")
     for sample in samples:
-        before, after = marked(sample, "\0", escape)
+        before, after = marked(sample, "\0", shown)
         for text, label in ((before, sample.original_label), (after, sample.augmented_label)):
             # An odd number of markers opens, an even one closes.
             pieces = text.split("\0")
             styled = "".join(f"[bold]{piece}[/bold]" if i % 2 else piece for i, piece in enumerate(pieces))
-            console.print(Padding(f"{styled}  [dim]{escape(label)}[/dim]", (0, 0, 0, 2)), highlight=False)
+            console.print(Padding(f"{styled}  [dim]{shown(label)}[/dim]", (0, 0, 0, 2)), highlight=False)
         console.print()
 
 
-def _how_to_use(folder: Path) -> str:
+def _how_to_use(folder: str) -> str:
     return (
         f"The student is in {folder}. Use it:\n\n"
         "    from transformers import pipeline\n"

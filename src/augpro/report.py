@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from augpro.cost import training_seconds
 from augpro.errors import InputError
+from augpro.files import write_text
 from augpro.grid import PLAIN_KD
 from augpro.report_data import Panel, Study, read_studies
 from augpro.report_texts import LEAK, explorer, texts_table
-from augpro.results import write_text
 from augpro.tables import Table, tests_note
 
 if TYPE_CHECKING:

@@ -4,17 +4,13 @@
 and everything needed to judge or repeat them under them.
 """
 
-import hashlib
-import json
-import math
 import os
 import platform
-import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+from augpro.files import plain_json
 
 
 @dataclass
@@ -100,59 +96,7 @@ class RunResult:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; nan becomes null."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
-
-
-def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
-    """Write JSON, one row a line, whole or not at all."""
-    write_text(path, "".join(json.dumps(_plain(row), ensure_ascii=False) + "\n" for row in rows))
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a text file whole or not at all: a run that is killed leaves the old one."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private to the user
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
-    """Write a safetensors file whole or not at all, making its folder."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary)
-    os.replace(temporary, path)
-
-
-def fingerprint(parts: Iterable[bytes]) -> str:
-    """Hash of some bytes, each with its length, as 32 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.hexdigest()
+        return {key: plain_json(value) for key, value in asdict(self).items()}
 
 
 def library_versions() -> dict[str, str]:

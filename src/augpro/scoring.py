@@ -7,11 +7,12 @@ from augpro.config import EvaluateConfig
 from augpro.data import TaskData, load_data
 from augpro.errors import InputError
 from augpro.evaluation import score
+from augpro.files import write_json
 from augpro.models import ModelSource
 from augpro.output import output_file
 from augpro.plan import choose_eval_split
 from augpro.provenance import seen_rows
-from augpro.results import Scores, write_json
+from augpro.results import Scores
 from augpro.teacher import Teacher, adopt_labels
 from augpro.trainer import label_tensor
 

@@ -43,8 +43,12 @@ class ExampleTest:
 
 
 def seed_interval(values: Sequence[float] | Array, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean over seeds; (nan, nan) for fewer than 2, of no width if all are equal."""
-    if len(values) < 2:
+    """Student's t interval of the mean over seeds, in the metric's unit.
+
+    (nan, nan) for fewer than 2 values, and where all are equal: no variance was seen, so none can be estimated. An
+    interval of no width would make two students that get the same number of rows right a certainty.
+    """
+    if len(values) < 2 or np.ptp(values) <= _rounding(values, values):
         return (NAN, NAN)
     mean = float(np.mean(values))
     half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+
+from augpro.terminal import shown
 
 
 @dataclass
@@ -38,12 +39,12 @@ class Table:
 
     def show(self, console: Console) -> None:
         """On a terminal."""
-        table = RichTable(*map(escape, self.header), title=escape(self.title), title_justify="left")
+        table = RichTable(*map(shown, self.header), title=shown(self.title), title_justify="left")
         for number, row in enumerate(self.rows):
-            table.add_row(*map(escape, row), style="bold" if number in self.bold else None)
+            table.add_row(*map(shown, row), style="bold" if number in self.bold else None)
         console.print(table)
         for note in self.notes:
-            console.print(f"- {escape(note)}", highlight=False)
+            console.print(f"- {shown(note)}", highlight=False)
 
 
 def _line(cells: Sequence[str]) -> str:

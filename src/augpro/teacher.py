@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data import Split, TaskData
 from augpro.errors import InputError
+from augpro.files import fingerprint, write_tensors
 from augpro.models import same_tokenizer
-from augpro.results import fingerprint, write_tensors
 from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary

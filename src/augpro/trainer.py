@@ -5,6 +5,7 @@ through the student in one forward pass (virtual rows in a second one), and add 
 The teacher's logits of the originals are a stored column.
 """
 
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
 from augpro.augment.gradient import without_dropout
@@ -196,6 +197,24 @@ class OnlineAugmentation:
             return self.augmenter(batch, context)
 
 
+def use_one_device(arguments: TrainingArguments | None) -> None:
+    """Keep the Trainer from ``torch.nn.DataParallel`` where several GPUs are visible, with a warning.
+
+    It would multiply the batch size by their number, and what some methods put in the place of embeddings is not
+    split between its replicas as the batch is.
+    """
+    if arguments is None or arguments.n_gpu <= 1:
+        return
+    warnings.warn(
+        f"{arguments.n_gpu} GPUs are visible, and this run uses only {arguments.device}; "
+        "set CUDA_VISIBLE_DEVICES=0, or the number of another one, to choose the GPU and to silence this.",
+        stacklevel=3,
+    )
+    arguments._n_gpu = (
+        1  # as the Trainer itself does for a model that spans devices; there is no public option
+    )
+
+
 class DistillationTrainer(Trainer):
     """A ``transformers.Trainer`` whose loss is the distillation loss of :mod:`augpro.losses`.
 
@@ -205,7 +224,8 @@ class DistillationTrainer(Trainer):
         train_dataset: rows to train on; with ``teacher_logits`` None and no augmentation this is plain
             fine-tuning.
         augmentation: makes and labels augmented rows; None trains on the originals alone.
-        **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ...
+        **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ... Of several
+            visible GPUs one is used, see :func:`use_one_device`.
 
     Raises:
         ValueError: if augmentation is asked for without the teacher's logits of the originals.
@@ -221,6 +241,7 @@ class DistillationTrainer(Trainer):
     ) -> None:
         if augmentation is not None and train_dataset.teacher_logits is None:
             raise ValueError("augmentation needs train_dataset.teacher_logits: label the original rows first")
+        use_one_device(trainer.get("args"))
         super().__init__(
             model=model, train_dataset=train_dataset, data_collator=DistillationDataset.collate, **trainer
         )

@@ -1,0 +1,142 @@
+"""Files that are whole or not there, and on the disk before anything else can name them; and hashes of content.
+
+Every file of a run is written to a temporary one in the same folder, brought onto the disk, and only then given
+its name. A run that is killed, or a machine that loses its power, so leaves the old file or the new one, and a line
+of ``results.jsonl`` never names a file that is not there.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """A temporary file to write to, which takes the name of ``path`` when the block ends, durably.
+
+    Its mode follows the user's umask, whatever wrote to it. After an exception it is removed, and ``path`` is as it
+    was.
+    """
+    temporary, mode = _create(path)
+    try:
+        yield temporary
+        _bring_to_disk(temporary, mode)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> tuple[Path, int]:
+    """A new, empty, hidden file beside ``path``, and the mode that the user's umask gives it."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    # Not by mkstemp, whose files are private to the user; the umask itself cannot be read without changing it.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return temporary, stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+
+
+def _bring_to_disk(path: Path, mode: int) -> None:
+    with open(path, "rb+") as file:  # Windows synchronises only what may be written
+        os.fsync(file.fileno())
+    # safetensors puts a private file of its own in the place of ours.
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk; without this a power cut can undo a rename."""
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it is in, durably; nothing happens if it is there."""
+    new = [part for part in (folder, *folder.parents) if not part.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in new:
+        sync_folder(part.parent)
+
+
+def finalize_files(folder: Path) -> None:
+    """Bring the files that other libraries have written into a folder onto the disk, with the umask's mode.
+
+    Files in folders within it are left as they are.
+    """
+    probe, mode = _create(folder / "mode")
+    probe.unlink()
+    for path in folder.iterdir():
+        if path.is_file() and not path.is_symlink():  # what a link names is not of this run
+            _bring_to_disk(path, mode)
+    sync_folder(folder)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file whole or not at all, durably."""
+    with replacement(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all, durably; see :func:`plain_json`."""
+    write_text(path, json.dumps(plain_json(content), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Write JSON, one row a line, whole or not at all, durably."""
+    write_text(path, "".join(json.dumps(plain_json(row), ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    """Write a safetensors file whole or not at all, durably, making its folder."""
+    from safetensors.torch import save_file
+
+    make_folder(path.parent)
+    with replacement(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file whole or not at all, durably, making the folder of the copy."""
+    make_folder(target.parent)
+    with replacement(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def plain_json(value: Any) -> Any:
+    """As plain JSON values; nan and infinity, which JSON has no word for, become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return value
+
+
+def fingerprint(parts: Iterable[bytes]) -> str:
+    """Hash of some bytes, each with its length, as 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()

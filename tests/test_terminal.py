@@ -1,0 +1,121 @@
+"""No text of the data, of a model or of an option can steer the terminal that shows it."""
+
+import io
+import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from augpro.compare import Outcome, _report
+from augpro.comparison import Table
+from augpro.display import show_note, show_plan, show_result, show_scores
+from augpro.grid import Cell
+from augpro.quickstart import _show_pairs
+from augpro.results import RunResult, Sample, Scores
+from augpro.terminal import shown, visible
+from test_cli import invoke
+
+BAD = "bad\x1b[31m\x07"
+SEEN = r"bad\x1b[31m\x07"
+
+
+@pytest.fixture
+def console():
+    """Writes to a string, without colours: every control character in it but a newline is someone else's."""
+    return Console(file=io.StringIO(), width=300)
+
+
+def output(console):
+    text = console.file.getvalue()
+    assert controls(text) <= {"\n"}
+    return text
+
+
+def controls(text):
+    return {letter for letter in text if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")}
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (BAD, SEEN),
+        ("one\ntwo\tthree\r\nfour", "one two three  four"),
+        ("\x00 \x7f \x9b31m \u2028", r"\x00 \x7f \x9b31m \u2028"),
+        ("safe \u202etxt.exe", r"safe \u202etxt.exe"),  # would be read from the right
+        ("half \ud83d", r"half \ud83d"),  # cannot be encoded
+        ("Größe, 不错, 👩\u200d💻, می\u200cخواهم", "Größe, 不错, 👩\u200d💻, می\u200cخواهم"),
+        ("c:\\temp", "c:\\temp"),
+    ],
+)
+def test_control_characters_are_made_visible(text, seen):
+    assert visible(text) == seen
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_shown_without_markup_and_controls(text):
+    console = Console(file=io.StringIO(), width=2000, emoji=False)
+    console.print(shown(f"<{text}>"), highlight=False)
+    assert console.file.getvalue().rstrip("\n") == visible(f"<{text}>")
+    assert not controls(visible(text))
+
+
+def test_tables_notes_and_titles(console):
+    Table(BAD, ["method", BAD], [[BAD, "[bold]0.9[/bold]"]], {0}, [BAD]).show(console)
+    show_note(console, BAD)
+    show_scores(console, {"evaluation": Scores(3, {BAD: 0.5})}, BAD)
+    text = output(console)
+    assert text.count(SEEN) == 7
+    assert "[bold]0.9[/bold]" in text
+
+
+def test_the_result_and_the_plan_of_a_run(console):
+    result = RunResult(
+        BAD, f"random:a=[{BAD}]", 0, 8, 1.0, BAD, 0.5, 0.9, 0.8, 0.1, 8, 2.0,
+        evaluation=Scores(8, {"accuracy": 0.5}), replacement={BAD: 0.5}, notes=[BAD],
+    )  # fmt: skip
+    show_result(console, result, Path(BAD))
+    plan = SimpleNamespace(describe=lambda: {BAD: BAD}, data=SimpleNamespace(notes=[BAD]))
+    show_plan(console, plan, SimpleNamespace(model_dump=lambda mode: {"out": BAD}))
+    assert output(console).count(SEEN) == 6 + 4
+
+
+def test_what_a_comparison_left_out(console):
+    outcome = Outcome({Cell(f"random:a={BAD}", None, 0, 1.0): BAD}, [Cell(BAD, 8, 0, 1.0)])
+    _report(console, outcome, SimpleNamespace(budget=1.0, out=Path(BAD)))
+    assert output(console).count(SEEN) == 4
+
+
+def test_augmented_texts_of_the_quickstart(console):
+    _show_pairs(console, [Sample("good film", f"good {BAD}", BAD, f"{BAD} 0.99")])
+    assert output(console).count(SEEN) == 3
+
+
+def test_a_table_without_help_would_let_them_through(console):
+    """What the tests above would see if a text was not made visible."""
+    table = RichTable("a")
+    table.add_row(BAD)
+    console.print(table)
+    assert "\x1b" in console.file.getvalue()
+
+
+def test_a_sentence_about_wrong_input(tmp_path):
+    done = invoke(
+        "distill", "--data", tmp_path / BAD, "--teacher", "t", "--student", "s", "--out", tmp_path / "out"
+    )
+    assert done.exit_code == 2
+    assert SEEN in done.output
+    assert controls(done.output) <= {"\n"}
+
+
+def test_a_label_of_the_data(tmp_path, teacher_folder):
+    path = tmp_path / "few.csv"
+    path.write_text(f"text,label\nthe movie is great,{BAD}\na slow page,positive\n")
+    done = invoke("evaluate", "--data", path, "--model", teacher_folder)
+    assert done.exit_code == 2
+    assert SEEN in done.output
+    assert controls(done.output) <= {"\n"}
