@@ -55,8 +55,9 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int], load: Callable[[str
     kept = torch.nn.ModuleList([layers[layer] for layer in keep])
     for index, layer in enumerate(kept):
         for part in layer.modules():
-            for place in _PLACES & vars(part).keys():
-                setattr(part, place, index)
+            for place in _PLACES:
+                if vars(part).get(place) is not None:
+                    setattr(part, place, index)
     setattr(module, name, kept)
     _cut_config(_text_config(model), depth, keep)
     _check_that_it_loads(model, load, option)
