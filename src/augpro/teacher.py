@@ -6,7 +6,7 @@ identical to the student's, which spares decoding and tokenizing again.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -113,11 +113,8 @@ class Teacher:
 
     def _stored(self, table: TokenTable, store: Path, what: str) -> Tensor:
         """Logits of a block of rows from the store, made first where there are none that can be read."""
-        tokens = [
-            table.flat.tobytes(),
-            table.offsets.tobytes(),
-            repr((table.pad_id, table.has_types)).encode(),
-        ]
+        inputs = f"{table.pad_id} {table.has_types}".encode()
+        tokens = [table.flat.tobytes(), table.offsets.tobytes(), inputs]
         path = store / f"{fingerprint([self._key, *tokens])}.safetensors"
         try:
             logits = load_file(path).get("logits")
@@ -131,12 +128,16 @@ class Teacher:
     @cached_property
     def _key(self) -> bytes:
         """Hash of what turns tokens into logits: class, configuration, and the weights with their names."""
+        return fingerprint(self._decides()).encode()
+
+    def _decides(self) -> Iterator[bytes]:
+        """The parts of the key, one by one: a copy of every weight at once might not fit."""
         config = json.loads(self.model.config.to_json_string(use_diff=False))
-        parts = [type(self.model).__qualname__, json.dumps(_decisive(config), sort_keys=True)]
-        digests = [part.encode() for part in parts]
+        yield type(self.model).__qualname__.encode()
+        yield json.dumps(_decisive(config), sort_keys=True).encode()
         for name, value in self.model.state_dict().items():
-            digests += [f"{name} {list(value.shape)}".encode(), value.float().cpu().numpy().tobytes()]
-        return fingerprint(digests).encode()
+            yield f"{name} {list(value.shape)}".encode()
+            yield value.float().cpu().numpy().tobytes()
 
     def label_tokens(self, batch: TokenBatch, vocabulary: Vocabulary) -> Tensor:
         """Logits of the student's token rows, [B, C], on their device.
