@@ -28,6 +28,7 @@ from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary
 
+ROWS_AT_ONCE = 128  # of a pass without a gradient: more rows take memory and are hardly read faster
 _BLOCK = 2048  # rows of a file of the label store: what is lost at most when a run is killed
 # Of a configuration: where the model came from, what wrote it, in which precision, and how its classes are called.
 _NO_EFFECT = {
@@ -43,7 +44,7 @@ _PROBLEM_TYPE: dict[str, ProblemType] = {
 
 
 def predict_logits(
-    model: PreTrainedModel, table: TokenTable, batch_size: int = 128, what: str = "predicting"
+    model: PreTrainedModel, table: TokenTable, batch_size: int = ROWS_AT_ONCE, what: str = "predicting"
 ) -> Tensor:
     """Logits of every row, on the CPU, [rows, C]; rows run in order of length, so little is padded.
 
@@ -148,8 +149,8 @@ class Teacher:
         """
         if self.reads_ids_of(vocabulary.tokenizer) and batch.ids.shape[1] <= self.limit:
             with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
-                logits: Tensor = self.model(**batch.model_inputs()).logits.float()
-            return logits
+                parts = batch.parts(ROWS_AT_ONCE)
+                return torch.cat([self.model(**part.model_inputs()).logits.float() for part in parts])
         # Not by `label`: what is augmented comes once, and no store could hold it.
         table = tokenize(self.tokenizer, *vocabulary.decode(batch), self.limit)
         return predict_logits(self.model, table).to(batch.ids.device)
