@@ -13,7 +13,7 @@ SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
     ["errors", "tasks", "draws", "files", "same_text", "resampling", "terminal"],
-    ["readers", "tokens", "losses", "results", "tables", "projection.chunks"],
+    ["readers", "tokens", "losses", "layers", "results", "tables", "projection.chunks"],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
     ["projection.neighbours"],

@@ -10,21 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
-    AlbertConfig,
-    AlbertForSequenceClassification,
     BertConfig,
     BertModel,
     GPT2Config,
     GPT2ForSequenceClassification,
-    LlamaConfig,
-    LlamaForSequenceClassification,
-    ModernBertConfig,
-    ModernBertForSequenceClassification,
 )
 
 from augpro import models
 from augpro.errors import InputError
-from augpro.models import MINILM_PACKAGE, MINILM_SHA256, ModelSource, cut_layers, load_student, minilm_path
+from augpro.models import MINILM_PACKAGE, MINILM_SHA256, ModelSource, load_student, minilm_path
 from augpro.tasks import Task
 from augpro.teacher import predict_logits
 from augpro.tokens import tokenize
@@ -193,61 +187,6 @@ def test_weights_that_are_cut_off_are_named(teacher_folder, tmp_path):
 # --- students ---
 
 
-@pytest.mark.parametrize("keep", [[0, 2], [2, 0], [1], [0, 1, 2]])
-def test_the_kept_layers_are_the_right_ones_in_order(keep, tokenizer):
-    whole, model = tiny_bert(len(tokenizer), layers=3), tiny_bert(len(tokenizer), layers=3)
-    cut_layers(model, keep)
-    assert model.config.num_hidden_layers == len(model.bert.encoder.layer) == len(keep)
-    for ours, number in zip(model.bert.encoder.layer, keep, strict=True):
-        theirs = whole.bert.encoder.layer[number].state_dict()
-        assert all(torch.equal(value, theirs[name]) for name, value in ours.state_dict().items())
-    apart = {name: value for name, value in model.state_dict().items() if ".encoder.layer." not in name}
-    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in apart.items())
-
-
-def test_a_cut_model_is_the_same_after_saving(teacher_folder, tmp_path):
-    student = load_student(ModelSource(str(teacher_folder)), TASK, layers=[0, 2]).eval()
-    student.save_pretrained(tmp_path)
-    again = ModelSource(str(tmp_path)).load_classifier().eval()
-    ids = torch.tensor([[3, 7, 9, 12, 4]])
-    assert torch.equal(student(input_ids=ids).logits, again(input_ids=ids).logits)
-    whole = ModelSource(str(teacher_folder)).load_classifier().eval()
-    assert not torch.allclose(student(input_ids=ids).logits, whole(input_ids=ids).logits)
-
-
-@pytest.mark.parametrize("layer", [3, -1, 99])
-def test_a_layer_that_is_not_there(layer, teacher_folder):
-    with pytest.raises(InputError, match=rf"--student-layers {layer}: the model has layers 0 to 2"):
-        load_student(ModelSource(str(teacher_folder)), TASK, layers=[0, layer])
-
-
-def test_a_layer_named_twice(teacher_folder):
-    with pytest.raises(InputError, match="--student-layers 0,1,0: a layer is named twice"):
-        load_student(ModelSource(str(teacher_folder)), TASK, (0, 1, 0))
-
-
-def test_a_cut_decoder_still_answers():
-    """A decoder's layers know their number, by which they find their place in the cache."""
-    config = LlamaConfig(vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=4,
-                         num_attention_heads=2, pad_token_id=0)  # fmt: skip
-    model = LlamaForSequenceClassification(config).eval()
-    cut_layers(model, [0, 3])
-    ids = torch.tensor([[1, 2, 3]])
-    with torch.no_grad():
-        assert torch.equal(model(ids, use_cache=True).logits, model(ids, use_cache=False).logits)
-    assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1]
-
-
-def test_a_cut_that_would_load_as_another_model_is_refused():
-    """The first layer of ModernBERT has no norm: another one in its place would lose its own."""
-    small = {"vocab_size": 20, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3,
-             "num_attention_heads": 2, "pad_token_id": 0}  # fmt: skip
-    said = "--student-layers 1,2: a ModernBertForSequenceClassification that is cut so"
-    with pytest.raises(InputError, match=said):
-        cut_layers(ModernBertForSequenceClassification(ModernBertConfig(**small)), [1, 2])
-    cut_layers(ModernBertForSequenceClassification(ModernBertConfig(**small)), [0, 2])
-
-
 def test_a_decoder_is_padded_as_its_configuration_says(tokenizer, tmp_path):
     """It answers at the last token that is no padding, so that a row must not depend on its batch."""
     config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=32,
@@ -264,15 +203,6 @@ def test_a_decoder_is_padded_as_its_configuration_says(tokenizer, tmp_path):
     texts = ["good", "good bad good bad"]
     together = predict_logits(model, tokenize(loaded, texts))
     torch.testing.assert_close(together[:1], predict_logits(model, tokenize(loaded, texts[:1])))
-
-
-def test_a_model_whose_layers_cannot_be_cut(tokenizer):
-    config = AlbertConfig(
-        vocab_size=len(tokenizer), embedding_size=8, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
-        intermediate_size=32,
-    )  # fmt: skip
-    with pytest.raises(InputError, match="cannot find the 4 layers of AlbertForSequenceClassification"):
-        cut_layers(AlbertForSequenceClassification(config), [0, 1])
 
 
 def test_only_the_word_embeddings_are_frozen(teacher_folder):

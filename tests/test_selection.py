@@ -57,9 +57,9 @@ def make(tokenizer, texts):
         tokenize(tokenizer, texts), torch.zeros(20, dtype=torch.int64), teacher.label(texts)
     )
 
-    def build(select_by="disagreement", candidates=4):
+    def build(select_by="disagreement", candidates=4, method="random", **options):
         made = OnlineAugmentation(
-            augmenter("random"), space, teacher, Objective("single_label"), 3, candidates, select_by
+            augmenter(method, **options), space, teacher, Objective("single_label"), 3, candidates, select_by
         )
         batch = dataset.table.batch(range(20))
         return made, batch, (batch, dataset.teacher_logits, dataset, student)
@@ -126,3 +126,77 @@ def test_bf16_runs_both_models_in_bfloat16_and_keeps_the_labels_float32(make):
     assert seen == [torch.float32, torch.float32, torch.bfloat16, torch.bfloat16]
     assert labels[True].dtype == torch.float32
     torch.testing.assert_close(labels[True], labels[False], rtol=0.2, atol=0.05)
+
+
+# --- what a choice costs ---
+
+
+def record_batches(model):
+    """The rows of every batch that a model reads from now on."""
+    rows = []
+    model.register_forward_pre_hook(
+        lambda _m, _a, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    return rows
+
+
+@pytest.fixture
+def gradients(monkeypatch):
+    """How often a gradient was taken."""
+    calls = []
+    take = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *given: calls.append(1) or take(*given))
+    return calls
+
+
+@pytest.mark.parametrize("through", ["student", "both"])
+def test_candidates_of_one_text_share_its_gradient(make, gradients, through):
+    augmentation, _, given = make(candidates=3, method="augpro-fgsm", through=through)
+    alone = [augmentation.augment(*given, copy).ids for copy in range(3)]
+    assert len(gradients) == 3
+    assert not torch.equal(alone[0], alone[1])  # candidates differ by the positions that are drawn
+    gradients.clear()
+    seen = record_batches(given[3])
+    rows, _ = augmentation(*given, epoch=0)
+    assert len(gradients) == 1
+    assert seen == [20, 60]  # the gradient and the choice
+    for row, ids in enumerate(rows.ids):
+        assert any(torch.equal(ids, each[row]) for each in alone)
+    hook = given[3].classifier.register_forward_hook(
+        lambda _m, _a, logits: logits * torch.tensor([2.0, -1.0])
+    )
+    augmentation(*given, epoch=0)
+    hook.remove()
+    assert len(gradients) == 2  # the student of the next step is another
+
+
+def test_candidates_of_other_texts_have_gradients_of_their_own(make, gradients):
+    """Where tokens of a partner come first, each candidate starts at another text, with another answer to it."""
+    augmentation, _, given = make(candidates=3, method="augpro-fgsm", partner_fraction=0.5)
+    alone = [augmentation.augment(*given, copy).ids for copy in range(3)]
+    gradients.clear()
+    rows, _ = augmentation(*given, epoch=0)
+    assert len(gradients) == 3
+    for row, ids in enumerate(rows.ids):
+        assert any(torch.equal(ids, each[row]) for each in alone)
+
+
+@pytest.mark.parametrize("select_by", ["disagreement", "uncertainty"])
+def test_memory_does_not_grow_with_the_candidates(make, select_by):
+    """Both models read them in parts of equal size; the choice is that of one pass."""
+    augmentation, _, given = make(select_by, candidates=16)
+    read = [record_batches(model) for model in (augmentation.teacher.model, given[3])]
+    rows, labels = augmentation(*given, epoch=0)
+    assert [max(each) for each in read] == [107 if select_by == "disagreement" else 20, 107]
+    assert [sum(each) for each in read] == [320 if select_by == "disagreement" else 20, 320]
+    made = [augmentation.augment(*given, copy) for copy in range(16)]
+    student = given[3].eval()
+    with torch.no_grad():
+        ours, theirs = (
+            torch.stack([model(**each.model_inputs()).logits for each in made])
+            for model in (student, augmentation.teacher.model)
+        )
+    best = hardest(ours, theirs if select_by == "disagreement" else None, "single_label")
+    for row, number in enumerate(best.tolist()):
+        assert torch.equal(rows.ids[row], made[number].ids[row])
+        torch.testing.assert_close(labels[row], theirs[number, row], rtol=1e-4, atol=1e-5)

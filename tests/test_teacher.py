@@ -299,30 +299,3 @@ def test_problem_types_must_be_the_same():
     kept = adopt_labels(scores, config("score"), "T")
     assert kept.splits["train"].labels == [0.5, 1.0]
     assert kept.task == replace(scores.task)
-
-
-def test_stored_labels_are_fresh_labels(tokenizer, tmp_path, texts):
-    """The second teacher with the same weights reads the store; other weights, texts or limits do not."""
-    model = tiny_bert(len(tokenizer), seed=3)
-    fresh = Teacher(model, tokenizer).label(texts)
-    store = tmp_path / "labels"
-    assert torch.equal(Teacher(model, tokenizer, store=store).label(texts), fresh)
-    again = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=store)
-    again.model.forward = None  # cannot be asked any more
-    assert torch.equal(again.label(texts), fresh)
-    for other in (
-        Teacher(tiny_bert(len(tokenizer), seed=4), tokenizer, store=store).label(texts),
-        Teacher(model, tokenizer, 5, store=store).label(texts),
-        Teacher(model, tokenizer, store=store).label(texts[::-1]),
-    ):
-        assert not torch.equal(other, fresh)
-    assert len(list(store.iterdir())) == 4
-
-
-def test_augmented_rows_are_not_stored(tokenizer, other_tokenizer, texts, tmp_path):
-    """They come once: a store would grow by a file a batch."""
-    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), other_tokenizer, store=tmp_path / "labels")
-    batch = tokenize(tokenizer, texts).batch(range(20))
-    labels = teacher.label_tokens(batch, Vocabulary(tokenizer, len(tokenizer)))
-    assert labels.shape == (20, 2)
-    assert not (tmp_path / "labels").exists()

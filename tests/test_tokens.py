@@ -140,3 +140,12 @@ def test_with_ids_changes_nothing_else(tokenizer, texts):
     assert all(getattr(other, n) is getattr(batch, n) for n in ("mask", "segments", "row_ids", "type_ids"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         batch.ids = other.ids
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(20, [20]), (19, [10, 10]), (7, [7, 7, 6]), (1, [1] * 20)])
+def test_parts_are_the_same_rows_in_equal_shares(most, sizes, tokenizer, texts):
+    batch = tokenize(tokenizer, texts, texts[::-1]).batch(range(20))
+    parts = list(batch.parts(most))
+    assert [len(part.ids) for part in parts] == sizes
+    for name, value in vars(batch).items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), value)

@@ -8,8 +8,8 @@ from scipy import stats
 from transformers import EarlyStoppingCallback, TrainingArguments
 
 from augpro.augment import EmbeddingSpace, augmenter
+from augpro.layers import encoder_layers
 from augpro.losses import NO_LABEL, Objective
-from augpro.models import encoder_layers
 from augpro.teacher import Teacher, predict_logits
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor

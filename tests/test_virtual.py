@@ -11,8 +11,8 @@ from augpro.augment.perturb import row_weights
 from augpro.config import DistillConfig
 from augpro.draws import Draws
 from augpro.errors import InputError
+from augpro.layers import encoder_layers
 from augpro.losses import kd_loss, smoothness_loss
-from augpro.models import encoder_layers
 from augpro.plan import make_plan
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary

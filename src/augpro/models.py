@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from augpro.errors import InputError
+from augpro.layers import keep_layers
 from augpro.tasks import ProblemType, Task
 
 MINILM = "minilm"
@@ -204,7 +205,7 @@ def load_student(
         seed: of a new classification head.
 
     Raises:
-        InputError: if the source cannot be loaded or lacks a layer.
+        InputError: if the source cannot be loaded or lacks a layer, or a cut model would not load as itself.
     """
     names = dict(enumerate(task.label_names)) or {0: "score"}
     with torch.random.fork_rng(devices=[]):
@@ -216,76 +217,12 @@ def load_student(
             problem_type=HF_PROBLEM_TYPE[task.problem_type],
         )
     if layers:
-        cut_layers(model, layers)
+        keep_layers(
+            model, layers, lambda folder: ModelSource(folder, source.trust_remote_code).load_finished()
+        )
     if freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     return model
-
-
-def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
-    """Keep only some encoder layers of a model, in the given order, in place.
-
-    Raises:
-        InputError: if a layer number does not exist, or the model's layers cannot be found.
-    """
-    depth = model.config.num_hidden_layers
-    wrong = [layer for layer in keep if not 0 <= layer < depth]
-    if wrong:
-        raise InputError(f"--student-layers {wrong[0]}: the model has layers 0 to {depth - 1}.")
-    if len(set(keep)) < len(keep):
-        raise InputError(
-            f"--student-layers {','.join(map(str, keep))}: a layer is named twice; name each one once."
-        )
-    module, name = _layer_list(model)
-    layers = getattr(module, name)
-    kept = torch.nn.ModuleList([layers[layer] for layer in keep])
-    for index, layer in enumerate(kept):
-        for part in layer.modules():
-            if "layer_idx" in vars(part):  # its place in the cache of a decoder
-                vars(part)["layer_idx"] = index
-    setattr(module, name, kept)
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = [model.config.layer_types[layer] for layer in keep]
-    model.config.num_hidden_layers = len(keep)
-    if not _loads_again(model):
-        raise InputError(
-            f"--student-layers {','.join(map(str, keep))}: a {type(model).__name__} that is cut so would be another "
-            "model when it is loaded again; keep its first layers, or train a smaller model of another kind."
-        )
-
-
-def _loads_again(model: PreTrainedModel) -> bool:
-    """Whether a model made from this one's configuration has the same weights, by name and shape."""
-    try:
-        with torch.device("meta"):
-            again = type(model)(model.config)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
-        return False
-    one, other = ({name: value.shape for name, value in each.state_dict().items()} for each in (model, again))
-    return one == other
-
-
-def encoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The model's layers, first to last.
-
-    Raises:
-        InputError: if they cannot be found.
-    """
-    module, name = _layer_list(model)
-    layers: torch.nn.ModuleList = getattr(module, name)
-    return layers
-
-
-def _layer_list(model: PreTrainedModel) -> tuple[torch.nn.Module, str]:
-    """The module that holds the list of layers, and the list's name in it."""
-    depth = model.config.num_hidden_layers
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, torch.nn.ModuleList) and len(child) == depth:
-                return module, name
-    raise InputError(
-        f"cannot find the {depth} layers of {type(model).__name__}; give a model whose layers are one list."
-    )
 
 
 def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:

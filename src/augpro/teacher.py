@@ -4,14 +4,18 @@ It reads text through its own tokenizer. Token ids are handed over only where it
 identical to the student's, which spares decoding and tokenizing again.
 """
 
+import json
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -25,6 +29,13 @@ from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary
 
+ROWS_AT_ONCE = 128  # of a pass without a gradient: more rows take memory and are hardly read faster
+_BLOCK = 2048  # rows of a file of the label store: what is lost at most when a run is killed
+# Of a configuration: where the model came from, what wrote it, in which precision, and how its classes are called.
+_NO_EFFECT = {
+    "_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype",
+    "id2label", "label2id", "problem_type",
+}  # fmt: skip
 _GENERIC_LABEL = re.compile(r"LABEL_\d+")
 _PROBLEM_TYPE: dict[str, ProblemType] = {
     "single_label_classification": "single_label",
@@ -34,7 +45,7 @@ _PROBLEM_TYPE: dict[str, ProblemType] = {
 
 
 def predict_logits(
-    model: PreTrainedModel, table: TokenTable, batch_size: int = 128, what: str = "predicting"
+    model: PreTrainedModel, table: TokenTable, batch_size: int = ROWS_AT_ONCE, what: str = "predicting"
 ) -> Tensor:
     """Logits of every row, on the CPU, [rows, C]; rows run in order of length, so little is padded.
 
@@ -66,8 +77,11 @@ class Teacher:
         tokenizer: its own tokenizer.
         limit: most tokens a text may have; longer ones are cut.
         device: where it runs; default is where the model is.
-        store: folder that keeps the logits of every set of texts that :meth:`label` was given, for the next
-            run with the same weights, tokenizer and limit; None keeps nothing.
+        store: folder that keeps the logits of every text that :meth:`label` was given, for the next run with the
+            same model, tokenizer and limit; None keeps nothing.
+
+    Attributes:
+        saved_seconds: what answers that were read from the store took when they were made.
     """
 
     def __init__(
@@ -79,6 +93,7 @@ class Teacher:
         store: Path | None = None,
     ) -> None:
         self.store = store
+        self.saved_seconds = 0.0
         self.model = model.eval().requires_grad_(False)
         if device is not None:
             torch.nn.Module.to(self.model, device)
@@ -86,24 +101,52 @@ class Teacher:
         self.limit = max_length(tokenizer, limit)
 
     def label(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
-        """Logits of texts or text pairs, on the CPU, [N, C]."""
-        table = tokenize(self.tokenizer, texts, pairs, self.limit)
+        """Logits of texts or text pairs, on the CPU, [N, C].
+
+        With a store they are made and kept in blocks of 2,048 rows, so that a labelling that was killed goes on with
+        the block that it was at. A block's batches are its own: its logits do not depend on what was stored before.
+        """
         if self.store is None:
-            return predict_logits(self.model, table, what="teacher labels")
-        rows = [table.flat.tobytes(), table.offsets.tobytes()]
-        path = self.store / f"{fingerprint([self._weights_key(), *rows])}.safetensors"
-        if path.is_file():
-            return load_file(path)["logits"]
-        logits = predict_logits(self.model, table, what="teacher labels")
-        write_tensors(path, {"logits": logits})
+            return predict_logits(
+                self.model, tokenize(self.tokenizer, texts, pairs, self.limit), what="teacher labels"
+            )
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(texts), _BLOCK)]
+        logits = []
+        for number, rows in enumerate(blocks, start=1):
+            block = tokenize(self.tokenizer, texts[rows], None if pairs is None else pairs[rows], self.limit)
+            logits.append(self._stored(block, self.store, f"teacher labels, part {number} of {len(blocks)}"))
+        return torch.cat(logits)
+
+    def _stored(self, table: TokenTable, store: Path, what: str) -> Tensor:
+        """Logits of a block of rows from the store, made first where there are none that can be read."""
+        inputs = f"{table.pad_id} {table.has_types}".encode()
+        tokens = [table.flat.tobytes(), table.offsets.tobytes(), inputs]
+        path = store / f"{fingerprint([self._key, *tokens])}.safetensors"
+        try:
+            stored = load_file(path)
+        except (OSError, SafetensorError):  # none yet, or one that was damaged
+            stored = {}
+        if len(stored.get("logits", ())) == len(table):
+            self.saved_seconds += float(stored.get("seconds", 0.0))
+            return stored["logits"]
+        started = time.perf_counter()
+        logits = predict_logits(self.model, table, what=what)
+        write_tensors(path, {"logits": logits, "seconds": torch.tensor(time.perf_counter() - started)})
         return logits
 
-    def _weights_key(self) -> bytes:
-        """Hash of every weight, computed once."""
-        if not hasattr(self, "_key"):
-            weights = (value.float().cpu().numpy().tobytes() for value in self.model.state_dict().values())
-            self._key = fingerprint(weights).encode()
-        return self._key
+    @cached_property
+    def _key(self) -> bytes:
+        """Hash of what turns tokens into logits: class, configuration, and the weights with their names."""
+        return fingerprint(self._decides()).encode()
+
+    def _decides(self) -> Iterator[bytes]:
+        """The parts of the key, one by one: a copy of every weight at once might not fit."""
+        config = json.loads(self.model.config.to_json_string(use_diff=False))
+        yield type(self.model).__qualname__.encode()
+        yield json.dumps(_decisive(config), sort_keys=True).encode()
+        for name, value in self.model.state_dict().items():
+            yield f"{name} {list(value.shape)}".encode()
+            yield value.float().cpu().numpy().tobytes()
 
     def label_tokens(self, batch: TokenBatch, vocabulary: Vocabulary) -> Tensor:
         """Logits of the student's token rows, [B, C], on their device.
@@ -114,8 +157,8 @@ class Teacher:
         """
         if self.reads_ids_of(vocabulary.tokenizer) and batch.ids.shape[1] <= self.limit:
             with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
-                logits: Tensor = self.model(**batch.model_inputs()).logits.float()
-            return logits
+                parts = batch.parts(ROWS_AT_ONCE)
+                return torch.cat([self.model(**part.model_inputs()).logits.float() for part in parts])
         # Not by `label`: what is augmented comes once, and no store could hold it.
         table = tokenize(self.tokenizer, *vocabulary.decode(batch), self.limit)
         return predict_logits(self.model, table).to(batch.ids.device)
@@ -125,6 +168,13 @@ class Teacher:
         if getattr(self, "_compared", None) is not tokenizer:
             self._compared, self._same = tokenizer, same_tokenizer(self.tokenizer, tokenizer)
         return self._same
+
+
+def _decisive(config: Any) -> Any:
+    """A configuration, as JSON, without what changes no logit; parts of it that are models of their own likewise."""
+    if not isinstance(config, dict):
+        return config
+    return {key: _decisive(value) for key, value in config.items() if key not in _NO_EFFECT}
 
 
 def adopt_labels(data: TaskData, config: Any, name: str) -> TaskData:

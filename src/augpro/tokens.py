@@ -7,7 +7,7 @@ Texts are tokenized once and kept ragged (32-bit ids and offsets), so memory fol
 batch is padded only to its own longest row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +47,11 @@ class TokenBatch:
     def take(self, rows: Tensor) -> "TokenBatch":
         """The rows with these numbers, int64 [N], in this order."""
         return replace(self, **{name: value[rows] for name, value in vars(self).items() if value is not None})
+
+    def parts(self, rows: int) -> Iterator["TokenBatch"]:
+        """The same rows in their order, in batches of about equal size, none of more than ``rows``."""
+        for part in torch.arange(len(self.ids), device=self.ids.device).chunk(-(-len(self.ids) // rows)):
+            yield self.take(part)
 
     def to(self, device: torch.device | str) -> "TokenBatch":
         """The same rows on another device."""

@@ -24,7 +24,7 @@ from augpro.losses import NO_LABEL, Objective
 from augpro.meter import Meter
 from augpro.selection import hardest
 from augpro.tasks import SelectBy, Task
-from augpro.teacher import Teacher
+from augpro.teacher import ROWS_AT_ONCE, Teacher
 from augpro.tokens import TokenBatch, TokenTable, join
 
 
@@ -128,7 +128,8 @@ class OnlineAugmentation:
     ) -> tuple[TokenBatch | VirtualRows, Tensor | None]:
         """Augmented rows, and the teacher's logits for them, [B, C]; None where the student labels them."""
         copies = range(epoch * self.candidates, (epoch + 1) * self.candidates)
-        made = [self.augment(batch, teacher_logits, dataset, student, copy) for copy in copies]
+        shared: dict[Hashable, Any] = {}
+        made = [self.augment(batch, teacher_logits, dataset, student, copy, shared) for copy in copies]
         texts = [rows for rows in made if isinstance(rows, TokenBatch)]
         if len(texts) > 1:
             return self._select(texts, dataset.table.pad_id, student)
@@ -161,9 +162,10 @@ class OnlineAugmentation:
         theirs = self._label(candidates) if self.select_by == "disagreement" else None
         with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
             shape = len(made), len(made[0].ids)
-            ours = student(**candidates.model_inputs()).logits.float().unflatten(0, shape)
+            parts = candidates.parts(ROWS_AT_ONCE)
+            ours = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
             by_row = None if theirs is None else theirs.unflatten(0, shape)
-            best = hardest(ours, by_row, self.objective.problem_type)
+            best = hardest(ours.unflatten(0, shape), by_row, self.objective.problem_type)
         chosen = best * shape[1] + torch.arange(shape[1], device=best.device)
         rows = candidates.take(chosen)
         labels = self._label(rows) if theirs is None else theirs[chosen]
@@ -177,8 +179,9 @@ class OnlineAugmentation:
         dataset: DistillationDataset,
         student: Any,
         copy: int,
+        shared: dict[Hashable, Any] | None = None,
     ) -> TokenBatch | VirtualRows:
-        """Augmented rows alone; ``copy`` is the number of their draws."""
+        """Augmented rows alone; ``copy`` is the number of their draws, ``shared`` what other copies have computed."""
         context = AugmentContext(
             draws=Draws(self.seed, copy),
             space=self.space,
@@ -192,6 +195,7 @@ class OnlineAugmentation:
             counts=self.counts,
             loaded=self.loaded,
             while_loading=partial(self.meter.phase, "prepare"),
+            shared=shared,
         )
         with self.meter.phase("augment"), torch.no_grad():
             return self.augmenter(batch, context)

@@ -122,6 +122,7 @@ class AugmentContext:
         counts: filled by the augmenter.
         loaded: models and word lists that a method has loaded, kept from call to call.
         while_loading: what surrounds the loading, such as a clock.
+        shared: what the candidates of a step share, see :meth:`share`; None where every call is by itself.
     """
 
     draws: Draws
@@ -136,6 +137,7 @@ class AugmentContext:
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     loaded: dict[Hashable, Any] = field(default_factory=dict)
     while_loading: Callable[[], AbstractContextManager[Any]] = nullcontext
+    shared: dict[Hashable, Any] | None = None
     _met: dict[Hashable, TokenBatch] = field(default_factory=dict, init=False, repr=False)
 
     def load(self, key: Hashable, loader: Callable[[], Loaded]) -> Loaded:
@@ -145,6 +147,19 @@ class AugmentContext:
                 self.loaded[key] = loader()
         found: Loaded = self.loaded[key]
         return found
+
+    def share(self, key: Hashable, batch: TokenBatch, compute: Callable[[], Loaded]) -> Loaded:
+        """What ``compute`` returns, computed once for all candidates of a step that start at this very batch.
+
+        A batch that was changed before it came here is another object, and has targets of its own.
+        """
+        if self.shared is None:
+            return compute()
+        found = self.shared.get(key)
+        if found is None or found[0] is not batch or found[1] is not self.target_logits:
+            found = self.shared[key] = batch, self.target_logits, compute()
+        result: Loaded = found[2]
+        return result
 
     def partners(self, method: str, batch: TokenBatch, partner: Partner) -> TokenBatch:
         """A partner row for each row of the batch; found once, although a method may ask twice.

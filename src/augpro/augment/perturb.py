@@ -222,13 +222,15 @@ class FGSM(_Stepped):
 
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
         student, row_loss, targets = following("augpro-fgsm", context)
-        if self.through == "student":
-            return embedding_gradient(student, batch, row_loss, targets)
-        if context.teacher is None:
+        target = targets if self.through == "student" else context.teacher
+        if target is None:
             raise ValueError(
                 "through='both' follows the teacher's gradient: pass it as AugmentContext.teacher"
             )
-        return embedding_gradient(student, batch, row_loss, context.teacher)
+        # It does not depend on what is drawn for a candidate, which only chooses the tokens that are moved.
+        return context.share(
+            ("augpro-fgsm", self.through), batch, lambda: embedding_gradient(student, batch, row_loss, target)
+        )
 
 
 @dataclass(frozen=True)

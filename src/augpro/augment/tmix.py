@@ -15,7 +15,7 @@ from augpro.augment.gradient import hooked
 from augpro.augment.partners import Partner
 from augpro.augment.perturb import check_mixing
 from augpro.augment.virtual import Pairing, pair
-from augpro.models import encoder_layers
+from augpro.layers import encoder_layers
 from augpro.tokens import TokenBatch, join
 
 
