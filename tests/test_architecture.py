@@ -33,7 +33,7 @@ ROWS = [
     ["audit"],
     ["samples", "output"],
     ["plan"],
-    ["training"],
+    ["training", "identity"],
     ["summary", "scoring"],
     ["pipeline", "display"],
     ["quickstart", "grid"],
