@@ -28,7 +28,7 @@ ROWS = [
     ["augment.projected", "augment.virtual", "augment.masked", "augment.translate"],
     ["augment.tmix"],
     ["augment"],
-    ["selection"],
+    ["selection", "sampling"],
     ["trainer", "evaluation", "config", "significance"],
     ["audit"],
     ["samples", "output"],

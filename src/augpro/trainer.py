@@ -21,6 +21,7 @@ from augpro.data import Label
 from augpro.draws import Draws
 from augpro.losses import NO_LABEL, Objective
 from augpro.meter import Meter
+from augpro.sampling import EpochOrder
 from augpro.selection import hardest
 from augpro.tasks import SelectBy, Task
 from augpro.teacher import Teacher
@@ -230,6 +231,19 @@ class DistillationTrainer(Trainer):
         self.augmentation = augmentation
         self.rows_seen = 0  # by the student in training, augmented ones counted
 
+    @property
+    def finished_epochs(self) -> int:
+        """Whole passes over the rows so far; the margin is for the rounding of their sum."""
+        return int((self.state.epoch or 0.0) + 1e-6)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        rows = self.rows if train_dataset is None else train_dataset
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return EpochOrder(rows.table.lengths.tolist(), batch_size, seed, lambda: self.finished_epochs)
+
     def compute_loss(
         self,
         model: Any,
@@ -250,8 +264,7 @@ class DistillationTrainer(Trainer):
         if self.augmentation is not None and model.training and teacher_logits is not None:
             # Compiled code would not see the hooks by which a gradient at the embeddings is taken.
             student = self.accelerator.unwrap_model(model, keep_torch_compile=False)
-            # The epoch as a number of finished passes; the margin is for the rounding of its sum.
-            epoch = int((self.state.epoch or 0.0) + 1e-6)
+            epoch = self.finished_epochs
             augmented, theirs = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
             if isinstance(augmented, TokenBatch):
                 forward = join(batch, augmented, self.rows.table.pad_id)
