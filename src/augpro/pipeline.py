@@ -55,6 +55,7 @@ def run_plan(plan: Plan) -> RunResult:
     trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, args=arguments)
     with meter.phase("student"):
         trainer.train(resume_from_checkpoint=folder.checkpoint)
+        student = trainer.finished_student()
 
     scores: dict[str, Scores] = {}
     teacher_scores: dict[str, Scores] = {}

@@ -236,6 +236,16 @@ class DistillationTrainer(Trainer):
         """Whole passes over the rows so far; the margin is for the rounding of their sum."""
         return int((self.state.epoch or 0.0) + 1e-6)
 
+    def finished_student(self) -> Any:
+        """The student as it is saved, which computes in float32; call it when the training is over.
+
+        Accelerate leaves its autocast on the model's ``forward``, and its ``unwrap_model`` removes more than that.
+        """
+        vars(self.model).pop("forward", None)
+        if self.augmentation is not None:
+            self.augmentation.bf16 = False
+        return self.model
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
