@@ -28,7 +28,7 @@ ROWS = [
     ["augment.projected", "augment.virtual", "augment.masked", "augment.translate"],
     ["augment.tmix"],
     ["augment"],
-    ["selection", "sampling"],
+    ["selection", "sampling", "counting"],
     ["trainer", "evaluation", "config", "significance"],
     ["audit"],
     ["samples", "output"],

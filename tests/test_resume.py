@@ -1,4 +1,6 @@
-"""A run that was stopped and resumed is the run that was not: weights and rows."""
+"""A run that was stopped and resumed is the run that was not: weights, rows, counts, samples and seconds."""
+
+import json
 
 import pytest
 import torch
@@ -114,3 +116,52 @@ def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone():
         batches = [[lengths[row] for row in order[start : start + 10]] for start in range(0, 1000, 10)]
         padded = sum(max(batch) * len(batch) for batch in batches)
         assert padded < 1.1 * sum(lengths), "batches are not of like length"
+
+
+@pytest.mark.parametrize(
+    ("augment", "stop"), [("augpro-mix", 7), ("augpro-mix", 3 * STEPS), ("mixup", 7), ("none", 3 * STEPS)]
+)
+def test_a_resumed_run_reports_on_both_parts(train, tmp_path, augment, stop):
+    whole, _ = train("whole", augment=augment)
+    train("stopped", stop=stop, augment=augment)
+    checkpoint = tmp_path / "stopped" / "checkpoints" / f"checkpoint-{stop}" / "trainer_state.json"
+    spent = json.loads(checkpoint.read_text())["stateful_callbacks"]["augpro"]["seconds"]
+    resumed, _ = train("stopped", stop=stop, augment=augment, resume=True)
+    assert resumed.replacement == whole.replacement
+    assert resumed.epochs == whole.epochs == 3
+    texts = [{phase: round(rate * result.phase_seconds[phase]) for phase, rate in result.texts_per_second.items()}
+             for result in (whole, resumed)]  # fmt: skip
+    assert texts[0] == texts[1]
+    assert texts[0]["student"] == 3 * ROWS * (1 if augment == "none" else 2)
+    assert resumed.phase_seconds.keys() == whole.phase_seconds.keys()
+    assert all(resumed.phase_seconds[phase] >= seconds for phase, seconds in spent.items())
+    assert all(
+        resumed.phase_seconds[phase] > spent[phase] for phase in ("load", "teacher_originals", "student")
+    )
+    assert spent["student"] > 0.01
+    assert resumed.samples == whole.samples
+    for name in ("samples.jsonl", "samples.md"):
+        made = augment in MAKE_TEXT
+        files = [tmp_path / run / name for run in ("whole", "stopped")]
+        assert [path.is_file() for path in files] == [made, made]
+        assert not made or files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_checkpoint_from_before_there_were_counts_is_resumed(train, tmp_path):
+    train(stop=7, augment="random")
+    path = tmp_path / "student" / "checkpoints" / "checkpoint-7" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    del state["stateful_callbacks"]["augpro"]
+    path.write_text(json.dumps(state))
+    result, rows = train(stop=7, augment="random", resume=True)
+    assert len(rows) == 3 * STEPS - 7
+    assert result.samples
+
+
+def test_killed_while_it_wrote_the_state_a_run_goes_on_from_the_checkpoint_before(train, tmp_path):
+    options = {"trainer": {"save_steps": 1, "save_total_limit": 3}, "augment": "none"}
+    train(stop=7, **options)
+    path = tmp_path / "student" / "checkpoints" / "checkpoint-7" / "trainer_state.json"
+    path.write_text(path.read_text()[:100])
+    _, rows = train(resume=True, **(options | {"trainer": {**options["trainer"], "save_steps": 1}}))
+    assert len(rows) == 3 * STEPS - 6

@@ -51,10 +51,18 @@ class OutputFolder:
                 f"{self.path}: --resume with other options than before ({', '.join(changed)}); "
                 "give the same ones or another --out."
             )
-        folder = self.path / CHECKPOINTS
-        # The Trainer writes its state last: without it the run was killed while saving.
-        whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+        found = (self.path / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")
+        whole = [path.parent for path in found if _is_json(path)]
         return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def _is_json(path: Path) -> bool:
+    """Whether the file is whole. The Trainer writes its state last: else the run was killed while saving."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def check_output(config: TrainOptions) -> None:

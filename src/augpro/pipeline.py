@@ -52,7 +52,7 @@ def run_plan(plan: Plan) -> RunResult:
         teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
     dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
     augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
-    trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, args=arguments)
+    trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, meter, args=arguments)
     with meter.phase("student"):
         trainer.train(resume_from_checkpoint=folder.checkpoint)
         student = trainer.finished_student()
@@ -76,7 +76,7 @@ def run_plan(plan: Plan) -> RunResult:
     student.save_pretrained(folder.path)
     tokenizer.save_pretrained(folder.path)
     write_tensors(folder.path / PREDICTIONS, predictions)
-    if augmentation and result.replacement:
+    if augmentation and augmentation.augmenter.makes_text:
         held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
         checked = check_rows(augmentation, dataset, student, plan.task, held_back)
         result.samples, result.replacement = checked.samples, result.replacement | checked.shares

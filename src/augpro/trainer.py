@@ -17,6 +17,7 @@ from transformers import Trainer
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
 from augpro.augment.gradient import without_dropout
+from augpro.counting import CountsCallback, store_counts
 from augpro.data import Label
 from augpro.draws import Draws
 from augpro.losses import NO_LABEL, Objective
@@ -205,6 +206,7 @@ class DistillationTrainer(Trainer):
         train_dataset: rows to train on; with ``teacher_logits`` None and no augmentation this is plain
             fine-tuning.
         augmentation: makes and labels augmented rows; None trains on the originals alone.
+        meter: its seconds are kept in the checkpoints, as the counts are; default is the augmentation's.
         **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ...
 
     Raises:
@@ -217,6 +219,7 @@ class DistillationTrainer(Trainer):
         objective: Objective,
         train_dataset: DistillationDataset,
         augmentation: OnlineAugmentation | None = None,
+        meter: Meter | None = None,
         **trainer: Any,
     ) -> None:
         if augmentation is not None and train_dataset.teacher_logits is None:
@@ -229,7 +232,9 @@ class DistillationTrainer(Trainer):
         self.objective: Objective = objective
         self.rows = train_dataset
         self.augmentation = augmentation
+        self.meter = meter or (Meter() if augmentation is None else augmentation.meter)
         self.rows_seen = 0  # by the student in training, augmented ones counted
+        self.add_callback(CountsCallback(self))
 
     @property
     def finished_epochs(self) -> int:
@@ -253,6 +258,10 @@ class DistillationTrainer(Trainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return EpochOrder(rows.table.lengths.tolist(), batch_size, seed, lambda: self.finished_epochs)
+
+    def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
+        store_counts(self)
+        super()._save_checkpoint(*arguments, **options)
 
     def compute_loss(
         self,
