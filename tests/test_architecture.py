@@ -50,7 +50,7 @@ DOORS = {
     "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "audit", "augment.text"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison"},
-    "psutil": {"meter"}, "filelock": {"compare"},
+    "psutil": {"meter"}, "filelock": {"output"},
     "jinja2": {"report"}, "markupsafe": {"report"}, "matplotlib": {"report_charts"},
 }  # fmt: skip
 

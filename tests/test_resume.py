@@ -8,9 +8,14 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from augpro.config import DistillConfig
+from augpro.errors import InputError
+from augpro.identity import input_fingerprints
+from augpro.output import CONFIG, OutputFolder, check_output, folder_lock
 from augpro.pipeline import run
+from augpro.plan import make_plan
 from augpro.sampling import EpochOrder
 from augpro.trainer import DistillationTrainer
+from conftest import LABELS
 
 ROWS, BATCH = 20, 4
 STEPS = ROWS // BATCH  # of an epoch
@@ -165,3 +170,113 @@ def test_killed_while_it_wrote_the_state_a_run_goes_on_from_the_checkpoint_befor
     path.write_text(path.read_text()[:100])
     _, rows = train(resume=True, **(options | {"trainer": {**options["trainer"], "save_steps": 1}}))
     assert len(rows) == 3 * STEPS - 6
+
+
+def flip(table_file):
+    path = table_file / "train.csv"
+    header, *rows = path.read_text().splitlines()
+    flipped = [f"{row.rpartition(',')[0]},{LABELS[row.endswith(LABELS[0])]}" for row in rows]
+    path.write_text("\n".join([header, *flipped]) + "\n")
+
+
+def change_model(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("changed", ["data", "teacher", "student"])
+def test_changed_inputs_are_refused_and_named(train, table_file, save_model, tokenizer, tmp_path, changed):
+    models = {
+        role: save_model(tokenizer, layers=2, seed=seed) for role, seed in (("teacher", 1), ("student", 4))
+    }
+    options = {"augment": "random", **{role: str(folder) for role, folder in models.items()}}
+    train(stop=7, **options)
+    before = {path: path.read_bytes() for path in (tmp_path / "student").rglob("*") if path.is_file()}
+    if changed == "data":
+        flip(table_file)
+    else:
+        change_model(models[changed])
+    with pytest.raises(InputError, match=f"started with, but the {changed} changed; restore .*--out"):
+        train(stop=7, resume=True, **options)
+    after = {path: path.read_bytes() for path in (tmp_path / "student").rglob("*") if path.is_file()}
+    assert after == before
+    if changed == "data":
+        flip(table_file)
+    else:
+        change_model(models[changed])
+    assert train(stop=7, resume=True, **options)[0] is not None
+
+
+def test_options_and_inputs_that_changed_are_named_together(train, table_file):
+    """A longer file also changes the epochs that nobody asked for, and the sentence must not blame these alone."""
+    train(stop=7, augment="none", epochs=None)
+    path = table_file / "train.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(rows * 60)]) + "\n")
+    with pytest.raises(InputError, match=r"but the option epochs and the data changed; restore"):
+        train(stop=7, augment="none", epochs=None, resume=True)
+    with pytest.raises(InputError, match=r"but the options epochs, seed and the data changed; restore"):
+        train(stop=7, augment="none", epochs=None, seed=3, resume=True)
+
+
+def test_a_folder_from_before_there_were_fingerprints_is_resumed(train, table_file, tmp_path):
+    train(stop=7, augment="none")
+    path = tmp_path / "student" / CONFIG
+    options = json.loads(path.read_text())
+    assert options["data"] == str(table_file)
+    assert options["holdout_rows"] == 0
+    del options["inputs"]
+    path.write_text(json.dumps(options))
+    flip(table_file)
+    assert train(stop=7, augment="none", resume=True)[0] is not None
+
+
+def test_the_model_of_a_method_is_an_input(table_file, teacher_folder, masked_lm, tmp_path):
+    given = {
+        "data": str(table_file),
+        "teacher": str(teacher_folder),
+        "student": str(teacher_folder),
+        "batch_size": 4,
+    }
+    config = DistillConfig(
+        **given, augment="masked-lm", augment_options={"model": str(masked_lm)}, out=tmp_path / "out"
+    )
+    found = input_fingerprints(make_plan(config))
+    assert found.keys() == {"data", "teacher", "student", "model of the method"}
+    assert found["teacher"] == found["student"] != found["model of the method"]
+
+
+def test_models_are_not_hashed_for_a_run_that_cannot_be_resumed(train, monkeypatch):
+    monkeypatch.setattr("augpro.identity.model_content", lambda source: 1 / 0)
+    assert train(augment="none", trainer={"save_strategy": "no"})[0] is not None
+    with pytest.raises(ZeroDivisionError):
+        train("other", augment="none")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_a_run_is_at_work_in_is_refused(train, tmp_path, resume):
+    train(stop=7, augment="none")
+    folder = tmp_path / "student" if resume else tmp_path / "new"
+    folder.mkdir(exist_ok=True)
+    with folder_lock(folder):
+        before = sorted(path.name for path in folder.iterdir())
+        with pytest.raises(
+            InputError, match=r"another augpro run .*; wait for it to end or give another --out"
+        ):
+            train(folder.name, stop=7, augment="none", resume=resume)
+        assert sorted(path.name for path in folder.iterdir()) == before
+    assert train(folder.name, augment="none", stop=7 if resume else None, resume=resume)[0] is not None
+    assert not (folder / ".lock").exists()
+
+
+def test_a_folder_is_locked_as_long_as_its_run_lasts(tmp_path):
+    """And that is told before anything is loaded."""
+    config = DistillConfig(data="x", teacher="y", out=tmp_path / "a" / "run")
+    again = config.model_copy(update={"resume": True})
+    with OutputFolder(config) as folder:
+        assert (folder.path / CONFIG).is_file()
+        with pytest.raises(InputError, match="another augpro run"):
+            check_output(again)
+    check_output(again)

@@ -11,14 +11,11 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -35,7 +32,7 @@ from augpro.comparison import compare_rows, equal_epochs
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
-from augpro.output import PREDICTIONS, RESULT, SAMPLES
+from augpro.output import PREDICTIONS, RESULT, SAMPLES, folder_lock
 from augpro.plan import make_plan
 from augpro.results import write_json, write_text
 
@@ -86,7 +83,7 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
     else:
         check_grid(grid)
         config.out.mkdir(parents=True, exist_ok=True)
-        with _alone(config.out):
+        with folder_lock(config.out):
             runner = _Runner(grid, ResultsFile(config.out / RESULTS), outcome, console)
             rows = runner.run(list(grid.cells()))
             if config.equal_seconds and not (outcome.failed or outcome.left_out):
@@ -242,22 +239,6 @@ class _Runner:
 def _model_name(name: str) -> str:
     """A model's name for others: of a local folder its last part, for where it is on a disk is nobody's business."""
     return Path(name).resolve().name if Path(name).is_dir() else name
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One comparison at a time in a folder.
-
-    Raises:
-        InputError: if there is another.
-    """
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(
-            f"{folder}: another augpro compare is at work here; wait for it or give another --out."
-        ) from error
 
 
 def _rows(cell: Cell) -> str:

@@ -5,12 +5,33 @@ import json
 from pathlib import Path
 
 import augpro
+from augpro.config import DistillConfig
 from augpro.data import TaskData
 from augpro.models import MINILM, ModelSource, minilm_path
+from augpro.plan import Plan
 from augpro.results import fingerprint
 
 _MODEL_FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
                 "spiece.model"}  # fmt: skip
+
+
+def input_fingerprints(plan: Plan) -> dict[str, str]:
+    """Hash of each thing that a run reads, by what it is to the run: the data, the student, the teacher, ...
+
+    Returns:
+        Nothing for a run that saves no checkpoint: it cannot be resumed, so large models are not read for it.
+    """
+    config = plan.config
+    if config.trainer_options.get("save_strategy") == "no":
+        return {}
+    models = {"student": [plan.student], "teacher": [plan.teacher] if plan.teacher else []}
+    if isinstance(config, DistillConfig):
+        models["model of the method"] = models_among(config.augment_options)
+    found = {"data": data_fingerprint(plan.data)}
+    for role, sources in models.items():
+        if sources:
+            found[role] = fingerprint(model_content(source) for source in sources)
+    return found
 
 
 def models_among(options: dict[str, object]) -> list[ModelSource]:

@@ -4,6 +4,7 @@ import torch
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.evaluation import score
+from augpro.identity import input_fingerprints
 from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
@@ -46,42 +47,43 @@ def run_plan(plan: Plan) -> RunResult:
             name: tokenize(tokenizer, split.texts, split.pairs, config.max_tokens)
             for name, split in {"train": train, **scored}.items()
         }
-        folder = OutputFolder(config)
+        inputs = input_fingerprints(plan)
 
-    with meter.phase("teacher_originals"):
-        teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
-    dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
-    augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
-    trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, meter, args=arguments)
-    with meter.phase("student"):
-        trainer.train(resume_from_checkpoint=folder.checkpoint)
-        student = trainer.finished_student()
+    with OutputFolder(config, inputs) as folder:
+        with meter.phase("teacher_originals"):
+            teacher_logits = teacher.label(train.texts, train.pairs) if teacher else None
+        dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
+        augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
+        trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, meter, args=arguments)
+        with meter.phase("student"):
+            trainer.train(resume_from_checkpoint=folder.checkpoint)
+            student = trainer.finished_student()
 
-    scores: dict[str, Scores] = {}
-    teacher_scores: dict[str, Scores] = {}
-    predictions: dict[str, torch.Tensor] = {}
-    with meter.phase("evaluate"):
-        for name, split in scored.items():
-            labels = label_tensor(split.labels, plan.task)
-            ours = predict_logits(student, tables[name])
-            theirs = teacher.label(split.texts, split.pairs) if teacher else None
-            scores[name] = score(plan.task, ours, labels, theirs)
-            predictions |= {f"{name}.student": ours, f"{name}.labels": labels}
-            if theirs is not None:
-                teacher_scores[name] = score(plan.task, theirs, labels)
-                predictions[f"{name}.teacher"] = theirs
+        scores: dict[str, Scores] = {}
+        teacher_scores: dict[str, Scores] = {}
+        predictions: dict[str, torch.Tensor] = {}
+        with meter.phase("evaluate"):
+            for name, split in scored.items():
+                labels = label_tensor(split.labels, plan.task)
+                ours = predict_logits(student, tables[name])
+                theirs = teacher.label(split.texts, split.pairs) if teacher else None
+                scores[name] = score(plan.task, ours, labels, theirs)
+                predictions |= {f"{name}.student": ours, f"{name}.labels": labels}
+                if theirs is not None:
+                    teacher_scores[name] = score(plan.task, theirs, labels)
+                    predictions[f"{name}.teacher"] = theirs
 
-    result = summarize(plan, scores, teacher_scores, meter, trainer)
-    result.notes = notes_of(plan, result, list(tables.values()))
-    student.save_pretrained(folder.path)
-    tokenizer.save_pretrained(folder.path)
-    write_tensors(folder.path / PREDICTIONS, predictions)
-    if augmentation and augmentation.augmenter.makes_text:
-        held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
-        checked = check_rows(augmentation, dataset, student, plan.task, held_back)
-        result.samples, result.replacement = checked.samples, result.replacement | checked.shares
-        write_text(folder.path / "samples.md", samples_markdown(result))
-        write_json_lines(folder.path / SAMPLES, checked.lines)
-    write_json(folder.path / RESULT, result.to_json())
-    folder.finish()
-    return result
+        result = summarize(plan, scores, teacher_scores, meter, trainer)
+        result.notes = notes_of(plan, result, list(tables.values()))
+        student.save_pretrained(folder.path)
+        tokenizer.save_pretrained(folder.path)
+        write_tensors(folder.path / PREDICTIONS, predictions)
+        if augmentation and augmentation.augmenter.makes_text:
+            held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
+            checked = check_rows(augmentation, dataset, student, plan.task, held_back)
+            result.samples, result.replacement = checked.samples, result.replacement | checked.shares
+            write_text(folder.path / "samples.md", samples_markdown(result))
+            write_json_lines(folder.path / SAMPLES, checked.lines)
+        write_json(folder.path / RESULT, result.to_json())
+        folder.finish()
+        return result

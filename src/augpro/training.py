@@ -48,7 +48,7 @@ def training_arguments(config: TrainOptions) -> TrainingArguments:
     try:
         return TrainingArguments(**options)
     except (TypeError, ValueError) as error:
-        raise InputError(f"--trainer-option: {str(error).splitlines()[0]}; mend that value.") from error
+        raise InputError(f"--trainer-option: {str(error).splitlines()[0]}; fix that value.") from error
 
 
 def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
