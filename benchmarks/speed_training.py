@@ -13,12 +13,13 @@ import torch
 from speed_common import Results, environment, rounds, run_json
 
 from augpro import DistillConfig, run
+from augpro.dataset import DistillationDataset, label_tensor
 from augpro.meter import Meter
 from augpro.models import load_student
+from augpro.online import OnlineAugmentation
 from augpro.plan import make_plan
 from augpro.teacher import predict_logits
 from augpro.tokens import join, tokenize
-from augpro.trainer import DistillationDataset, OnlineAugmentation, label_tensor
 from augpro.training import load_teacher, online_augmentation
 
 NEIGHBOURS = Path(__file__).parent / "neighbours"

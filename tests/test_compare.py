@@ -20,6 +20,7 @@ from augpro.errors import InputError
 from augpro.figures import predictions_of
 from augpro.files import write_tensors
 from augpro.grid import Cell, Grid, ResultsFile
+from augpro.output import folder_lock
 from conftest import LABELS, wordpiece
 
 METHODS = "fine-tune,none,random"
@@ -310,3 +311,13 @@ def test_a_damaged_results_file_names_its_row(tmp_path):
         ResultsFile(path)
     path.write_text('{"cell": {"key": "a"}}\n{"torn')
     assert ResultsFile(path).finished().keys() == {"a"}
+
+
+def test_two_comparisons_at_a_time_in_one_folder_are_refused(options, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with folder_lock(out):
+        done = invoke(*flags(options, out))
+    assert done.exit_code == 2, done.output
+    assert "another augpro run is at work here; wait for it to end or give another --out" in done.output
+    assert not (out / "results.jsonl").exists()

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from augpro.cli import app
 from augpro.data import Split
-from augpro.grid import model_content
+from augpro.identity import model_content
 from augpro.models import ModelSource
 from augpro.output import CONFIG
 from augpro.provenance import TRAINING_ROWS, seen_rows, write_training_rows

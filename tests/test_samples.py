@@ -14,14 +14,15 @@ from markdown_it import MarkdownIt
 
 from augpro.augment import EmbeddingSpace, augmenter
 from augpro.data import Split
+from augpro.dataset import DistillationDataset, label_tensor
 from augpro.losses import Objective
+from augpro.online import OnlineAugmentation
 from augpro.results import RunResult, Sample, Scores
 from augpro.samples import check_rows, marked, samples_markdown
 from augpro.summary import notes_of
 from augpro.tasks import Task
 from augpro.teacher import Teacher
 from augpro.tokens import tokenize
-from augpro.trainer import DistillationDataset, OnlineAugmentation, label_tensor
 from augpro.vocabulary import Vocabulary
 from conftest import LABELS
 

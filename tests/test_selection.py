@@ -6,11 +6,12 @@ import torch
 from scipy import special, stats
 
 from augpro.augment import EmbeddingSpace, augmenter
+from augpro.dataset import DistillationDataset
 from augpro.losses import Objective
+from augpro.online import OnlineAugmentation
 from augpro.selection import hardest
 from augpro.teacher import Teacher
 from augpro.tokens import tokenize
-from augpro.trainer import DistillationDataset, OnlineAugmentation
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
 

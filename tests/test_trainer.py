@@ -8,11 +8,13 @@ from scipy import stats
 from transformers import EarlyStoppingCallback, TrainingArguments
 
 from augpro.augment import EmbeddingSpace, augmenter
+from augpro.dataset import DistillationDataset, label_tensor
 from augpro.layers import encoder_layers
 from augpro.losses import NO_LABEL, Objective
+from augpro.online import OnlineAugmentation
 from augpro.teacher import Teacher, predict_logits
 from augpro.tokens import tokenize
-from augpro.trainer import DistillationDataset, DistillationTrainer, OnlineAugmentation, label_tensor
+from augpro.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
 from conftest import ANSWERS, tiny_bert
 

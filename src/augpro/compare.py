@@ -11,14 +11,11 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -37,7 +34,7 @@ from augpro.errors import InputError
 from augpro.figures import is_readable, predictions_of
 from augpro.files import copy_file, write_json, write_text
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
-from augpro.output import PREDICTIONS, RESULT, SAMPLES
+from augpro.output import PREDICTIONS, RESULT, SAMPLES, folder_lock
 from augpro.plan import make_plan
 from augpro.terminal import shown
 
@@ -88,7 +85,7 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
     else:
         check_grid(grid)
         config.out.mkdir(parents=True, exist_ok=True)
-        with _alone(config.out):
+        with folder_lock(config.out):
             runner = _Runner(grid, ResultsFile(config.out / RESULTS), outcome, console)
             rows = runner.run(list(grid.cells()))
             if config.equal_seconds and not (outcome.failed or outcome.left_out):
@@ -266,22 +263,6 @@ def _readable(rows: list[dict[str, Any]], out: Path, console: Console) -> list[d
 def _model_name(name: str) -> str:
     """A model's name for others: of a local folder its last part, for where it is on a disk is nobody's business."""
     return Path(name).resolve().name if Path(name).is_dir() else name
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One comparison at a time in a folder.
-
-    Raises:
-        InputError: if there is another.
-    """
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise InputError(
-            f"{folder}: another augpro compare is at work here; wait for it or give another --out."
-        ) from error
 
 
 def _rows(cell: Cell) -> str:

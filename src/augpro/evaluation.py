@@ -96,7 +96,7 @@ def score(
     Args:
         task: problem type and metrics.
         logits: [N, C].
-        labels: as :func:`augpro.trainer.label_tensor` makes them; rows without one count only for the teacher.
+        labels: as :func:`augpro.dataset.label_tensor` makes them; rows without one count only for the teacher.
         teacher_logits: [N, C], or None.
         keys: of each row, equal for equal texts (:func:`augpro.same_text.row_keys`); None if all texts differ.
 

@@ -3,28 +3,23 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import augpro
 from augpro.augment import AUGMENTERS
 from augpro.config import CompareConfig, DistillConfig, StudentOptions, build, parse_value
 from augpro.data import load_data
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
-from augpro.models import MINILM, ModelSource, minilm_path
-from augpro.output import PREDICTIONS
-from augpro.provenance import TRAINING_ROWS
+from augpro.identity import code_version, data_fingerprint, model_content, models_among
+from augpro.models import ModelSource
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
 # What a run reads is told by its content, and where it writes does not matter.
 _NOT_IN_KEY = {"data", "teacher", "student", "out", "resume", "label_store"}
-_MODEL_FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
-                "spiece.model"}  # fmt: skip
-_NOT_WEIGHTS = {PREDICTIONS, TRAINING_ROWS}
 _SHARED = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
 # Options of `augpro distill` that one method of a grid may have otherwise than the rest.
 _OWN = {"train_rows", *StudentOptions.model_fields} - {
@@ -124,8 +119,7 @@ class Grid:
     def key(self, cell: Cell) -> str:
         """Hash of the cell's whole configuration, its data, its models and the code."""
         options = self.distill_config(cell, Path()).model_dump(mode="json", exclude=_NOT_IN_KEY)
-        own = [value for value in options["augment_options"].values() if isinstance(value, str)]
-        models = [model_content(ModelSource(name)) for name in own if Path(name).is_dir()]
+        models = [model_content(source) for source in models_among(options["augment_options"])]
         inputs = json.dumps(self._inputs, sort_keys=True).encode()
         return fingerprint([json.dumps(options, sort_keys=True).encode(), inputs, *models])
 
@@ -143,33 +137,16 @@ class Grid:
     @cached_property
     def _inputs(self) -> dict[str, str]:
         data = load_data(self.config.data_spec())
-        splits = {name: (split.texts, split.pairs, split.labels) for name, split in data.splits.items()}
+        training = {name: split for name, split in data.splits.items() if name == "train"}
         found = {
-            "data": fingerprint([json.dumps(splits).encode()]),
-            "training_data": fingerprint([json.dumps(splits.get("train")).encode()]),
+            "data": data_fingerprint(data),
+            "training_data": data_fingerprint(replace(data, splits=training)),
             "code": code_version().decode(),
         }
         for role in ("teacher", "student"):
             source = ModelSource(getattr(self.config, role), self.config.trust_remote_code)
             found[role] = model_content(source).decode()
         return found
-
-
-def model_content(source: ModelSource) -> bytes:
-    """Hash of a model folder's configuration, tokenizer and weights; name and commit of a hub model."""
-    folder = Path(minilm_path() if source.name == MINILM else source.name)
-    if not folder.is_dir():
-        commit = getattr(source.load_config(), "_commit_hash", None)
-        return f"{source.name}@{commit}".encode()
-    files = sorted(path for path in folder.iterdir() if path.name in _MODEL_FILES
-                   or (path.suffix == ".safetensors" and path.name not in _NOT_WEIGHTS))  # fmt: skip
-    return fingerprint(path.read_bytes() for path in files).encode()
-
-
-def code_version() -> bytes:
-    """Hash of the package's own source files."""
-    root = Path(augpro.__file__).parent
-    return fingerprint(path.read_bytes() for path in sorted(root.rglob("*.py"))).encode()
 
 
 def charge_labels(rows: list[dict[str, Any]]) -> None:

@@ -57,6 +57,18 @@ class Meter:
                 self._ended.set()
                 sampler.join()
 
+    def so_far(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Seconds and peaks by phase, the phase that is on counted up to now."""
+        self._charge()
+        return dict(self.seconds), dict(self.peak_mib)
+
+    def add(self, seconds: dict[str, float], peak_mib: dict[str, float]) -> None:
+        """Count what another process has measured of the same run: seconds add up, the higher peak stays."""
+        for phase, spent in seconds.items():
+            self.seconds[phase] += spent
+        for phase, peak in peak_mib.items():
+            self.peak_mib[phase] = max(self.peak_mib[phase], peak)
+
     def _charge(self) -> None:
         """Give the time since the last change, and the peak, to the phase that was on."""
         if torch.cuda.is_available():

@@ -2,8 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
 
 from augpro.config import TrainOptions
 from augpro.errors import InputError
@@ -12,57 +16,119 @@ from augpro.files import write_json
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
 PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"
 _MAY_CHANGE = {"out", "resume"}
+_INPUTS, _LOCK = "inputs", ".lock"
 
 
 class OutputFolder:
-    """Claims ``config.out`` for a run.
+    """Claims ``config.out`` for a run, and for one run at a time: ``with OutputFolder(config) as folder``.
 
     Args:
         config: the run's options; without ``resume`` the folder must be new or empty, with it the options
             must be those that the run was started with.
+        inputs: fingerprints of what the run reads, by name, see :mod:`augpro.identity`; they are kept with the
+            options, and with ``resume`` they must be the same, where there were any.
 
     Attributes:
         path: the folder.
         checkpoint: the checkpoint to go on from, or None.
 
     Raises:
-        InputError: if the folder holds something else or cannot be made, or there is nothing to resume.
+        InputError: on entering, if the folder holds something else, cannot be made or is in use, if there is
+            nothing to resume, or if options or inputs have changed.
     """
 
-    def __init__(self, config: TrainOptions) -> None:
-        self.path = config.out
-        self.options: dict[str, Any] = config.model_dump(mode="json", exclude=_MAY_CHANGE)
+    def __init__(self, config: TrainOptions, inputs: dict[str, str] | None = None) -> None:
+        self.config, self.path, self.inputs = config, config.out, inputs or {}
         self.checkpoint: str | None = None
-        check_output(config)
-        if config.resume:
-            self.checkpoint = self._find_checkpoint()
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Lock the folder and write the options to it."""
+        _check(self.config)
         _make(self.path)
-        write_json(self.path / CONFIG, self.options)
+        with ExitStack() as held:
+            held.enter_context(folder_lock(self.path))
+            _check(self.config)  # once more: of two started at once, one may have written since
+            options = self.config.model_dump(mode="json", exclude=_MAY_CHANGE)
+            if self.config.resume:
+                self._check_unchanged(options)
+                self.checkpoint = self._find_checkpoint()
+            write_json(self.path / CONFIG, options | ({_INPUTS: self.inputs} if self.inputs else {}))
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let others into the folder."""
+        self._held.close()
 
     def finish(self) -> None:
-        """Remove the checkpoints: the model itself is in the folder now."""
+        """Remove what the model itself replaces (the checkpoints) and what only a run needs (the lock)."""
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        # Who waits for a removed lock gets it, but finds a finished run, which nobody resumes.
+        with suppress(OSError):  # some systems keep a file that is open
+            (self.path / _LOCK).unlink()
 
-    def _find_checkpoint(self) -> str | None:
+    def _check_unchanged(self, options: dict[str, Any]) -> None:
         before = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-        changed = sorted(key for key in {*before, *self.options} if before.get(key) != self.options.get(key))
+        inputs = before.pop(_INPUTS, {})  # runs of earlier versions have none
+        other = sorted(key for key in {*before, *options} if before.get(key) != options.get(key))
+        changed = [f"the option{'s' * (len(other) > 1)} {', '.join(other)}"] if other else []
+        changed += [f"the {name}" for name, content in inputs.items() if content != self.inputs.get(name)]
         if changed:
             raise InputError(
-                f"{self.path}: --resume with other options than before ({', '.join(changed)}); "
-                "give the same ones or another --out."
+                f"{self.path}: --resume needs what the run was started with, but {' and '.join(changed)} changed; "
+                "restore it or give another --out."
             )
-        folder = self.path / CHECKPOINTS
-        # The Trainer writes its state last: without it the run was killed while saving.
-        whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+
+    def _find_checkpoint(self) -> str | None:
+        found = (self.path / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")
+        whole = [path.parent for path in found if _is_json(path)]
         return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; the lock ends with the process, however it ends.
+
+    Raises:
+        InputError: if another run is at work there.
+    """
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{folder}: another augpro run is at work here; wait for it to end or give another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_json(path: Path) -> bool:
+    """Whether the file is whole. The Trainer writes its state last: else the run was killed while saving."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def check_output(config: TrainOptions) -> None:
     """Refuse a folder that the run must not write to; changes nothing.
 
     Raises:
-        InputError: naming the mend.
+        InputError: naming the fix.
     """
+    _check(config)
+    if config.resume and (config.out / _LOCK).exists():
+        with folder_lock(config.out):
+            pass
+
+
+def _check(config: TrainOptions) -> None:
+    """:func:`check_output` for who may hold the folder's lock."""
     path = config.out
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; give a folder as --out.")
@@ -73,7 +139,7 @@ def check_output(config: TrainOptions) -> None:
             )
         if (path / RESULT).is_file():
             raise InputError(f"{path}: this run is finished; read {path / RESULT} or give another --out.")
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and any(entry.name != _LOCK for entry in path.iterdir()):
         raise InputError(f"{path}: is not empty; use --resume to go on with that run or give another --out.")
 
 
@@ -81,7 +147,7 @@ def claim_new(path: Path) -> None:
     """Make a folder that must be new or empty.
 
     Raises:
-        InputError: naming the mend.
+        InputError: naming the fix.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: exists and is not an empty folder; give another --out.")

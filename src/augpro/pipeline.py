@@ -1,10 +1,13 @@
 """The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
 import torch
+from transformers import PreTrainedModel
 
 from augpro.config import DistillConfig, FinetuneConfig
+from augpro.dataset import DistillationDataset, label_tensor
 from augpro.evaluation import score
 from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
+from augpro.identity import input_fingerprints
 from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
@@ -13,9 +16,9 @@ from augpro.provenance import write_training_rows
 from augpro.results import RunResult, Scores
 from augpro.samples import check_rows, joined, samples_markdown
 from augpro.summary import notes_of, summarize
-from augpro.teacher import predict_logits
-from augpro.tokens import tokenize
-from augpro.trainer import DistillationDataset, DistillationTrainer, label_tensor
+from augpro.teacher import Teacher, predict_logits
+from augpro.tokens import TokenTable, tokenize
+from augpro.trainer import DistillationTrainer
 from augpro.training import load_teacher, online_augmentation, training_arguments
 
 
@@ -49,45 +52,55 @@ def run_plan(plan: Plan) -> RunResult:
             name: tokenize(tokenizer, split.texts, split.pairs, config.max_tokens)
             for name, split in {"train": train, **scored}.items()
         }
-        folder = OutputFolder(config)
+        inputs = input_fingerprints(plan)
 
-    with meter.phase("teacher_originals"):
-        uses_labels = plan.augmenter is not None or plan.objective.teacher_weight > 0
-        teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
-    dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
-    augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
-    trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, args=arguments)
-    with meter.phase("student"):
-        trainer.train(resume_from_checkpoint=folder.checkpoint)
-        student.save_pretrained(folder.path)  # before anything else can fail
-        tokenizer.save_pretrained(folder.path)
-        finalize_files(folder.path)
-        write_training_rows(folder.path, train)
+    with OutputFolder(config, inputs) as folder:
+        with meter.phase("teacher_originals"):
+            uses_labels = plan.augmenter is not None or plan.objective.teacher_weight > 0
+            teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
+        dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
+        augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
+        trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, meter, args=arguments)
+        with meter.phase("student"):
+            trainer.train(resume_from_checkpoint=folder.checkpoint)
+            student = trainer.finished_student()
+            # Before anything else can fail.
+            student.save_pretrained(folder.path)
+            tokenizer.save_pretrained(folder.path)
+            finalize_files(folder.path)
+            write_training_rows(folder.path, train)
 
+        with meter.phase("evaluate"):
+            scores, teacher_scores, predictions = _evaluate(plan, student, teacher, tables)
+        result = summarize(plan, scores, teacher_scores, meter, trainer)
+        result.notes = notes_of(plan, result, list(tables.values()))
+        write_tensors(folder.path / PREDICTIONS, predictions)
+        if augmentation and augmentation.augmenter.makes_text:
+            held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
+            checked = check_rows(augmentation, dataset, student, plan.task, held_back)
+            result.samples, result.replacement = checked.samples, result.replacement | checked.shares
+            write_text(folder.path / "samples.md", samples_markdown(result))
+            write_json_lines(folder.path / SAMPLES, checked.lines)
+        write_json(folder.path / RESULT, result.to_json())
+        folder.finish()
+        return result
+
+
+def _evaluate(
+    plan: Plan, student: PreTrainedModel, teacher: Teacher | None, tables: dict[str, TokenTable]
+) -> tuple[dict[str, Scores], dict[str, Scores], dict[str, torch.Tensor]]:
+    """Scores of the student and of the teacher, and what they were made from, for every scored split."""
     scores: dict[str, Scores] = {}
     teacher_scores: dict[str, Scores] = {}
     predictions: dict[str, torch.Tensor] = {}
-    with meter.phase("evaluate"):
-        for name, split in scored.items():
-            labels = label_tensor(split.labels, plan.task)
-            ours = predict_logits(student, tables[name])
-            theirs = teacher.label(split.texts, split.pairs) if teacher else None
-            scores[name] = score(plan.task, ours, labels, theirs, split.keys)
-            keys = torch.tensor(split.keys, dtype=torch.int64)
-            predictions |= {f"{name}.student": ours, f"{name}.labels": labels, f"{name}.row_keys": keys}
-            if theirs is not None:
-                teacher_scores[name] = score(plan.task, theirs, labels, keys=split.keys)
-                predictions[f"{name}.teacher"] = theirs
-
-    result = summarize(plan, scores, teacher_scores, meter, trainer)
-    result.notes = notes_of(plan, result, list(tables.values()))
-    write_tensors(folder.path / PREDICTIONS, predictions)
-    if augmentation and result.replacement:
-        held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
-        checked = check_rows(augmentation, dataset, student, plan.task, held_back)
-        result.samples, result.replacement = checked.samples, result.replacement | checked.shares
-        write_text(folder.path / "samples.md", samples_markdown(result))
-        write_json_lines(folder.path / SAMPLES, checked.lines)
-    write_json(folder.path / RESULT, result.to_json())
-    folder.finish()
-    return result
+    for name, split in plan.scored_splits().items():
+        labels = label_tensor(split.labels, plan.task)
+        student_logits = predict_logits(student, tables[name])
+        teacher_logits = teacher.label(split.texts, split.pairs) if teacher else None
+        scores[name] = score(plan.task, student_logits, labels, teacher_logits, split.keys)
+        keys = torch.tensor(split.keys, dtype=torch.int64)
+        predictions |= {f"{name}.student": student_logits, f"{name}.labels": labels, f"{name}.row_keys": keys}
+        if teacher_logits is not None:
+            teacher_scores[name] = score(plan.task, teacher_logits, labels, keys=split.keys)
+            predictions[f"{name}.teacher"] = teacher_logits
+    return scores, teacher_scores, predictions

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from augpro.audit import duplicates, near_duplicates, teacher_changes
+from augpro.dataset import DistillationDataset
 from augpro.evaluation import decide
+from augpro.online import OnlineAugmentation
 from augpro.results import RunResult, Sample
 from augpro.tasks import Task
 from augpro.tokens import TokenBatch
-from augpro.trainer import DistillationDataset, OnlineAugmentation
 
 # A special character, or what makes a number at the start of a line a list item.
 _MARKDOWN = re.compile(r"(?=[\\`*_{}\[\]<>#+|~&!-])|(?<=\d)(?=[.)](?:\s|$))")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from augpro.config import EvaluateConfig
 from augpro.data import TaskData, load_data
+from augpro.dataset import label_tensor
 from augpro.errors import InputError
 from augpro.evaluation import score
 from augpro.files import write_json
@@ -14,7 +15,6 @@ from augpro.plan import choose_eval_split
 from augpro.provenance import seen_rows
 from augpro.results import Scores
 from augpro.teacher import Teacher, adopt_labels
-from augpro.trainer import label_tensor
 
 
 def evaluate_model(

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from augpro.augment import ReplacementCounts
 from augpro.data import Split
+from augpro.dataset import label_tensor
 from augpro.evaluation import majority_share
 from augpro.files import fingerprint
 from augpro.meter import Meter
 from augpro.plan import Plan
 from augpro.results import RowsHash, RunResult, Scores, library_versions, machine_facts
 from augpro.tokens import TokenTable
-from augpro.trainer import DistillationTrainer, label_tensor
+from augpro.trainer import DistillationTrainer
 
 
 def summarize(

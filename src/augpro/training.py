@@ -7,10 +7,10 @@ from augpro.augment import EmbeddingSpace
 from augpro.config import DistillConfig, FinetuneConfig, TrainOptions
 from augpro.errors import InputError
 from augpro.meter import Meter
+from augpro.online import OnlineAugmentation
 from augpro.output import CHECKPOINTS
 from augpro.plan import Plan
 from augpro.teacher import Teacher
-from augpro.trainer import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
 
 
@@ -48,7 +48,7 @@ def training_arguments(config: TrainOptions) -> TrainingArguments:
     try:
         return TrainingArguments(**options)
     except (TypeError, ValueError) as error:
-        raise InputError(f"--trainer-option: {str(error).splitlines()[0]}; mend that value.") from error
+        raise InputError(f"--trainer-option: {str(error).splitlines()[0]}; fix that value.") from error
 
 
 def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:

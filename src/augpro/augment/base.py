@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from augpro.augment.partners import Partner, partner_rows
 from augpro.draws import Draws
 from augpro.projection import Projection
-from augpro.projection.candidates import Metric
+from augpro.projection.candidates import Metric, Work
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
 
@@ -39,6 +39,9 @@ class EmbeddingSpace:
     Args:
         table: word embeddings E, float [V, D].
         vocabulary: candidate groups of the same V tokens.
+
+    Attributes:
+        earlier: what the searches of a run have cost before it was resumed.
     """
 
     def __init__(self, table: Tensor, vocabulary: Vocabulary) -> None:
@@ -46,6 +49,7 @@ class EmbeddingSpace:
         self.vocabulary = vocabulary
         self.groups = vocabulary.groups.to(table.device)
         self._projections: dict[Metric, Projection] = {}
+        self.earlier = Work()
 
     def projection(self, metric: Metric) -> Projection:
         """The projection for a metric, built when it is first asked for."""
@@ -53,11 +57,15 @@ class EmbeddingSpace:
             self._projections[metric] = Projection(self.table, self.groups, metric)
         return self._projections[metric]
 
+    def searched(self) -> Work:
+        """What all searches of the run have cost."""
+        work = [self.earlier, *(projection.work for projection in self._projections.values())]
+        return Work(*(sum(getattr(each, field.name) for each in work) for field in fields(Work)))
+
     def shares(self) -> dict[str, float]:
         """Share of the different queries that were compared with every candidate; empty without a query."""
-        work = [projection.work for projection in self._projections.values()]
-        queries = sum(each.distinct for each in work)
-        return {"searched_in_full": sum(each.in_full for each in work) / queries} if queries else {}
+        work = self.searched()
+        return {"searched_in_full": work.in_full / work.distinct} if work.distinct else {}
 
 
 @dataclass
