@@ -66,6 +66,7 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert lines[3].keys() == {"original", "augmented", "before", "after", "row"}
     assert result["label_names"] == list(LABELS)
     assert 0 <= result["replacement"]["near_duplicates_of_originals"] <= 1
+    assert "20 texts checked" in " ".join(done.output.split())
 
     files = {path.name for path in student.iterdir()}
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in files)
@@ -269,6 +270,26 @@ def test_pickled_weights_are_refused(distill, teacher_folder, tmp_path):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert "model.safetensors" in bad(distill, tmp_path, teacher=folder)
+
+
+@pytest.mark.parametrize("scored", ["evaluation", "holdout"])
+def test_copies_of_every_scored_row_are_found(distill, scored, table_file, tmp_path):
+    """Nothing is replaced, so every augmented text is a training text."""
+    if scored == "evaluation":
+        shutil.copy(table_file / "train.csv", table_file / "validation.csv")
+    else:  # every training row is there twice, and of some pairs one is held out
+        (table_file / "validation.csv").write_text("text,label\nabout boats,positive\nboats,negative\n")
+        train = (table_file / "train.csv").read_text().splitlines()
+        (table_file / "train.csv").write_text("\n".join([*train, *train[1:]]) + "\n")
+    done = distill("--augment", "random", "--augment-option", "replace-fraction=0", "--holdout-rows", "8")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "student" / "result.json").read_text())["replacement"]
+    for key in ("exact_duplicates_of_evaluation", "near_duplicates"):
+        if scored == "evaluation":
+            assert found[key] == 1.0
+        else:
+            assert 0.1 < found[key] < 1.0
+    assert found["exact_duplicates_of_evaluation_before"] == found["exact_duplicates_of_evaluation"]
 
 
 def test_long_rows_are_cut_and_told(distill, table_file):
