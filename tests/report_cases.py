@@ -44,7 +44,8 @@ def result(method, size, seed, key, metric, **changes):
     replacement = {
         "changed": 0.3, "original": 0.7, "partner": 0.0, "new": 0.3, "label_flips": 0.25, "duplicates": 0.02,
         "teacher_entropy_before": 0.31, "teacher_entropy_after": 0.47, "near_duplicates": 0.0,
-        "near_duplicates_of_originals": 0.0,
+        "near_duplicates_of_originals": 0.0, "exact_duplicates_of_evaluation": 0.0,
+        "exact_duplicates_of_evaluation_before": 0.0, "checked_texts": 500,
     }  # fmt: skip
     return {
         "cell": {"method": method, "size": size, "seed": seed, "epochs": 2.0, "key": key},

@@ -9,6 +9,7 @@ from transformers import pipeline
 from typer.testing import CliRunner
 
 from augpro.cli import app
+from augpro.samples import check_rows
 from conftest import LABELS, TEXTS
 
 FAST = ["--epochs", "1", "--batch-size", "8", "--trainer-option", "use_cpu=true"]
@@ -66,6 +67,7 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert lines[3].keys() == {"original", "augmented", "before", "after", "row"}
     assert result["label_names"] == list(LABELS)
     assert 0 <= result["replacement"]["near_duplicates_of_originals"] <= 1
+    assert "20 texts checked" in " ".join(done.output.split())
 
     files = {path.name for path in student.iterdir()}
     assert not any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in files)
@@ -139,7 +141,7 @@ def test_a_killed_run_resumes_to_the_same_student(distill, tmp_path, monkeypatch
         with pytest.raises(ZeroDivisionError):
             distill(*options, out=halted)
     assert not (halted / "result.json").exists()
-    last = max((halted / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    last = max((halted / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     assert last.name == "checkpoint-9"
     assert distill(*options, "--resume", out=halted).exit_code == 0
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, halted))
@@ -269,6 +271,23 @@ def test_pickled_weights_are_refused(distill, teacher_folder, tmp_path):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert "model.safetensors" in bad(distill, tmp_path, teacher=folder)
+
+
+def test_copies_of_every_scored_row_are_looked_for(distill, table_file, tmp_path, monkeypatch):
+    """Nothing is replaced, so every augmented text is a training text, and the validation rows are those."""
+    shutil.copy(table_file / "train.csv", table_file / "validation.csv")
+    compared = []
+
+    def watched(*arguments):
+        compared.extend(arguments[-1])
+        return check_rows(*arguments)
+
+    monkeypatch.setattr("augpro.pipeline.check_rows", watched)
+    done = distill("--augment", "random", "--augment-option", "replace-fraction=0", "--holdout-rows", "8")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "student" / "result.json").read_text())["replacement"]
+    assert found["exact_duplicates_of_evaluation"] == found["near_duplicates"] == 1.0
+    assert len(compared) == len(TEXTS) + 8, "the evaluation rows and the holdout"
 
 
 def test_long_rows_are_cut_and_told(distill, table_file):

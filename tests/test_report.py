@@ -246,6 +246,34 @@ def test_leakage_has_a_sign_and_a_word(tmp_path, near, before, said):
     assert (_view(table)["rows"][0][1]["kind"] == "leak") == said.startswith(LEAK)
 
 
+def test_exact_and_near_duplicates_and_how_many_texts_were_checked_are_in_the_table(tmp_path):
+    folder = write_results(tmp_path / "grid", methods=("none", "random"))
+    lines = read_lines(folder)
+    for row in lines:
+        if row["replacement"]:
+            row["replacement"] |= {
+                "near_duplicates": 0.12, "near_duplicates_of_originals": 0.034, "exact_duplicates_of_evaluation": 0.1,
+                "exact_duplicates_of_evaluation_before": 0.032, "checked_texts": 250 * (1 + row["seed"]),
+            }  # fmt: skip
+    write_lines(folder, lines)
+    table = texts_table(read_studies([folder])[0].panels[0])
+    cells = dict(zip(table.header, table.rows[0], strict=True))
+    assert cells["checked"] == "500"
+    assert (cells["equal to a scored row"], cells["originals equal to one"]) == ("10.0%", "3.2%")
+    assert (cells["near a scored row"], cells["originals near one"]) == ("12.0%", "3.4%")
+    for row in lines:  # as they were written before exact duplicates were counted
+        for key in (
+            "checked_texts",
+            "exact_duplicates_of_evaluation",
+            "exact_duplicates_of_evaluation_before",
+        ):
+            row["replacement"].pop(key, None)
+    write_lines(folder, lines)
+    table = texts_table(read_studies([folder])[0].panels[0])
+    assert not {"checked", "equal to a scored row", "originals equal to one"} & set(table.header)
+    assert table.rows[0][1] == f"{LEAK} by the method"
+
+
 # --- texts ---
 
 

@@ -68,7 +68,9 @@ def train(table_file, teacher_folder, student, tmp_path, monkeypatch):
         try:
             return run(config), rows
         except Stopped:
-            assert stop, "stopped although nobody asked for it"
+            if stop is None:
+                raise
+
             return None, rows
 
     return start
@@ -280,3 +282,29 @@ def test_a_folder_is_locked_as_long_as_its_run_lasts(tmp_path):
         with pytest.raises(InputError, match="another augpro run"):
             check_output(again)
     check_output(again)
+
+
+def test_killed_while_the_teacher_reads_a_run_goes_on_where_it_was(train, tmp_path, monkeypatch):
+    """Blocks of 8 rows: the second is not asked for again, and its seconds are still charged."""
+    from augpro import teacher
+
+    monkeypatch.setattr(teacher, "_BLOCK", 8)
+    predict, read = teacher.predict_logits, []
+
+    def killed(model, table, **options):
+        read.append(len(table))
+        if len(read) == 3:
+            raise Stopped
+        return predict(model, table, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teacher, "predict_logits", killed)
+        with pytest.raises(Stopped):
+            train(augment="none", stop=None)
+    assert read == [8, 8, 4]
+    monkeypatch.setattr(teacher, "predict_logits", lambda *a, **k: read.append(len(a[1])) or predict(*a, **k))
+    result, _ = train(augment="none", resume=True)
+    assert read[3:] == [4, 8], "the last training rows and the evaluation rows"
+    stored = result.label_seconds - result.phase_seconds["teacher_originals"]
+    assert stored > 0
+    assert not (tmp_path / "student" / "checkpoints").exists()

@@ -197,7 +197,13 @@ def test_samples_are_the_first_epochs_texts_with_the_teachers_labels(augmentatio
             assert sum(chances) == pytest.approx(1.0, abs=1e-4)
     flips = sum(one.original_label.split()[0] != one.augmented_label.split()[0] for one in samples)
     assert checked.shares["label_flips"] == flips / 20
-    assert checked.shares["near_duplicates_of_originals"] == 3 / 20  # the three texts that were given
+    assert checked.shares["checked_texts"] == 20
+    # The three texts that were given were there before; of those made of them some are left as they were.
+    assert checked.shares["near_duplicates_of_originals"] == 3 / 20
+    assert checked.shares["exact_duplicates_of_evaluation_before"] == 3 / 20
+    equal = sum(one.augmented in texts[:3] for one in samples)
+    assert checked.shares["exact_duplicates_of_evaluation"] == equal / 20
+    assert checked.shares["near_duplicates"] >= equal / 20
     same = sum(one.augmented in texts for one in samples)
     assert checked.shares["duplicates"] >= same / 20
     assert 0 < checked.shares["teacher_entropy_before"] < math.log(2)
@@ -219,7 +225,7 @@ def test_at_most_500_rows_are_labelled_of_the_1000_that_are_tokenized_again(
     dataset = DistillationDataset(tokenize(tokenizer, many), label_tensor([None] * 600, TASK), logits)
     checked = check_rows(augmentation, dataset, model, TASK)
     assert augmentation.counts.rows == 600
-    assert len(checked.lines) == 500
+    assert len(checked.lines) == checked.shares["checked_texts"] == 500
     assert len(checked.samples) == 20
     assert checked.shares["near_duplicates"] == 0.0  # nothing to be near to
 

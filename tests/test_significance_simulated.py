@@ -217,22 +217,21 @@ def test_equal_methods_are_told_apart_by_rows_in_five_percent():
     assert low <= rejected <= high
 
 
-@pytest.mark.parametrize("copies", [1, 5])
-def test_copies_of_a_text_are_no_evidence(copies):
-    """Equal methods on 60 texts, each there so often: 5 % are rejected; with 5 copies as rows of their own, 44 %."""
-    rng, trials, texts = np.random.default_rng(12), 400, 60
+def test_copies_of_a_text_are_no_evidence():
+    """Equal methods on 60 texts, each there 5 times: 5 % are rejected; with copies as rows of their own, 44 %."""
+    rng, trials, texts, copies = np.random.default_rng(12), 400, 60, 5
     correct = (rng.random((trials, 2, texts)) < 0.8).astype(float).repeat(copies, axis=-1)
     keys = np.arange(texts).repeat(copies)
     rejected, careless = (
         sum(
-            rows_test(*pair, Resampling(clusters_of(of_rows), 400, seed)).p_value < 0.05
+            rows_test(*pair, Resampling(clusters_of(of_rows), 300, seed)).p_value < 0.05
             for seed, pair in enumerate(correct)
         )
         for of_rows in (keys, np.arange(texts * copies))
     )
     low, high = band(trials, 0.05)
     assert low <= rejected <= high
-    assert careless == rejected if copies == 1 else careless > 0.3 * trials
+    assert careless > 0.3 * trials
 
 
 def test_a_detectable_difference_is_detected_with_its_power():

@@ -126,7 +126,7 @@ class DistillConfig(StudentOptions, TrainOptions):
         default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
     )
     label_store: Path | None = Field(
-        None, description="Folder that keeps the teacher's logits of whole splits for the next run."
+        None, description="Folder that keeps the teacher's logits of whole splits for other runs."
     )
 
 

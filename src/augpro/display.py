@@ -66,14 +66,18 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
     for note in result.notes:
         show_note(console, note)
     if result.replacement:
-        shares = ", ".join(
-            f"{shown(key.replace('_', ' '))} " + (f"{value:.2f} nats" if "entropy" in key else f"{value:.1%}")
-            for key, value in result.replacement.items()
-        )
-        console.print(f"augmented text: {shares}", highlight=False)
+        shares = ", ".join(_measure(key, value) for key, value in result.replacement.items())
+        console.print(f"augmented text: {shown(shares)}", highlight=False)
     console.print(
         f"{result.seconds:.0f} s; model, result.json and samples are in {shown(str(out))}", highlight=False
     )
+
+
+def _measure(key: str, value: float) -> str:
+    """One of ``result.replacement`` with its unit."""
+    if key == "checked_texts":
+        return f"{value:.0f} texts checked"
+    return f"{key.replace('_', ' ')} " + (f"{value:.2f} nats" if "entropy" in key else f"{value:.1%}")
 
 
 def show_note(console: Console, note: str) -> None:

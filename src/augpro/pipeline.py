@@ -58,6 +58,8 @@ def run_plan(plan: Plan) -> RunResult:
         with meter.phase("teacher_originals"):
             uses_labels = plan.augmenter is not None or plan.objective.teacher_weight > 0
             teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
+        # Now, as a checkpoint's clock is added later, and stored answers are those that it has counted.
+        label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
         trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, meter, args=arguments)
@@ -73,7 +75,7 @@ def run_plan(plan: Plan) -> RunResult:
         with meter.phase("evaluate"):
             scores, teacher_scores, predictions = _evaluate(plan, student, teacher, tables)
         result = summarize(plan, scores, teacher_scores, meter, trainer)
-        result.notes = notes_of(plan, result, list(tables.values()))
+        result.label_seconds, result.notes = label_seconds, notes_of(plan, result, list(tables.values()))
         write_tensors(folder.path / PREDICTIONS, predictions)
         if augmentation and augmentation.augmenter.makes_text:
             held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]

@@ -1,4 +1,4 @@
-"""Bootstrapped evaluation sets, made one at a time, so that memory does not grow with their number.
+"""Bootstrapped evaluation sets, made a few at a time, so that memory does not grow with their number.
 
 Rows of one text are not independent: a model is right on all of them or on none. So whole clusters of equal
 texts are drawn with replacement (cluster bootstrap: Davison & Hinkley 1997, section 3.8); where all texts
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+_NUMBERS = 2**20  # drawn at once
 
 
 def clusters_of(keys: Sequence[int] | Array) -> Array:
@@ -46,7 +47,7 @@ class Resampling:
     def __iter__(self) -> Iterator[Array]:
         """Row numbers of each resample, int64 [N] where all clusters are of one row, else about N."""
         order, starts, sizes = self._layout
-        for picked in self._picks():
+        for picked in (picked for block in self._picks() for picked in block):
             if len(sizes) == len(order):
                 yield picked
                 continue
@@ -72,17 +73,19 @@ class Resampling:
         """Mean of per-row values [..., N], such as the KL of each row, on every resample: [..., R]."""
         order, starts, sizes = self._layout
         sums = np.add.reduceat(np.asarray(values, dtype=float)[..., order], starts, axis=-1)
-        found = np.empty((*sums.shape[:-1], self.draws))
-        for number, picked in enumerate(self._picks()):
-            times = np.bincount(picked, minlength=len(sizes))
-            found[..., number] = (sums @ times) / (sizes @ times)
-        return found
+        count, found = len(sizes), []
+        for picked in self._picks():
+            each = picked + count * np.arange(len(picked))[:, None]
+            times = np.bincount(each.ravel(), minlength=picked.size).reshape(picked.shape)
+            found.append((sums @ times.T) / (times @ sizes))
+        return np.concatenate(found, axis=-1)
 
     def _picks(self) -> Iterator[Array]:
-        """Drawn clusters of each resample, int32 [G]."""
+        """Drawn clusters of some resamples after another, int32 [some, G]; a million numbers at the most."""
         random, count = np.random.default_rng(self.seed), len(self._layout[2])
-        for _ in range(self.draws):
-            yield random.integers(0, count, count, dtype=np.int32)
+        some = max(1, _NUMBERS // count)
+        for start in range(0, self.draws, some):
+            yield random.integers(0, count, (min(some, self.draws - start), count), dtype=np.int32)
 
     @cached_property
     def _layout(self) -> tuple[Array, Array, Array]:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from augpro.audit import duplicates, near_duplicates, teacher_changes
+from augpro.audit import duplicates, teacher_changes
 from augpro.dataset import DistillationDataset
 from augpro.evaluation import decide
+from augpro.leakage import find_copies
 from augpro.online import OnlineAugmentation
 from augpro.results import RunResult, Sample
 from augpro.tasks import Task
@@ -30,7 +31,7 @@ class CheckedRows:
     Attributes:
         samples: the first 20 rows, with labels for people.
         lines: each labelled row as plain values, for ``samples.jsonl``.
-        shares: what was measured, for ``result.replacement``; see :mod:`augpro.audit`.
+        shares: what was measured, for ``result.replacement``; see :mod:`augpro.audit` and :mod:`augpro.leakage`.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -80,14 +81,12 @@ def check_rows(
     if not texts:
         return CheckedRows()
     before, after = dataset.teacher_logits[: len(texts)], torch.cat(labelled)
-    near, near_before = near_duplicates(texts, originals, held_back)
     known = joined(dataset.table.texts, dataset.table.pairs)
     shares = {
         "rows_retokenized_differently": mismatched / rows,
         **teacher_changes(before, after, task.problem_type),
         "duplicates": duplicates(texts, known + originals),
-        "near_duplicates": near,
-        "near_duplicates_of_originals": near_before,
+        **_leakage(texts, originals, held_back),
     }
     fields = (originals, texts, _label_names(task, before), _label_names(task, after))
     samples = [Sample(*values) for values in zip(*fields, strict=True)][:_SAMPLES]
@@ -97,6 +96,18 @@ def check_rows(
         for row, (original, text, old, new) in enumerate(zip(originals, texts, *chances, strict=True))
     ]
     return CheckedRows(samples, lines, shares)
+
+
+def _leakage(texts: list[str], originals: list[str], scored: Sequence[str]) -> dict[str, float]:
+    """Shares of the augmented texts, and of their originals, that equal a scored row or are near one."""
+    copies, checked = find_copies(texts + originals, scored), len(texts)
+    return {
+        "checked_texts": checked,
+        "exact_duplicates_of_evaluation": float(copies.exact[:checked].mean()),
+        "exact_duplicates_of_evaluation_before": float(copies.exact[checked:].mean()),
+        "near_duplicates": float(copies.near[:checked].mean()),
+        "near_duplicates_of_originals": float(copies.near[checked:].mean()),
+    }
 
 
 def samples_markdown(result: RunResult) -> str:

@@ -58,7 +58,6 @@ def summarize(
         teacher=teacher_scores,
         scored_rows={name: _rows_hash(split) for name, split in plan.scored_splits().items()},
         phase_seconds=dict(meter.seconds),
-        label_seconds=meter.seconds.get("teacher_originals", 0.0),
         texts_per_second={
             phase: texts / meter.seconds[phase]
             for phase, texts in seen.items()

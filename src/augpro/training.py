@@ -52,11 +52,17 @@ def training_arguments(config: TrainOptions) -> TrainingArguments:
 
 
 def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
-    """The plan's teacher with its own tokenizer, if it has one."""
+    """The plan's teacher with its own tokenizer, if it has one.
+
+    Without a store of the user's, a run that can be resumed keeps the labels beside its checkpoints until it ends:
+    killed while the teacher reads, it goes on where it was.
+    """
     if plan.teacher is None or not isinstance(config, DistillConfig):
         return None
+    resumable = config.trainer_options.get("save_strategy") != "no"
+    store = config.label_store or (config.out / CHECKPOINTS / "teacher-labels" if resumable else None)
     model, tokenizer = plan.teacher.load_finished(), plan.teacher.load_tokenizer()
-    return Teacher(model, tokenizer, config.max_tokens, device, config.label_store)
+    return Teacher(model, tokenizer, config.max_tokens, device, store)
 
 
 def online_augmentation(
