@@ -3,7 +3,6 @@
 What needs drawn resamples or simulated runs is tested in test_significance_simulated.py.
 """
 
-import gc
 import math
 
 import numpy as np
@@ -163,15 +162,6 @@ def test_the_detectable_difference_by_default():
 # --- families ---
 
 
-@pytest.fixture(scope="module")
-def quick_collection():
-    """statsmodels collects garbage in every call, which takes 0.2 s where torch is loaded."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 FAMILY = st.lists(
     st.one_of(st.floats(0, 1), st.sampled_from([0.01, 0.02, 0.5]), st.just(math.nan)), max_size=8
 )
@@ -195,14 +185,12 @@ def test_holm_by_hand():
     assert len(holm([])) == 0
 
 
-@pytest.mark.usefixtures("quick_collection")
 @settings(deadline=None)
 @given(FAMILY)
 def test_holm_is_its_definition(p_values):
     np.testing.assert_allclose(holm(p_values), holm_by_definition(p_values))
 
 
-@pytest.mark.usefixtures("quick_collection")
 @settings(deadline=None)
 @given(FAMILY, st.randoms(use_true_random=False))
 def test_holm_properties(p_values, random):
