@@ -1,9 +1,14 @@
 """What a run does where nothing is asked for, and what is refused before anything heavy is loaded."""
 
+import re
+
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from augpro.config import DistillConfig
 from augpro.errors import InputError
+from augpro.models import load_student
 from augpro.plan import make_plan
 
 
@@ -14,9 +19,13 @@ def settled(table_file, teacher_folder, save_model, tokenizer, tmp_path):
     def build(layers=2, **options):
         student = save_model(tokenizer, layers=layers, seed=2)
         given = {"data": str(table_file), "teacher": str(teacher_folder), "student": str(student)}
-        return make_plan(DistillConfig(**{**given, "batch_size": 4, "out": tmp_path, **options})).config
+        return plan_of(**{**given, "batch_size": 4, "out": tmp_path, **options}).config
 
     return build
+
+
+def plan_of(**options):
+    return make_plan(DistillConfig(**options))
 
 
 def test_the_learning_rate_follows_the_depth_of_the_student(settled):
@@ -61,3 +70,29 @@ def test_uncertainty_needs_classes(settled, table_file, save_model, tokenizer):
     assert settled(teacher=teacher, candidates=1, select_by="uncertainty").candidates == 1
     with pytest.raises(InputError, match="--select-by uncertainty"):
         settled(teacher=teacher, select_by="uncertainty")
+
+
+def test_without_a_name_the_student_is_cut_from_the_teacher(table_file, save_model, tokenizer, tmp_path):
+    """Embeddings, layers, pooler and head are the teacher's; the learning rate follows the depth."""
+    teacher = save_model(tokenizer, layers=6, seed=1)
+    given = {"data": str(table_file), "teacher": str(teacher), "batch_size": 4, "out": tmp_path}
+    plan = plan_of(**given)
+    assert plan.student_layers == (0, 2, 5)
+    assert plan.config.learning_rate == 5e-4
+    assert plan.describe()["student"] == f"{teacher}, layers 0, 2, 5 (cut from the teacher, its head kept)"
+    assert plan_of(**given, student_layers="1,4").student_layers == (1, 4)
+    student = load_student(plan.student, plan.task, plan.student_layers).state_dict()
+    whole = load_file(teacher / "model.safetensors")
+    kept = {0: 0, 1: 2, 2: 5}
+    for name, value in student.items():
+        number = re.search(r"layer\.(\d+)\.", name)
+        source = name.replace(number[0], f"layer.{kept[int(number[1])]}.") if number else name
+        assert torch.equal(value, whole[source]), name
+
+
+def test_a_shallow_teacher_is_not_cut_unasked(table_file, save_model, tokenizer, tmp_path):
+    teacher = save_model(tokenizer, layers=3, seed=1)
+    given = {"data": str(table_file), "teacher": str(teacher), "batch_size": 4, "out": tmp_path}
+    with pytest.raises(InputError, match=r"3 layers is not cut unasked; .*--student-layers"):
+        plan_of(**given)
+    assert plan_of(**given, student_layers="0,2").student.name == str(teacher)

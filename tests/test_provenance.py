@@ -58,7 +58,7 @@ def test_a_model_without_a_record_is_not_judged(tmp_path):
     (tmp_path / CONFIG).write_text("{}")
     (note,) = seen_rows(str(tmp_path), "teacher", {"evaluation": split})
     assert "cannot be told" in note  # made before the record was
-    write_training_rows(tmp_path, Split(["y z", "w", "w"], None, [0, 1, 1], "g.csv"))
+    write_training_rows(tmp_path, Split(["y z", "w", "w"], None, [0, 1, 1], "g.csv"), "elsewhere")
     (note,) = seen_rows(str(tmp_path), "teacher", {"evaluation": split})
     assert "was trained on 1 of the 2 evaluation rows" in note
     (tmp_path / TRAINING_ROWS).write_bytes(b"damaged")
@@ -68,5 +68,14 @@ def test_a_model_without_a_record_is_not_judged(tmp_path):
 def test_the_record_is_not_part_of_the_model(save_model, tokenizer):
     folder = save_model(tokenizer, layers=1, seed=5)
     before = model_content(ModelSource(str(folder)))
-    write_training_rows(folder, Split(["x"], None, [0], "f.csv"))
+    write_training_rows(folder, Split(["x"], None, [0], "f.csv"), "elsewhere")
     assert model_content(ModelSource(str(folder))) == before
+
+
+def test_what_a_model_began_as_has_seen_it_has_seen(tmp_path):
+    for name, text, start in (("teacher", "x", "elsewhere"), ("student", "y", str(tmp_path / "teacher"))):
+        (tmp_path / name).mkdir()
+        write_training_rows(tmp_path / name, Split([text], None, [0], "f.csv"), start)
+    split = Split(["x", "y", "z"], None, [0, 1, 1], "f.csv")
+    (note,) = seen_rows(str(tmp_path / "student"), "model", {"evaluation": split})
+    assert "was trained on 2 of the 3 evaluation rows" in note

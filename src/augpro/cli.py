@@ -168,8 +168,7 @@ def finetune(config: FinetuneConfig, dry_run: bool) -> None:
 @_command(
     "distill",
     DistillConfig,
-    "augpro distill --data helpdesk --teacher runs/teacher --student minilm --student-layers 0,5 "
-    "--out runs/student",
+    "augpro distill --data helpdesk --teacher runs/teacher --student-layers 0,5 --out runs/student",
     _DRY_RUN,
 )
 def distill(config: DistillConfig, dry_run: bool) -> None:

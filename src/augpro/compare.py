@@ -223,7 +223,7 @@ class _Runner:
         result.pop("samples")  # texts of the data do not belong among figures
         result["augmenter"] = options.get("augmenter")
         result["models"] = {"student_layers": options["student_layers"]} | {
-            role: _model_name(options[role]) for role in ("teacher", "student")
+            role: _model_name(options[role] or options["teacher"]) for role in ("teacher", "student")
         }
         result |= {"settings": self.grid.settings, "inputs": self.grid.inputs}
         # Copied, not moved: killed before the next lines, the cell can still be taken over.

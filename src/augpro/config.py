@@ -82,8 +82,13 @@ class StudentOptions(LearnOptions):
     """Who learns from whom, and by which loss."""
 
     teacher: str = Field(description="Folder or hub name of a sequence classifier.")
-    student: str = Field("minilm", description="Model folder, hub name or 'minilm'.")
-    student_layers: tuple[int, ...] = Field((), description="Layers to keep, e.g. 0,5; default all.")
+    student: str | None = Field(
+        None,
+        description="Model folder, hub name or 'minilm'; without it the student is cut from the teacher.",
+    )
+    student_layers: tuple[int, ...] = Field(
+        (), description="Layers to keep, e.g. 0,5. Default all of a --student, three of the teacher's."
+    )
     label_weight: float = Field(0.0, ge=0, description="Weight of the gold labels (alpha).")
     teacher_weight: float = Field(1.0, ge=0, description="Weight of the teacher on original rows (beta).")
     augmented_weight: float = Field(1.0, ge=0, description="Weight of the teacher on augmented rows (gamma).")

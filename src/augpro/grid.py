@@ -144,7 +144,10 @@ class Grid:
             "code": code_version().decode(),
         }
         for role in ("teacher", "student"):
-            source = ModelSource(getattr(self.config, role), self.config.trust_remote_code)
+            name = (
+                getattr(self.config, role) or self.config.teacher
+            )  # a student without a name is cut from it
+            source = ModelSource(name, self.config.trust_remote_code)
             found[role] = model_content(source).decode()
         return found
 

@@ -70,7 +70,7 @@ def run_plan(plan: Plan) -> RunResult:
             student.save_pretrained(folder.path)
             tokenizer.save_pretrained(folder.path)
             finalize_files(folder.path)
-            write_training_rows(folder.path, train)
+            write_training_rows(folder.path, train, plan.student.name)
 
         with meter.phase("evaluate"):
             scores, teacher_scores, predictions = _evaluate(plan, student, teacher, tables)

@@ -64,7 +64,9 @@ class Plan:
             "rows": ", ".join(f"{name} {len(split)}" for name, split in self.data.splits.items()),
             "evaluated on": ", ".join(self.scored_splits()) + f" ({self.eval_split} split)",
             "teacher": self.teacher.name if self.teacher else "none: gold labels only",
-            "student": self.student.name,
+            "student": self.student.name
+            + (f", layers {', '.join(map(str, self.student_layers))}" if self.student_layers else "")
+            + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
         }
@@ -88,8 +90,8 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
                 "name the column with --label-column."
             )
     else:
-        student, layers = _source(config, config.student), config.student_layers
         teacher = _source(config, config.teacher)
+        student, layers = _student(config, teacher)
         data = adopt_labels(data, teacher.load_config(), config.teacher)
         changer = _augmenter(config, data)
         objective = _objective(config, data.task)
@@ -119,6 +121,30 @@ def _settled(config: DistillConfig, changer: Augmenter | None, layers: int, rows
     if config.candidates is None:
         found["candidates"] = 3 if changer and changer.makes_text else 1
     return config.model_copy(update=found)
+
+
+def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, tuple[int, ...]]:
+    """Where the student starts, and which layers it keeps: those asked for, else all, or some of the teacher's."""
+    if config.student is not None:
+        return _source(config, config.student), config.student_layers
+    if config.student_layers:
+        return teacher, config.student_layers
+    depth = getattr(teacher.load_config().get_text_config(), "num_hidden_layers", 0)
+    if depth < 4:
+        raise InputError(
+            f"{teacher.name}: a teacher of {depth} layers is not cut unasked; name the layers that the student keeps "
+            "by --student-layers, or another model by --student."
+        )
+    return teacher, default_layers(depth)
+
+
+def default_layers(depth: int) -> tuple[int, int, int]:
+    """The first layer, one two fifths up, and the last one (docs/recipes.md).
+
+    >>> default_layers(6), default_layers(12)
+    ((0, 2, 5), (0, 4, 11))
+    """
+    return 0, round(0.4 * (depth - 1)), depth - 1
 
 
 def _source(config: TrainOptions, name: str) -> ModelSource:

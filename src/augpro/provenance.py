@@ -14,9 +14,16 @@ TRAINING_ROWS = "training-rows.safetensors"
 _KEYS = "row_keys"
 
 
-def write_training_rows(folder: Path, train: Split) -> None:
-    """Keep a 64-bit hash of every text that a model was trained on; 8 bytes each."""
-    write_tensors(folder / TRAINING_ROWS, {_KEYS: torch.tensor(sorted(set(train.keys)), dtype=torch.int64)})
+def write_training_rows(folder: Path, train: Split, start: str) -> None:
+    """Keep a 64-bit hash of every text that a model was trained on, 8 bytes each.
+
+    Args:
+        folder: of the model.
+        train: its training rows.
+        start: the model that it began as: what that one has seen, it has seen.
+    """
+    keys = set(train.keys) | (_recorded(Path(start)) or set())
+    write_tensors(folder / TRAINING_ROWS, {_KEYS: torch.tensor(sorted(keys), dtype=torch.int64)})
 
 
 def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
@@ -33,9 +40,8 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
             f"the {role} {model} has no {TRAINING_ROWS}, so it cannot be told whether it was trained on rows"
         )
         return [f"{unknown} that are scored here; train it again to find out"]
-    try:
-        known = set(load_file(folder / TRAINING_ROWS)[_KEYS].tolist())
-    except (OSError, SafetensorError, KeyError):  # not a model of ours, or damaged
+    known = _recorded(folder)
+    if known is None:
         return []
     notes = []
     for name, split in splits.items():
@@ -46,3 +52,11 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
                 "are too good; give it and this run the same data, --holdout-rows and --split-seed"
             )
     return notes
+
+
+def _recorded(folder: Path) -> set[int] | None:
+    """The hashes that a model's folder has; None of a model that is not ours, or whose record is damaged."""
+    try:
+        return set(load_file(folder / TRAINING_ROWS)[_KEYS].tolist())
+    except (OSError, SafetensorError, KeyError):
+        return None
