@@ -39,7 +39,7 @@ def main() -> None:
     )
     try:
         result = run(config)
-    except InputError as error:  # wrong input; the message says where and how to mend it
+    except InputError as error:  # wrong input; the message says where and how to fix it
         sys.exit(str(error))
     if result.metric is not None:
         print(f"{result.metric_name}: student {result.metric:.3f}, teacher {result.teacher_metric:.3f}")

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from scipy import stats
 
 from augpro.comparison import compare_rows
+from augpro.conditions import by_condition
 from augpro.config import CompareConfig
 from augpro.cost import fixed_seconds, training_seconds
 from augpro.errors import InputError
@@ -182,6 +183,15 @@ def test_every_part_of_the_condition_counts(make, change, name):
     assert name in page
 
 
+def test_older_lines_with_and_without_a_holdout_are_told_apart(make):
+    grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7}, seeds=(0,))
+    rows[1]["holdout"] = {**rows[1]["evaluation"], "rows": 7}
+    (folder / "none-0.safetensors").unlink()
+    page = compare_rows(grid, rows[:1], folder).markdown() + "".join(by_condition(rows, "place"))
+    assert "holdout rows none" in page
+    assert "holdout rows 7" in page
+
+
 def test_the_code_is_no_condition_but_is_told(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7}, seeds=(0,))
     one, other = (with_condition(row) for row in rows)
@@ -259,9 +269,10 @@ def test_seeds_that_are_all_equal_or_alone_have_a_dash_for_an_interval(make, see
 def test_a_small_evaluation_set_is_warned_of_with_the_difference_it_could_show(make):
     shares = {"fine-tune": 0.78, "none": 0.8, "random": 0.81}
     page = compare_rows(*make(shares, rows=60, noise=0.2)).markdown()
-    assert "60 rows are too few for 2 of 2 methods" in page
+    assert "with 60 rows, only differences from none above" in page
+    assert "2 of 2 methods differ by less" in page
     large = compare_rows(*make({"fine-tune": 0.3, "none": 0.6, "random": 0.95}, rows=3000)).markdown()
-    assert "too few" not in large
+    assert "can be detected" not in large
 
 
 def test_cost_counts_training_and_not_loading(make):

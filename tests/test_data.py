@@ -358,12 +358,34 @@ def test_a_text_too_frequent_to_set_aside_stays_in_train(tmp_path: Path) -> None
         load(path)
 
 
+def test_a_frequent_text_does_not_make_the_holdout_much_larger(tmp_path: Path) -> None:
+    texts = ["thanks"] * 100 + [f"text {i}" for i in range(300)]
+    path = write_csv(
+        tmp_path / "f.csv", [["text", "label"], *([text, i % 2] for i, text in enumerate(texts))]
+    )
+    for seed in range(5):
+        assert len(load(path, holdout_rows=100, split_seed=seed).splits["holdout"]) == 100
+
+
 def test_rows_that_are_in_two_splits_are_counted(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", [["text", "label"], ["x y", 0], ["z", 1], ["w", 1]])
     write_csv(tmp_path / "validation.csv", [["text", "label"], ["X  Y", 0], ["z", 1], ["new", 1]])
     write_csv(tmp_path / "test.csv", [["text", "label"], ["other", 0]])
     (note,) = [note for note in load(tmp_path).notes if "also in the train split" in note]
     assert note.startswith("validation: 2 of 3 rows")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Café au lait", "cafe  AU lait", True),
+        ("か", "が", False),
+        ("มา", "ม่า", False),
+        ("Ёлка", "ЕЛКА", True),
+    ],
+)
+def test_marks_count_where_they_make_another_word(one: str, other: str, same: bool) -> None:
+    assert (row_keys([one]) == row_keys([other])) == same
 
 
 def test_pairs_are_one_text_only_if_both_are(tmp_path: Path) -> None:

@@ -196,7 +196,8 @@ def test_copies_of_a_row_make_no_interval_narrower(hits):
     gold, predicted = np.zeros(40, int), (np.arange(40) >= hits).astype(int)
     once = score_interval("accuracy", gold, predicted)
     copied = score_interval("accuracy", gold.repeat(5), predicted.repeat(5), np.arange(40).repeat(5))
-    assert copied == pytest.approx(once)
+    assert copied == pytest.approx(once, rel=0.02, abs=0.02)
+    assert copied[1] - copied[0] >= (once[1] - once[0]) * (1 - 1e-9)
     if hits == 13:
         careless = score_interval("accuracy", gold.repeat(5), predicted.repeat(5))
         assert careless[1] - careless[0] < 0.6 * (once[1] - once[0])
@@ -204,6 +205,27 @@ def test_copies_of_a_row_make_no_interval_narrower(hits):
             "matthews", gold.repeat(5) + np.arange(200) % 2, predicted.repeat(5), np.arange(40).repeat(5)
         )
         assert other[0] < other[1]
+
+
+@pytest.mark.parametrize(
+    "hits",
+    [
+        np.tile([1, 0], 50),  # of every two copies one is right
+        np.r_[np.tile([1, 0], 49), 1, 1],
+        np.tile([1, 0, 0], 20),
+    ],
+)
+def test_contradicting_copies_make_no_interval_narrower_than_their_rows(hits):
+    size = 3 if len(hits) == 60 else 2
+    clusters = np.arange(len(hits)) // size
+    low, high = wilson_interval(hits, clusters)
+    rows = wilson_interval(hits, np.arange(len(hits)))
+    assert high - low >= (rows[1] - rows[0]) * (1 - 1e-9)
+
+
+def test_copies_of_one_text_alone_have_no_interval():
+    gold, predicted = np.zeros(3, int), np.array([0, 1, 1])
+    assert all(math.isnan(end) for end in score_interval("accuracy", gold, predicted, np.zeros(3, int)))
 
 
 def test_interval_is_as_wide_as_the_normal_one_on_many_rows():

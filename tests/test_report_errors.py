@@ -14,6 +14,10 @@ def grid(tmp_path_factory):
     return write_results(tmp_path_factory.mktemp("grid") / "grid-reviews", sizes=(100.0, 400.0))
 
 
+def without(line, name, **changes):
+    return {key: value for key, value in {**line, **changes}.items() if key != name}
+
+
 def refused(*arguments):
     done = invoke(*arguments)
     assert done.exit_code == 2, done.output
@@ -45,6 +49,10 @@ def test_a_folder_without_results_is_refused(tmp_path):
             "no finished run",
         ),
         (lambda lines: [{**lines[0], "evaluation": {"rows": 1}}, *lines[1:]], "row 1: metrics"),
+        (lambda lines: [{**lines[0], "label_seconds": None}, *lines[1:]], "row 1: label_seconds"),
+        (lambda lines: [without(lines[0], "label_seconds", phase_seconds=[]), *lines[1:]], "phase_seconds"),
+        (lambda lines: [{**lines[0], "scored_rows": {"evaluation": 3}}, *lines[1:]], "row 1: texts, labels"),
+        (lambda lines: [{**lines[0], "inputs": "x"}, *lines[1:]], "row 1: inputs"),
     ],
 )
 def test_damaged_results_name_their_row(tmp_path, damage, said):

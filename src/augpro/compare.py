@@ -32,7 +32,7 @@ from augpro.config import CompareConfig
 from augpro.cost import equal_epochs
 from augpro.errors import InputError
 from augpro.figures import is_readable, predictions_of
-from augpro.files import copy_file, write_json, write_text
+from augpro.files import copy_file, make_folder, write_json, write_text
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, folder_lock
 from augpro.plan import make_plan
@@ -84,7 +84,7 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
         rows = _readable(ResultsFile(config.out / RESULTS).rows, config.out, console)
     else:
         check_grid(grid)
-        config.out.mkdir(parents=True, exist_ok=True)
+        make_folder(config.out)
         with folder_lock(config.out):
             runner = _Runner(grid, ResultsFile(config.out / RESULTS), outcome, console)
             rows = runner.run(list(grid.cells()))

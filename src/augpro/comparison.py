@@ -179,8 +179,8 @@ def _notes(group: Group, tests: Tests, best: str | None, rows: int) -> list[str]
         smaller = sum(abs(test.difference) < visible for test in errors)
         if smaller:
             notes.append(
-                f"Warning: {rows} rows are too few for {smaller} of {len(errors)} methods: a difference of "
-                f"{visible:.4f} from {group.reference} is what they show with 80 % power, and these differ by less."
+                f"Warning: with {rows} rows, only differences from {group.reference} above {visible:.4f} can be "
+                f"detected (80 % power); {smaller} of {len(errors)} methods differ by less."
             )
     few = min(len(runs) for runs in group.runs.values())
     if few < 3:

@@ -18,7 +18,7 @@ _UNRECORDED = "settings not recorded"
 def condition_of(row: dict[str, Any]) -> str:
     """What must be equal for two results to be paired, as text; of older lines only the models are known."""
     inputs = {key: value for key, value in (row.get("inputs") or {}).items() if key != "code"}
-    known = [row.get("settings"), row.get("scored_rows"), inputs or row.get("models")]
+    known = [row.get("settings"), row.get("scored_rows") or _counts(row), inputs or row.get("models")]
     return json.dumps([row.get("task"), *known], sort_keys=True)
 
 
@@ -41,6 +41,12 @@ def by_condition(rows: Sequence[dict[str, Any]], place: str) -> dict[str, list[d
     if len(set(names)) < len(names):  # such as hashes that begin alike
         names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
     return dict(zip(names, groups.values(), strict=True))
+
+
+def _counts(row: dict[str, Any]) -> dict[str, int]:
+    """How many rows of each split were scored: all that older lines tell of them."""
+    scored = {name: row.get(name) or {} for name in ("evaluation", "holdout")}
+    return {name: found["rows"] for name, found in scored.items() if "rows" in found}
 
 
 def codes_of(rows: Sequence[dict[str, Any]]) -> int:
@@ -73,17 +79,14 @@ def _facts(row: dict[str, Any]) -> dict[str, str]:
         key: _shown(value) for key, value in (row.get("settings") or {}).items() if key != "student_layers"
     }
     facts |= {"training data": inputs["training_data"][:6]} if "training_data" in inputs else {}
-    return facts | {
-        f"{name} rows": _shown(found)[:6] for name, found in (row.get("scored_rows") or {}).items()
-    }
+    hashes = row.get("scored_rows") or {}
+    scored = {name: found["texts"][:6] for name, found in hashes.items()} or _counts(row)
+    return facts | {f"{name} rows": str(scored.get(name, "none")) for name in ("evaluation", "holdout")}
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return (
-            " ".join(f"{key}={part}" if key != "texts" else str(part) for key, part in value.items())
-            or "none"
-        )
+        return " ".join(f"{key}={part}" for key, part in value.items()) or "none"
     return "by default" if value is None else str(value)
 
 

@@ -30,7 +30,7 @@ class TaskOptions(BaseModel):
     pair_column: str | None = Field(None, description="Column with the second text of a pair.")
     label_column: str | None = Field(None, description="Column with the label; rows may lack one.")
     problem_type: ProblemType | None = Field(None, description="Guessed from the labels if not given.")
-    holdout_rows: int = Field(0, ge=0, description="Training rows set aside first, for evaluation too.")
+    holdout_rows: int = Field(0, ge=0, description="Training rows held out as an additional evaluation set.")
     eval_split: EvalSplit = Field("auto", description="auto: validation where it has labels, else test.")
     max_tokens: int | None = Field(None, ge=8, description="Cut texts here; default is the model's limit.")
     split_seed: int = Field(0, ge=0, description="Decides which rows are set aside, for all seeds alike.")
@@ -191,7 +191,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; give the YAML file with your options.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; mend that place.") from error
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; fix that place.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold 'option: value' lines, such as 'epochs: 10'.")
     return {str(key).replace("-", "_"): value for key, value in content.items()}

@@ -49,7 +49,7 @@ def equal_epochs(grid: Grid, rows: list[dict[str, Any]]) -> dict[str, float]:
 def cost_table(group: Group, title: str) -> Table:
     """Seconds, texts a second and peak memory of every phase; medians over seeds."""
     phases = ("augment", "teacher", "student")
-    header = ["method", "epochs", "seconds to train", "of them once", "whole run"]
+    header = ["method", "epochs", "seconds to train", "one-off part", "whole run"]
     header += [f"{phase}: s, texts/s, MiB" for phase in phases]
     table = Table(title, [*header, "changed", "new"])
     for method, runs in group.runs.items():
@@ -68,7 +68,7 @@ def cost_table(group: Group, title: str) -> Table:
         table.rows.append([method, *cells, *["-" if share is None else f"{share:.0%}" for share in shares]])
     table.notes = [
         "Seconds to train are those of teacher labels, preparation, augmentation and the student.",
-        "Once: labels of the original rows, charged to every run that uses them, stored or not, and preparation.",
+        "One-off: labels of the original rows, charged to every run that uses them, stored or not, and preparation.",
         "Whole run: the seconds that were really spent, with loading and scoring.",
         "Memory is the peak of the process, models included, while the phase was on.",
     ]

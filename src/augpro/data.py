@@ -1,7 +1,7 @@
 """The one door for outside data: what the user names becomes checked splits and a ``Task``.
 
-Whatever comes out of :func:`load_data` holds whole texts, known labels and splits that do not overlap, so no
-other module has to check them again.
+Whatever comes out of :func:`load_data` holds whole texts, known labels and splits of which those made here do
+not overlap, so no other module has to check them again.
 """
 
 import random
@@ -101,7 +101,7 @@ def load_data(spec: DataSpec) -> TaskData:
 
     Raises:
         InputError: If the source, a column, a row or an option does not fit; the message says where, and
-            how to mend it.
+            how to fix it.
     """
     _check_options(spec)
     source = open_source(spec.source)
@@ -239,14 +239,20 @@ def _groups_of_text(train: Split, seed: int) -> list[list[int]]:
 
 
 def _take(groups: list[list[int]], wanted: int) -> list[int]:
-    """Whole groups from the first on, until there are as many rows as wanted; larger groups are passed over."""
+    """Whole groups from the first on, until there are as many rows as wanted; what would be too much is passed over.
+
+    If they do not add up, the smallest of those passed over comes on top.
+    """
     rows: list[int] = []
+    passed: list[list[int]] = []
     for group in groups:
-        if len(rows) >= wanted:
-            break
-        if len(group) <= wanted:
+        if len(rows) + len(group) <= wanted:
             rows += group
-    return rows or min(groups, key=len)
+        else:
+            passed.append(group)
+        if len(rows) == wanted:
+            return rows
+    return rows + min(passed, key=len, default=[])
 
 
 def _overlaps(splits: dict[str, Split]) -> list[str]:

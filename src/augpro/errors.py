@@ -1,7 +1,7 @@
 """The one exception that means "your input, not our bug".
 
 The command line prints its message as a single sentence and exits with code 2, so every
-message must say what is wrong, where (file, row, column) and how to mend it.
+message must say what is wrong, where (file, row, column) and how to fix it.
 """
 
 

@@ -144,7 +144,7 @@ def row_distances(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemT
 def score_interval(
     name: str, gold: Array, predicted: Array, clusters: Array | None = None
 ) -> tuple[float, float]:
-    """95 % interval of a metric over the rows, (nan, nan) for fewer than two.
+    """95 % interval of a metric over the rows, (nan, nan) for fewer than two different ones.
 
     Wilson's for accuracy, which needs no resampling; else the percentile bootstrap of 1,000 resamples, one at a
     time. Rows of one cluster count as one draw.
@@ -155,9 +155,9 @@ def score_interval(
         predicted: of the same shape.
         clusters: of each row, int64 [N], see :func:`augpro.resampling.clusters_of`; None if all rows differ.
     """
-    if len(gold) < 2:
-        return (float("nan"), float("nan"))
     clusters = np.arange(len(gold)) if clusters is None else clusters
+    if len(gold) < 2 or np.ptp(clusters) == 0:
+        return (float("nan"), float("nan"))
     if name == "accuracy":
         return wilson_interval((gold == predicted).reshape(len(gold), -1).all(1), clusters)
     low, high = np.percentile(Resampling(clusters).metric(METRICS[name], gold, predicted), [2.5, 97.5])
@@ -168,7 +168,7 @@ def wilson_interval(hits: Array, clusters: Array, confidence: float = 0.95) -> t
     """Wilson's interval of a share (Wilson 1927, JASA 22:209), for rows in clusters.
 
     In place of the number of rows stands the number of independent ones with the same variance of the mean, as in
-    surveys (Kish 1965); with one row a cluster that is the number of rows.
+    surveys (Kish 1965): at most the number of rows, and that where each is a cluster of its own.
 
     Args:
         hits: bool [N].
@@ -178,7 +178,11 @@ def wilson_interval(hits: Array, clusters: Array, confidence: float = 0.95) -> t
     rows, share = len(hits), float(np.mean(hits))
     apart = np.bincount(clusters, weights=hits - share)  # 0 on average where a cluster's rows are independent
     variance = float(apart @ apart) / rows**2
-    independent = share * (1 - share) / variance if variance > 0 else float(len(apart))
+    groups = len(apart)
+    if groups < rows:
+        variance *= groups / (groups - 1)
+    # All right or all wrong, or as many in every cluster: then nothing is known but the number of clusters.
+    independent = min(share * (1 - share) / variance, rows) if variance > 1e-12 else groups
     z = float(stats.norm.ppf((1 + confidence) / 2))
     middle = share + z**2 / (2 * independent)
     half = z * np.sqrt(share * (1 - share) / independent + (z / (2 * independent)) ** 2)

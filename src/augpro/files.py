@@ -1,8 +1,8 @@
 """Files that are whole or not there, and on the disk before anything else can name them; and hashes of content.
 
 Every file of a run is written to a temporary one in the same folder, brought onto the disk, and only then given
-its name. A run that is killed, or a machine that loses its power, so leaves the old file or the new one, and a line
-of ``results.jsonl`` never names a file that is not there.
+its name. After a kill or a power cut either the old file or the new one is there, and a line of ``results.jsonl``
+never names a file that is not.
 """
 
 import errno

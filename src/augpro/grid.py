@@ -158,7 +158,13 @@ def charge_labels(rows: list[dict[str, Any]]) -> None:
     Labels were shared through a store, and the first cell that asked for them was charged: by default the student
     on gold labels alone, which does not use them. Here they are charged to every cell that does.
     """
-    old = [row for row in rows if "label_seconds" not in row and "phase_seconds" in row]
+    old = [
+        row
+        for row in rows
+        if "label_seconds" not in row
+        and isinstance(row.get("phase_seconds"), dict)
+        and isinstance(row["cell"].get("method"), str)
+    ]
     spent: dict[str, float] = {}
     keys = [json.dumps([row.get(name) for name in ("task", "models", "seed", "train_rows")]) for row in old]
     for key, row in zip(keys, old, strict=True):
@@ -206,8 +212,9 @@ class ResultsFile:
             os.truncate(self.path, self._torn)
             self._torn = None
         new = not self.path.exists()
-        with open(self.path, "ab", buffering=0) as file:
+        with open(self.path, "ab") as file:
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+            file.flush()
             os.fsync(file.fileno())
         if new:
             sync_folder(self.path.parent)

@@ -49,8 +49,8 @@ class _Cells:
                 if value is not None:
                     yield split, index, value
 
-    def error(self, split: str, index: int, problem: str, mend: str) -> InputError:
-        return InputError(f"{self.tables[split].place(index, self.column)}: {problem}; {mend}")
+    def error(self, split: str, index: int, problem: str, fix: str) -> InputError:
+        return InputError(f"{self.tables[split].place(index, self.column)}: {problem}; {fix}")
 
     def untyped(self) -> Iterator[tuple[str, int, str]]:
         for split, index, value in self.each():
@@ -267,11 +267,11 @@ def _check_free_text(cells: _Cells, counts: Counter[_Atom]) -> None:
     if len(counts) > _MANY_CLASSES and sum(count == 1 for count in counts.values()) > len(counts) / 2:
         text = isinstance(next(iter(counts)), str)
         what = "is this column free text?" if text else "is this column a row number or a score?"
-        mend = "" if text else ", or pass --problem-type regression"
+        fix = "" if text else ", or pass --problem-type regression"
         table = cells.tables.get("train") or next(iter(cells.tables.values()))
         raise InputError(
             f"{table.source}, column {cells.column!r}: it has {len(counts)} different labels, most of them "
-            f"on one row only ({what}); name the label column by --label-column{mend}"
+            f"on one row only ({what}); name the label column by --label-column{fix}"
         )
 
 

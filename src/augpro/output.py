@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from augpro.config import TrainOptions
 from augpro.errors import InputError
-from augpro.files import write_json
+from augpro.files import make_folder, write_json
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
 PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"
@@ -156,7 +156,7 @@ def claim_new(path: Path) -> None:
 
 def _make(path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot make this folder ({error.strerror}); give another --out."

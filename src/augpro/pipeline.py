@@ -74,12 +74,15 @@ def run_plan(plan: Plan) -> RunResult:
 
         with meter.phase("evaluate"):
             scores, teacher_scores, predictions = _evaluate(plan, student, teacher, tables)
+            write_tensors(folder.path / PREDICTIONS, predictions)
+        checked = None
+        if augmentation and augmentation.augmenter.makes_text:
+            with meter.phase("check"):
+                held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
+                checked = check_rows(augmentation, dataset, student, plan.task, held_back)
         result = summarize(plan, scores, teacher_scores, meter, trainer)
         result.label_seconds, result.notes = label_seconds, notes_of(plan, result, list(tables.values()))
-        write_tensors(folder.path / PREDICTIONS, predictions)
-        if augmentation and augmentation.augmenter.makes_text:
-            held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
-            checked = check_rows(augmentation, dataset, student, plan.task, held_back)
+        if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
             write_json_lines(folder.path / SAMPLES, checked.lines)

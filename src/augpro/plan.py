@@ -76,7 +76,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     """Check the configuration against data and models; reads files, loads no weights.
 
     Raises:
-        InputError: with one sentence that names the mend.
+        InputError: with one sentence that names the fix.
     """
     data = load_data(config.data_spec())
     layers: tuple[int, ...] = ()
@@ -108,6 +108,8 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     )
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
+    if student != teacher:
+        data.notes.extend(seen_rows(student.name, "model to start from", plan.scored_splits()))
     return plan
 
 
@@ -185,20 +187,20 @@ def _augmenter(config: DistillConfig, data: TaskData) -> Augmenter | None:
 
 def _check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: ModelSource) -> None:
     """Refuse a method whose rows the teacher cannot read: there is no text that it could be given."""
-    mend = "use a method that makes text (such as augpro-mix), or a student of the teacher's own family."
+    fix = "use a method that makes text (such as augpro-mix), or a student of the teacher's own family."
     if changer.teacher_shares == "text":
         return
     if not same_tokenizer(student.load_tokenizer(), teacher.load_tokenizer()):
         raise InputError(
             f"--augment {name}: it needs teacher and student to have one tokenizer, and those of "
-            f"{teacher.name} and {student.name} differ; {mend}"
+            f"{teacher.name} and {student.name} differ; {fix}"
         )
     widths = [getattr(source.load_config(), "embedding_size", None) or source.load_config().hidden_size
               for source in (student, teacher)]  # fmt: skip
     if changer.teacher_shares == "width" and len(set(widths)) > 1:
         raise InputError(
             f"--augment {name}: it moves the teacher's embeddings as the student's, and these are {widths[0]} "
-            f"wide, those of {teacher.name} {widths[1]}; {mend}"
+            f"wide, those of {teacher.name} {widths[1]}; {fix}"
         )
 
 

@@ -35,14 +35,14 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
         splits: rows that will be scored, by the name that the result gives them.
     """
     folder = Path(model)
-    if (folder / CONFIG).is_file() and not (folder / TRAINING_ROWS).is_file():
-        unknown = (
-            f"the {role} {model} has no {TRAINING_ROWS}, so it cannot be told whether it was trained on rows"
-        )
-        return [f"{unknown} that are scored here; train it again to find out"]
     known = _recorded(folder)
-    if known is None:
+    if known is None and not (folder / CONFIG).is_file():  # not a model of ours
         return []
+    if known is None:
+        unknown = (
+            f"the {role} {model} has no readable {TRAINING_ROWS}, so it cannot be told whether it was trained"
+        )
+        return [f"{unknown} on rows that are scored here; train it again to find out"]
     notes = []
     for name, split in splits.items():
         seen = sum(key in known for key in split.keys)
@@ -55,7 +55,7 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
 
 
 def _recorded(folder: Path) -> set[int] | None:
-    """The hashes that a model's folder has; None of a model that is not ours, or whose record is damaged."""
+    """The hashes that a model's folder has; None where there are none that can be read."""
     try:
         return set(load_file(folder / TRAINING_ROWS)[_KEYS].tolist())
     except (OSError, SafetensorError, KeyError):

@@ -24,7 +24,7 @@ from augpro.tables import Table
 
 _NEEDED: dict[str, Any] = {
     "cell": dict, "task": str, "problem_type": str, "metric_name": str, "train_rows": int, "evaluation": dict,
-    "seconds": (int, float),
+    "seconds": (int, float), "label_seconds": (int, float),
     "teacher": dict, "phase_seconds": dict, "texts_per_second": dict, "peak_memory_mib": dict,
     "replacement": dict, "parameters": dict, "notes": list, "versions": dict, "machine": dict,
 }  # fmt: skip
@@ -238,15 +238,20 @@ def _single(path: Path) -> dict[str, Any]:
         # Files of a single run are named by what they are; so is the key that they are looked up with.
         row["cell"] = {"method": method, "size": None, "key": Path(PREDICTIONS).stem}
         row["cell"] |= {name: row.get(name) for name in ("seed", "epochs")}
+        charge_labels([row])
     _check(row, str(path), "give the folder of a finished augpro distill run")
-    charge_labels([row])
     return dict(row)
 
 
-def _check(row: Any, place: str, mend: str) -> None:
+def _check(row: Any, place: str, fix: str) -> None:
     """Raise unless a result has all that is read of it, of the right kind."""
     fields = row if isinstance(row, dict) else {}
     parts = [(fields, _NEEDED), (fields.get("cell"), _CELL), (fields.get("evaluation"), _SCORES)]
+    for name in ("settings", "inputs", "scored_rows"):
+        if fields.get(name) is not None:
+            parts.append((fields, {name: dict}))
+    if isinstance(fields.get("scored_rows"), dict):
+        parts += [(found, {"texts": str, "labels": str}) for found in fields["scored_rows"].values()]
     if fields.get("holdout") is not None:
         parts.append((fields["holdout"], _SCORES))
     wrong = [
@@ -256,7 +261,7 @@ def _check(row: Any, place: str, mend: str) -> None:
         if not isinstance(part.get(name) if isinstance(part, dict) else None, kind)
     ]
     if wrong:
-        raise InputError(f"{place}: {', '.join(dict.fromkeys(wrong))} missing or of the wrong kind; {mend}.")
+        raise InputError(f"{place}: {', '.join(dict.fromkeys(wrong))} missing or of the wrong kind; {fix}.")
     for name in (
         "evaluation",
         "holdout",
@@ -268,7 +273,7 @@ def _check(row: Any, place: str, mend: str) -> None:
         Cell(fields["cell"]["method"], None, 0, 1.0).options()
     except InputError as error:
         raise InputError(
-            f"{place}: {fields['cell']['method']!r} is no method of this version; {mend}."
+            f"{place}: {fields['cell']['method']!r} is no method of this version; {fix}."
         ) from error
 
 

@@ -4,18 +4,30 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+_AFTER_CYRILLIC = "\u0530"
+
 
 def normalize(text: str) -> str:
-    """The text without case, accents and whitespace, which many tokenizers do not see either.
+    """The text without case, whitespace and the accents of Latin, Greek and Cyrillic letters.
+
+    Many tokenizers do not see these either. In other scripts the marks make another word, so they are kept.
 
     >>> normalize("A  Café") == normalize("a cafe")
     True
+    >>> normalize("か") == normalize("が")
+    False
     """
     squeezed = "".join(text.casefold().split())
     if squeezed.isascii():
         return squeezed
-    letters = unicodedata.normalize("NFKD", squeezed)
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+    kept, base = [], ""
+    for letter in unicodedata.normalize("NFKD", squeezed):
+        if not unicodedata.combining(letter):
+            base = letter
+        elif base < _AFTER_CYRILLIC:
+            continue
+        kept.append(letter)
+    return "".join(kept)
 
 
 def row_keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:

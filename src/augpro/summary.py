@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 
 from augpro.augment import ReplacementCounts
-from augpro.data import Split
+from augpro.data import Label, Split
 from augpro.dataset import label_tensor
 from augpro.evaluation import majority_share
 from augpro.files import fingerprint
 from augpro.meter import Meter
 from augpro.plan import Plan
 from augpro.results import RowsHash, RunResult, Scores, library_versions, machine_facts
+from augpro.tasks import Task
 from augpro.tokens import TokenTable
 from augpro.trainer import DistillationTrainer
 
@@ -56,7 +57,7 @@ def summarize(
         evaluation=evaluation,
         holdout=scores.get("holdout"),
         teacher=teacher_scores,
-        scored_rows={name: _rows_hash(split) for name, split in plan.scored_splits().items()},
+        scored_rows={name: _rows_hash(split, plan.task) for name, split in plan.scored_splits().items()},
         phase_seconds=dict(meter.seconds),
         texts_per_second={
             phase: texts / meter.seconds[phase]
@@ -74,9 +75,17 @@ def summarize(
     )
 
 
-def _rows_hash(split: Split) -> RowsHash:
-    texts = json.dumps([split.texts, split.pairs]).encode()
-    return RowsHash(fingerprint([texts]), fingerprint([json.dumps(split.labels).encode()]))
+def _rows_hash(split: Split, task: Task) -> RowsHash:
+    """Labels by name: their numbers are the teacher's, and another teacher may have them in another order."""
+    names = task.label_names
+
+    def named(label: Label) -> object:
+        if isinstance(label, tuple):
+            return sorted(names[index] for index in label)
+        return names[label] if isinstance(label, int) and names else label
+
+    texts, labels = [split.texts, split.pairs], [named(label) for label in split.labels]
+    return RowsHash(*(fingerprint([json.dumps(part).encode()]) for part in (texts, labels)))
 
 
 def notes_of(plan: Plan, result: RunResult, tables: Sequence[TokenTable]) -> list[str]:

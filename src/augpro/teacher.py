@@ -103,18 +103,18 @@ class Teacher:
     def label(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
         """Logits of texts or text pairs, on the CPU, [N, C].
 
-        With a store they are made and kept in blocks of 2,048 rows, so that a labelling that was killed goes on with
-        the block that it was at. A block's batches are its own: its logits do not depend on what was stored before.
+        They are made in blocks of 2,048 rows. With a store each is kept, so that a labelling that was killed goes on
+        with the block that it was at. A block's batches are its own: its logits do not depend on what is stored.
         """
-        if self.store is None:
-            return predict_logits(
-                self.model, tokenize(self.tokenizer, texts, pairs, self.limit), what="teacher labels"
-            )
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(texts), _BLOCK)]
         logits = []
         for number, rows in enumerate(blocks, start=1):
             block = tokenize(self.tokenizer, texts[rows], None if pairs is None else pairs[rows], self.limit)
-            logits.append(self._stored(block, self.store, f"teacher labels, part {number} of {len(blocks)}"))
+            what = f"teacher labels, part {number} of {len(blocks)}"
+            if self.store is None:
+                logits.append(predict_logits(self.model, block, what=what))
+            else:
+                logits.append(self._stored(block, self.store, what))
         return torch.cat(logits)
 
     def _stored(self, table: TokenTable, store: Path, what: str) -> Tensor:

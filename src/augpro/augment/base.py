@@ -234,7 +234,7 @@ class Augmenter(ABC):
         """Make sure that what it needs from outside (a model, a word list) is to be had.
 
         Raises:
-            augpro.errors.InputError: naming the mend.
+            augpro.errors.InputError: naming the fix.
         """
 
     @abstractmethod

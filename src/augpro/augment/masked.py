@@ -92,7 +92,7 @@ class MaskedLM(TextAugmenter):
         """Make sure that a model is named and can be reached, and that it has a mask token; no weights are read.
 
         Raises:
-            InputError: naming the mend.
+            InputError: naming the fix.
         """
         if not self.model:
             raise InputError(

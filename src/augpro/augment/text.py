@@ -150,7 +150,7 @@ class EDA(TextAugmenter):
         """Make sure that WordNet is installed, where it is needed.
 
         Raises:
-            augpro.errors.InputError: naming the mend.
+            augpro.errors.InputError: naming the fix.
         """
         if self.synonym or self.insertion:
             find_wordnet()

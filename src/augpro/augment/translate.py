@@ -130,7 +130,7 @@ class BackTranslation(TextAugmenter):
         """Make sure that both models can be reached; no weights are read.
 
         Raises:
-            InputError: naming the mend.
+            InputError: naming the fix.
         """
         for name in (self.there, self.back):
             config = ModelSource(name).load_config()
