@@ -30,7 +30,8 @@ HOLDOUT = 5000
 
 
 def config(args: argparse.Namespace, out: Path | str = "unused", **changes: Any) -> DistillConfig:
-    options = {"data": str(args.data), "teacher": str(args.teacher), "student_layers": (0, 5), "train_rows": 1000,
+    options = {"data": str(args.data), "teacher": str(args.teacher), "train_rows": 1000,
+               "student": "minilm", "student_layers": (0, 5),
                "out": out, "trainer_options": {"save_strategy": "no", "disable_tqdm": True}}  # fmt: skip
     return DistillConfig(**{**options, **RECIPE, **changes})
 
