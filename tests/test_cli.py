@@ -141,6 +141,7 @@ def test_a_killed_run_resumes_to_the_same_student(distill, tmp_path, monkeypatch
         with pytest.raises(ZeroDivisionError):
             distill(*options, out=halted)
     assert not (halted / "result.json").exists()
+    assert (halted / "model.safetensors").is_file(), "what was trained is saved before it is scored"
     last = max((halted / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     assert last.name == "checkpoint-9"
     assert distill(*options, "--resume", out=halted).exit_code == 0

@@ -5,6 +5,7 @@ test falls outside for one seed in a thousand, and the seeds here are fixed.
 """
 
 import math
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -105,6 +106,20 @@ def test_warnings_of_a_metric_are_silenced_and_only_there():
         assert resample_rows(3, 2, 0).metric(noisy, np.zeros(3), np.zeros(3)).tolist() == [0, 0]
         with pytest.raises(UserWarning, match="one class"):
             noisy(None, None)
+
+
+def test_the_number_of_resamples_takes_no_memory():
+    """All at once would take 400 MB: 1,000 resamples of 100,000 rows, 4 bytes each."""
+    gold, predicted = np.random.default_rng(0).integers(0, 2, (2, 100_000))
+    tracemalloc.start()
+    resampling = Resampling(np.arange(len(gold)), draws=1000)
+    for _, _ in zip(range(3), resampling, strict=False):
+        pass
+    Resampling(resampling.clusters, draws=30).metric(METRICS["accuracy"], gold, predicted)
+    Resampling(resampling.clusters, draws=30).means(gold == predicted)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6
 
 
 def test_clusters_are_drawn_whole():
