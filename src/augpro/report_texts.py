@@ -48,7 +48,7 @@ def texts_table(panel: Panel) -> Table | None:
         table.rows.append([method, *[_leakage(found)] * judged, *cells])
     table.notes = [
         "Changed, partner's and new are shares of the words or tokens that may be replaced.",
-        "Checked: texts of each run, up to 500, that the shares to the right are of.",
+        "Checked: the number of texts of each run, at most 500, behind the shares to the right.",
         "Label flips: the teacher decides otherwise than on the original.",
         "Duplicates: equal to another augmented text or to a training text.",
         "Scored rows: all of the evaluation set and the holdout. Equal: but for case, accents and spaces.",

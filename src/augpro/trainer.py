@@ -48,10 +48,9 @@ class DistillationTrainer(Trainer):
         train_dataset: rows to train on; with ``teacher_logits`` None and no augmentation this is plain
             fine-tuning.
         augmentation: makes and labels augmented rows; None trains on the originals alone.
+        meter: its seconds are kept in the checkpoints, as the counts are; default is the augmentation's.
         **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ... Of several
             visible GPUs one is used, see :func:`use_one_device`.
-        meter: its seconds are kept in the checkpoints, as the counts are; default is the augmentation's.
-        **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ...
 
     Raises:
         ValueError: if augmentation is asked for without the teacher's logits of the originals.
