@@ -144,6 +144,7 @@ def test_why_a_cell_failed(options, tmp_path, log, code, said):
     assert runner._expected(cell) == 0.0, "what failed says nothing about how long a cell takes"
 
 
+@pytest.mark.e2e  # processes of its own
 def test_a_budget_names_what_it_left_out(options, tmp_path):
     out = tmp_path / "out"
     tight = {**options, "methods": "none,random", "seeds": "0", "jobs": "1", "budget": "0.03"}
