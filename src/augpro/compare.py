@@ -31,7 +31,7 @@ from augpro.comparison import compare_rows
 from augpro.config import CompareConfig
 from augpro.cost import equal_epochs
 from augpro.errors import InputError
-from augpro.figures import is_readable, predictions_of
+from augpro.figures import is_readable, predictions_of, with_predictions
 from augpro.files import copy_file, make_folder, write_json, write_text
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, folder_lock
@@ -249,10 +249,9 @@ def _finished(store: ResultsFile, out: Path) -> dict[str, dict[str, Any]]:
 def _readable(rows: list[dict[str, Any]], out: Path, console: Console) -> list[dict[str, Any]]:
     """The results that have readable predictions, or all where there are none at all; tells of what is left out."""
     folder = out / "predictions"
-    if not folder.is_dir():
-        return rows
-    found = [row for row in rows if is_readable(predictions_of(folder, row["cell"]["key"]))]
-    for row in (row for row in rows if row not in found):
+    found = with_predictions(rows, folder)
+    kept = set(map(id, found))
+    for row in (row for row in rows if id(row) not in kept):
         cell = f"{row['cell']['method']}, seed {row['cell']['seed']}"
         path = predictions_of(folder, row["cell"]["key"])
         said = f"left out: {cell}: {path} is missing or damaged; without --table-only that cell runs again"

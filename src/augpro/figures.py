@@ -62,6 +62,16 @@ def is_readable(path: Path) -> bool:
         return False
 
 
+def with_predictions(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """The results whose predictions are whole: the others count as unfinished.
+
+    All of them where there is no folder of predictions: such results have to do without.
+    """
+    if not folder.is_dir():
+        return rows
+    return [row for row in rows if is_readable(predictions_of(folder, row["cell"]["key"]))]
+
+
 @dataclass
 class Figure:
     """One quality figure of every run: the value, and what it is on resampled rows, where those can be had."""

@@ -17,7 +17,7 @@ from augpro.conditions import by_condition
 from augpro.config import CompareConfig
 from augpro.cost import cost_table
 from augpro.errors import InputError
-from augpro.figures import Group, is_readable, predictions_of
+from augpro.figures import Group, with_predictions
 from augpro.grid import FINETUNE, PLAIN_KD, RESULTS, Cell, Grid, ResultsFile, charge_labels
 from augpro.output import PREDICTIONS, RESULT, SAMPLES
 from augpro.tables import Table
@@ -206,13 +206,7 @@ def _read(folder: Path) -> list[Study]:
         raise InputError(
             f"{folder}: has neither {RESULTS} nor {RESULT}; give the --out folder of augpro compare or distill."
         )
-    # A run whose predictions are damaged or missing counts as unfinished; only where none are there at all do the
-    # results have to do without.
-    whole = [
-        row
-        for row in rows
-        if not places[0].is_dir() or is_readable(predictions_of(places[0], row["cell"]["key"]))
-    ]
+    whole = with_predictions(rows, places[0])
     if not whole:
         raise InputError(f"{path}: has no finished run; let augpro compare finish one first.")
     lost = len(rows) - len(whole)
