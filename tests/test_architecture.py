@@ -28,7 +28,7 @@ ROWS = [
     ["augment.projected", "augment.virtual", "augment.masked", "augment.translate"],
     ["augment.tmix"],
     ["augment"],
-    ["selection", "sampling", "counting", "dataset"],
+    ["selection", "candidates", "sampling", "counting", "dataset"],
     ["conditions", "significance", "online"],
     ["trainer", "evaluation", "config"],
     ["audit"],

@@ -60,16 +60,13 @@ def test_candidates_need_text(settled):
         settled(augment="mixup", candidates=2)
 
 
-def test_uncertainty_needs_classes(settled, table_file, save_model, tokenizer):
-    for split in ("train", "validation"):
-        path = table_file / f"{split}.csv"
-        texts = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
-        path.write_text("\n".join(["text,label", *(f"{text},{row / 7}" for row, text in enumerate(texts))]))
-    teacher = str(save_model(tokenizer, layers=1, labels=(), problem_type="regression"))
-    assert settled(teacher=teacher).candidates == 3
-    assert settled(teacher=teacher, candidates=1, select_by="uncertainty").candidates == 1
-    with pytest.raises(InputError, match="--select-by uncertainty"):
-        settled(teacher=teacher, select_by="uncertainty")
+def test_no_more_is_made_anew_than_is_chosen_from(settled):
+    assert settled().new_candidates == 1
+    assert settled(candidates=3, new_candidates=3).new_candidates == 3
+    with pytest.raises(InputError, match=r"--new-candidates 4: .* at most 3, or raise --candidates"):
+        settled(candidates=3, new_candidates=4)
+    with pytest.raises(InputError, match=r"--new-candidates 0.5: mixup .* leave --new-candidates out"):
+        settled(augment="mixup", new_candidates=0.5)
 
 
 def test_without_a_name_the_student_is_cut_from_the_teacher(table_file, save_model, tokenizer, tmp_path):

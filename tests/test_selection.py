@@ -9,44 +9,58 @@ from augpro.augment import EmbeddingSpace, augmenter
 from augpro.dataset import DistillationDataset
 from augpro.losses import Objective
 from augpro.online import OnlineAugmentation
-from augpro.selection import hardest
+from augpro.selection import hardest, new_texts
 from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
 
+OWNERS = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 3, 3])  # rows have 3, 1, 4 and 2 texts
+
 
 def answers(seed, classes=3):
-    return 2 * torch.randn(4, 7, classes, generator=torch.Generator().manual_seed(seed))
+    return 2 * torch.randn(len(OWNERS), classes, generator=torch.Generator().manual_seed(seed))
 
 
-def test_disagreement_is_the_divergence_from_the_teacher():
+def chosen(distances):
+    """The number of the largest of each row's distances, one row after the other."""
+    numbers = np.arange(len(OWNERS))
+    return [max(numbers[row == OWNERS], key=lambda number: distances[number]) for row in range(4)]
+
+
+def test_the_hardest_is_the_divergence_from_the_teacher():
     ours, theirs = answers(1), answers(2)
-    p, q = (special.softmax(each.double().numpy(), axis=2) for each in (theirs, ours))
-    assert hardest(ours, theirs, "single_label").tolist() == stats.entropy(p, q, axis=2).argmax(0).tolist()
+    p, q = (special.softmax(each.double().numpy(), axis=1) for each in (theirs, ours))
+    assert hardest(ours, theirs, OWNERS, "single_label").tolist() == chosen(stats.entropy(p, q, axis=1))
     score, other = answers(3, 1), answers(4, 1)
-    expected = (score - other).square()[..., 0].argmax(0)
-    assert torch.equal(hardest(score, other, "regression"), expected)
+    assert hardest(score, other, OWNERS, "regression").tolist() == chosen(
+        (score - other).square()[:, 0].numpy()
+    )
 
 
-def test_disagreement_on_several_labels_is_not_the_teachers_doubt():
+def test_the_hardest_of_several_labels_is_not_the_teachers_doubt():
     ours, theirs = answers(5), answers(6)
     p, q = (special.expit(each.double().numpy()) for each in (theirs, ours))
-    divergence = stats.entropy(np.stack([p, 1 - p]), np.stack([q, 1 - q]), axis=0).mean(2)
-    assert hardest(ours, theirs, "multi_label").tolist() == divergence.argmax(0).tolist()
-    doubtful, apart = torch.tensor([[[0.0]], [[1.4]]]), torch.tensor([[[0.0]], [[3.0]]])
-    assert hardest(doubtful, apart, "multi_label").tolist() == [1]
+    divergence = stats.entropy(np.stack([p, 1 - p]), np.stack([q, 1 - q]), axis=0).mean(1)
+    assert hardest(ours, theirs, OWNERS, "multi_label").tolist() == chosen(divergence)
+    doubtful, apart = torch.tensor([[0.0], [1.4]]), torch.tensor([[0.0], [3.0]])
+    assert hardest(doubtful, apart, torch.tensor([0, 0]), "multi_label").tolist() == [1]
 
 
-def test_uncertainty_is_the_entropy_of_the_student():
-    ours = answers(1)
-    p = special.softmax(ours.double().numpy(), axis=2)
-    assert hardest(ours, None, "single_label").tolist() == stats.entropy(p, axis=2).argmax(0).tolist()
-    p = special.expit(ours.double().numpy())
-    each = stats.entropy(np.stack([p, 1 - p]), axis=0).sum(2)
-    assert hardest(ours, None, "multi_label").tolist() == each.argmax(0).tolist()
-    with pytest.raises(ValueError, match="regression"):
-        hardest(answers(1, 1), None, "regression")
+def test_the_first_of_texts_that_are_alike_is_chosen():
+    assert hardest(torch.zeros(10, 3), torch.zeros(10, 3), OWNERS, "single_label").tolist() == [0, 3, 4, 8]
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.5, 0.7, 1.0, 2.5, 3.0])
+def test_rows_take_turns(rate):
+    """Over the epochs each row has its share, and so has each batch; every row has a text in the first."""
+    rows, epochs = torch.arange(64), 40
+    due = torch.stack([new_texts(rows, epoch, rate) for epoch in range(epochs)])
+    assert (due[0] >= 1).all()
+    assert (due[1:] - rate).abs().max() < 1
+    assert ((due[1:].sum(0) - rate * (epochs - 1)).abs() <= 1).all()
+    assert ((due[1:].sum(1) - rate * 64).abs() <= 2).all()  # of 64 consecutive rows
+    assert torch.equal(new_texts(rows[5:9], 3, rate), due[3, 5:9])
 
 
 @pytest.fixture
@@ -58,9 +72,15 @@ def make(tokenizer, texts):
         tokenize(tokenizer, texts), torch.zeros(20, dtype=torch.int64), teacher.label(texts)
     )
 
-    def build(select_by="disagreement", candidates=4, method="random", **options):
+    def build(candidates=4, new=None, method="random", **options):
         made = OnlineAugmentation(
-            augmenter(method, **options), space, teacher, Objective("single_label"), 3, candidates, select_by
+            augmenter(method, **options),
+            space,
+            teacher,
+            Objective("single_label"),
+            3,
+            candidates,
+            new or candidates,
         )
         batch = dataset.table.batch(range(20))
         return made, batch, (batch, dataset.teacher_logits, dataset, student)
@@ -68,37 +88,63 @@ def make(tokenizer, texts):
     return build
 
 
-@pytest.mark.parametrize("select_by", ["disagreement", "uncertainty"])
-def test_the_kept_text_is_the_hardest_of_the_rows_own(make, select_by):
-    augmentation, _, given = make(select_by)
-    student = given[3]
-    rows, labels = augmentation(*given, epoch=2)
-    assert student.training  # dropout was off for the choice and is on again
-    candidates = [augmentation.augment(*given, copy) for copy in range(8, 12)]
-    student.eval()
+def answers_to(made, *models):
+    """The logits of models, [K, B, C], for texts of the same rows."""
     with torch.no_grad():
-        ours = torch.stack([student(**each.model_inputs()).logits for each in candidates])
-        theirs = torch.stack(
-            [augmentation.teacher.model(**each.model_inputs()).logits for each in candidates]
-        )
+        return [torch.stack([model(**each.model_inputs()).logits for each in made]) for model in models]
+
+
+def expect(rows, labels, made, student, teacher):
+    """That these are the hardest of the texts, with the teacher's answers to them."""
+    ours, theirs = answers_to(made, student.eval(), teacher.model)
     student.train()
-    best = hardest(ours, theirs if select_by == "disagreement" else None, "single_label")
+    p, q = theirs.softmax(2), ours.softmax(2)
+    best = (p * (p.log() - q.log())).sum(2).argmax(0)
     assert len(set(best.tolist())) > 1
     for row, number in enumerate(best.tolist()):
-        assert torch.equal(rows.ids[row], candidates[number].ids[row])
+        assert torch.equal(rows.ids[row], made[number].ids[row])
         torch.testing.assert_close(labels[row], theirs[number, row], rtol=1e-4, atol=1e-5)
 
 
-def test_uncertainty_asks_the_teacher_for_what_is_kept_alone(make):
-    asked = []
-    for select_by in ("disagreement", "uncertainty"):
-        augmentation, _, given = make(select_by)
-        hook = augmentation.teacher.model.register_forward_hook(
-            lambda _m, _a, kwargs, _o: asked.append(len(kwargs["input_ids"])), with_kwargs=True
-        )
-        augmentation(*given, epoch=0)
-        hook.remove()
-    assert asked == [80, 20]
+def test_the_chosen_text_is_the_hardest_of_the_rows_own(make):
+    augmentation, _, given = make()
+    student = given[3]
+    rows, labels = augmentation(*given, epoch=2)
+    assert student.training  # dropout was off for the choice and is on again
+    made = [augmentation.augment(*given, copy) for copy in range(8, 12)]
+    expect(rows, labels, made, student, augmentation.teacher)
+
+
+def test_texts_of_earlier_epochs_are_among_the_candidates(make):
+    """The teacher reads one new text of each row, and the last three are compared by the student as it is now."""
+    augmentation, _, given = make(candidates=3, new=1)
+    asked = record_batches(augmentation.teacher.model)
+    for epoch in range(5):
+        rows, labels = augmentation(*given, epoch=epoch)
+    assert asked == [20] * 5
+    made = [augmentation.augment(*given, copy) for copy in (2, 3, 4)]
+    expect(rows, labels, made, given[3], augmentation.teacher)
+    with torch.no_grad():
+        for weight in given[3].parameters():
+            weight.neg_()
+    augmentation.new_candidates = 1e-9
+    asked.clear()
+    chosen = augmentation(*given, epoch=5)
+    assert asked == []
+    expect(*chosen, made, given[3], augmentation.teacher)
+
+
+def test_half_a_text_an_epoch_is_read_by_the_teacher_in_every_second(make):
+    augmentation, batch, given = make(candidates=1, new=0.5)
+    asked = record_batches(augmentation.teacher.model)
+    seen = [augmentation(*given, epoch=epoch)[0].ids for epoch in range(5)]
+    assert asked[0] == 20
+    assert all(9 <= rows <= 11 for rows in asked[1:])
+    for before, after, epoch in zip(seen, seen[1:], range(1, 5), strict=False):
+        fresh = new_texts(batch.row_ids, epoch, 0.5) == 1
+        assert torch.equal(before[~fresh], after[~fresh])
+        copy = augmentation.augment(*given, epoch).ids
+        assert torch.equal(after[fresh], copy[fresh])
 
 
 def test_every_epoch_has_candidates_of_its_own(make):
@@ -182,22 +228,12 @@ def test_candidates_of_other_texts_have_gradients_of_their_own(make, gradients):
         assert any(torch.equal(ids, each[row]) for each in alone)
 
 
-@pytest.mark.parametrize("select_by", ["disagreement", "uncertainty"])
-def test_memory_does_not_grow_with_the_candidates(make, select_by):
+def test_memory_does_not_grow_with_the_candidates(make):
     """Both models read them in parts of equal size; the choice is that of one pass."""
-    augmentation, _, given = make(select_by, candidates=16)
+    augmentation, _, given = make(candidates=16)
     read = [record_batches(model) for model in (augmentation.teacher.model, given[3])]
     rows, labels = augmentation(*given, epoch=0)
-    assert [max(each) for each in read] == [107 if select_by == "disagreement" else 20, 107]
-    assert [sum(each) for each in read] == [320 if select_by == "disagreement" else 20, 320]
+    assert [max(each) for each in read] == [107, 107]
+    assert [sum(each) for each in read] == [320, 320]
     made = [augmentation.augment(*given, copy) for copy in range(16)]
-    student = given[3].eval()
-    with torch.no_grad():
-        ours, theirs = (
-            torch.stack([model(**each.model_inputs()).logits for each in made])
-            for model in (student, augmentation.teacher.model)
-        )
-    best = hardest(ours, theirs if select_by == "disagreement" else None, "single_label")
-    for row, number in enumerate(best.tolist()):
-        assert torch.equal(rows.ids[row], made[number].ids[row])
-        torch.testing.assert_close(labels[row], theirs[number, row], rtol=1e-4, atol=1e-5)
+    expect(rows, labels, made, given[3], augmentation.teacher)

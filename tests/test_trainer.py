@@ -213,8 +213,8 @@ def test_other_rows_are_scored_as_they_are(make_trainer, teacher, tokenizer, dat
 @pytest.mark.parametrize(
     ("augment", "changes", "labelled"),
     [
-        ("none", {}, 0), ("random", {}, 20), ("random", {"candidates": 3}, 60), ("mixup", {}, 20), ("smart", {}, 0),
-        ("random", {"candidates": 3, "select_by": "uncertainty"}, 20),
+        ("none", {}, 0), ("random", {}, 20), ("mixup", {}, 20), ("smart", {}, 0),
+        ("random", {"candidates": 3}, 20), ("random", {"candidates": 3, "new_candidates": 3.0}, 60),
     ],
 )  # fmt: skip
 def test_rows_are_counted_as_they_are_read(make_trainer, augment, changes, labelled):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
-from augpro.tasks import KDLoss, ProblemType, SelectBy
+from augpro.tasks import KDLoss, ProblemType
 
 EvalSplit = Literal["auto", "validation", "test"]
 
@@ -98,12 +98,14 @@ class StudentOptions(LearnOptions):
     kd_loss: KDLoss = Field("kl", description="kl: of the softened outputs; mse: of the logits.")
     candidates: int | None = Field(
         None, ge=1, le=100,
-        description="Augmented texts made of each row, of which one is trained on; default 3, and 1 without text.",
+        description="Texts kept of each row; the student is trained on that on which it and the teacher differ most. "
+        "Default 3, and 1 without text.",
     )  # fmt: skip
-    select_by: SelectBy = Field(
-        "disagreement",
-        description="Which: that on which teacher and student differ most, or of which the student is least sure.",
-    )
+    new_candidates: float | None = Field(
+        None, gt=0, le=100,
+        description="Texts made of each row and labelled by the teacher in an epoch; each replaces the oldest one. "
+        "Default 1; 0.5 is one in every second epoch.",
+    )  # fmt: skip
     learning_rate: float | None = Field(  # type: ignore[assignment]
         None, gt=0, description="Peak; falls linearly to 0. Default 5e-4 for up to 3 layers, else 1e-4."
     )

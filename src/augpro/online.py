@@ -1,5 +1,6 @@
 """Augmentation during training: candidates of every row of a batch, and the teacher's labels of them."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial, reduce
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
 from augpro.augment.gradient import without_dropout
+from augpro.candidates import Candidates, CandidateStore
 from augpro.dataset import DistillationDataset
 from augpro.draws import Draws
 from augpro.losses import Objective
 from augpro.meter import Meter
-from augpro.selection import hardest
-from augpro.tasks import SelectBy
+from augpro.selection import hardest, new_texts
 from augpro.teacher import ROWS_AT_ONCE, Teacher
 from augpro.tokens import TokenBatch, join
 
@@ -30,13 +31,14 @@ class OnlineAugmentation:
         teacher: labels the augmented rows.
         objective: its distillation loss is what FGSM climbs.
         seed: of the draws; every epoch is another copy.
-        candidates: texts made of each row, of which one is kept.
-        select_by: which one, see :mod:`augpro.selection`.
+        candidates: texts kept of each row, of which one is chosen in every epoch.
+        new_candidates: texts made of each row in an epoch, as a mean; each replaces the oldest.
         bf16: whether teacher and student read augmented rows in bfloat16, as the Trainer runs its forward pass.
         meter: charged with the phases "prepare", "augment", "teacher" and "select".
         counts: what was replaced so far.
         labelled: rows that the teacher has labelled so far.
         loaded: what the method has loaded.
+        kept: the texts that one is chosen from.
     """
 
     augmenter: Augmenter
@@ -45,12 +47,16 @@ class OnlineAugmentation:
     objective: Objective
     seed: int = 0
     candidates: int = 1
-    select_by: SelectBy = "disagreement"
+    new_candidates: float = 1.0
     bf16: bool = False
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     labelled: int = 0
     loaded: dict[Hashable, Any] = field(default_factory=dict)
+    kept: CandidateStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = CandidateStore(self.candidates)
 
     def __call__(
         self,
@@ -61,13 +67,36 @@ class OnlineAugmentation:
         epoch: int,
     ) -> tuple[TokenBatch | VirtualRows, Tensor | None]:
         """Augmented rows, and the teacher's logits for them, [B, C]; None where the student labels them."""
-        copies = range(epoch * self.candidates, (epoch + 1) * self.candidates)
-        shared: dict[Hashable, Any] = {}
-        made = [self.augment(batch, teacher_logits, dataset, student, copy, shared) for copy in copies]
-        texts = [rows for rows in made if isinstance(rows, TokenBatch)]
-        if len(texts) > 1:
-            return self._select(texts, dataset.table.pad_id, student)
-        return made[0], self._label(made[0])
+        if not self.augmenter.makes_text:
+            virtual = self.augment(batch, teacher_logits, dataset, student, epoch)
+            return virtual, self._label(virtual)
+        made = self._make(batch, teacher_logits, dataset, student, epoch)
+        if made:
+            texts = reduce(partial(join, pad_id=dataset.table.pad_id), made)
+            self.kept.add(texts, self._label_text(texts))
+        found = self.kept.of(batch.row_ids, dataset.table)
+        chosen = self._choose(found, student)
+        return found.rows.take(chosen), found.logits[chosen]
+
+    def _make(
+        self,
+        batch: TokenBatch,
+        teacher_logits: Tensor,
+        dataset: DistillationDataset,
+        student: Any,
+        epoch: int,
+    ) -> list[TokenBatch]:
+        """The new texts of this epoch; not every row need have one, and some may have several."""
+        due = new_texts(batch.row_ids, epoch, self.new_candidates)
+        first, shared, made = epoch * math.ceil(self.new_candidates), {}, []
+        for number in range(int(due.max())):
+            rows = torch.nonzero(due > number)[:, 0]
+            # The very same objects where no row is left out: candidates share what is computed for them.
+            part = (
+                (batch, teacher_logits) if len(rows) == len(due) else (batch.take(rows), teacher_logits[rows])
+            )
+            made.append(self.augment(*part, dataset, student, first + number, shared))
+        return made
 
     def _label(self, rows: TokenBatch | VirtualRows) -> Tensor | None:
         """The teacher's logits, [B, C]; None where the student labels the rows."""
@@ -90,21 +119,15 @@ class OnlineAugmentation:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.space.table.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def _select(self, made: list[TokenBatch], pad_id: int, student: Any) -> tuple[TokenBatch, Tensor]:
-        """One of the candidates of each row, and the teacher's logits of it."""
-        candidates = reduce(partial(join, pad_id=pad_id), made)
-        theirs = self._label(candidates) if self.select_by == "disagreement" else None
+    def _choose(self, candidates: Candidates, student: Any) -> Tensor:
+        """Number of the hardest text of each row, int64 [B]."""
+        owners = candidates.owners
+        if len(owners) == int(owners[-1]) + 1:
+            return torch.arange(len(owners), device=owners.device)
         with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
-            shape = len(made), len(made[0].ids)
-            parts = candidates.parts(ROWS_AT_ONCE)
+            parts = candidates.rows.parts(ROWS_AT_ONCE)
             ours = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-            by_row = None if theirs is None else theirs.unflatten(0, shape)
-            best = hardest(ours.unflatten(0, shape), by_row, self.objective.problem_type)
-        chosen = best * shape[1] + torch.arange(shape[1], device=best.device)
-        rows = candidates.take(chosen)
-        labels = self._label(rows) if theirs is None else theirs[chosen]
-        assert labels is not None
-        return rows, labels
+            return hardest(ours, candidates.logits, owners, self.objective.problem_type)
 
     def augment(
         self,

@@ -122,7 +122,29 @@ def _settled(config: DistillConfig, changer: Augmenter | None, layers: int, rows
         found["learning_rate"] = 5e-4 if layers <= 3 else 1e-4
     if config.candidates is None:
         found["candidates"] = 3 if changer and changer.makes_text else 1
-    return config.model_copy(update=found)
+    if config.new_candidates is None:
+        found["new_candidates"] = 1.0
+    settled = config.model_copy(update=found)
+    _check_candidates(settled, changer)
+    return settled
+
+
+def _check_candidates(config: DistillConfig, changer: Augmenter | None) -> None:
+    """Refuse candidates where there is no text, and more new ones than are kept."""
+    if changer is None:
+        return
+    for option, given in {"candidates": config.candidates, "new-candidates": config.new_candidates}.items():
+        if given != 1 and not changer.makes_text:
+            raise InputError(
+                f"--{option} {given:g}: {config.augment} makes points between texts, one a row; "
+                f"use a method that makes text, or leave --{option} out."
+            )
+    kept, made = config.candidates or 1, config.new_candidates or 1.0
+    if made > kept:
+        raise InputError(
+            f"--new-candidates {made:g}: one is chosen from {kept} texts of a row; give at most {kept}, "
+            "or raise --candidates."
+        )
 
 
 def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, tuple[int, ...]]:
@@ -168,11 +190,6 @@ def _augmenter(config: DistillConfig, data: TaskData) -> Augmenter | None:
                 changer.parameters.get("partner", "random"), len(data.splits["train"]), single_label
             )
         changer.check()
-        if (config.candidates or 1) > 1 and not changer.makes_text:
-            raise InputError(
-                f"--candidates {config.candidates}: {config.augment} makes points between texts, one a row; "
-                "use a method that makes text, or leave --candidates out."
-            )
         for option in changer.excludes:
             if config.trainer_options.get(option):
                 raise InputError(
@@ -207,10 +224,6 @@ def _check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: 
 def _objective(config: DistillConfig, task: Task) -> Objective:
     weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
     used = weights if config.augment != "none" else weights[:2]
-    if task.problem_type == "regression" and config.candidates != 1 and config.select_by == "uncertainty":
-        raise InputError(
-            "--select-by uncertainty: a score does not say how sure the student is; use disagreement."
-        )
     if not any(used):
         raise InputError(
             "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."

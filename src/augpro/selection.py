@@ -7,30 +7,45 @@ works with any augmenter and any teacher, and costs a pass of both for each cand
 import torch
 from torch import Tensor
 
-from augpro.losses import divergence, entropy
+from augpro.losses import divergence
 from augpro.tasks import ProblemType
 
 
-def hardest(student: Tensor, teacher: Tensor | None, problem_type: ProblemType) -> Tensor:
-    """The candidate of every row on which the student has most to learn.
+def hardest(student: Tensor, teacher: Tensor, owners: Tensor, problem_type: ProblemType) -> Tensor:
+    """The text of every row on which student and teacher differ most.
 
     Args:
-        student: its logits of each candidate, [K, B, C].
-        teacher: the teacher's, to choose the candidate on which the two differ most; None to choose that of
-            which the student is least sure, for which no teacher is asked.
+        student: its logits of each text, [N, C].
+        teacher: the teacher's, [N, C].
+        owners: number of the row that each text was made of, int64 [N], ascending from 0, none left out.
         problem_type: of the task.
 
     Returns:
-        Numbers of candidates, int64 [B]; the first of those that are alike.
-
-    Raises:
-        ValueError: if a regression has no teacher's answers: a score does not say how sure it is.
+        Numbers of texts, int64 [B]; the first of those that are alike.
     """
-    if teacher is not None:
-        distance = divergence(student.flatten(0, 1), teacher.flatten(0, 1), problem_type)
-        return distance.view(student.shape[:2]).argmax(0)
-    if problem_type == "regression":
-        raise ValueError("select_by='uncertainty' needs classes; use 'disagreement' for a regression")
-    if problem_type == "multi_label":  # of each label, there or not: logits x and 0
-        return entropy(torch.stack([student, torch.zeros_like(student)], dim=-1)).sum(2).argmax(0)
-    return entropy(student).argmax(0)
+    distance = divergence(student, teacher, problem_type)
+    first = torch.searchsorted(owners, torch.arange(int(owners[-1]) + 1, device=owners.device))
+    place = torch.arange(len(owners), device=owners.device) - first[owners]
+    table = distance.new_full((len(first), int(place.max()) + 1), -torch.inf)
+    table[owners, place] = distance
+    return first + table.argmax(1)
+
+
+def new_texts(row_ids: Tensor, epoch: int, rate: float) -> Tensor:
+    """How many texts to make of each row in an epoch: ``rate`` on average, at least one in the first.
+
+    Rows take turns, by the fractional parts of multiples of the golden ratio (Weyl's sequence), so that every batch
+    has its share of the work.
+
+    Args:
+        row_ids: int64 [B].
+        epoch: number of the epoch.
+        rate: texts a row and epoch, above 0.
+
+    Returns:
+        int64 [B].
+    """
+    phase = (row_ids.double() * 0.6180339887498949) % 1
+    before, after = ((phase + step * rate).floor() for step in (epoch, epoch + 1))
+    due = (after - before).long()
+    return due.clamp_min(1) if epoch == 0 else due

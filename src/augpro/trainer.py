@@ -6,10 +6,12 @@ The teacher's logits of the originals are a stored column.
 """
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from augpro.augment.base import VirtualRows
 from augpro.counting import CountsCallback, store_counts
@@ -19,6 +21,8 @@ from augpro.meter import Meter
 from augpro.online import OnlineAugmentation
 from augpro.sampling import EpochOrder
 from augpro.tokens import TokenBatch, join
+
+_CANDIDATES = "candidates.safetensors"  # of a checkpoint
 
 
 def use_one_device(arguments: TrainingArguments | None) -> None:
@@ -103,9 +107,21 @@ class DistillationTrainer(Trainer):
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return EpochOrder(rows.table.lengths.tolist(), batch_size, seed, lambda: self.finished_epochs)
 
-    def _save_checkpoint(self, *arguments: Any, **options: Any) -> None:
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
         store_counts(self)
-        super()._save_checkpoint(*arguments, **options)
+        if self.augmentation is not None:
+            # Before the state, which is written last: a checkpoint without one is not resumed from.
+            folder = (
+                Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            self.augmentation.kept.save(folder / _CANDIDATES)
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.augmentation is not None:
+            self.augmentation.kept.load(Path(resume_from_checkpoint) / _CANDIDATES)
 
     def compute_loss(
         self,

@@ -85,7 +85,7 @@ def online_augmentation(
         plan.objective,
         config.seed,
         config.candidates or 1,
-        config.select_by,
+        config.new_candidates or 1.0,
         bool(config.trainer_options.get("bf16")),
         meter,
     )
