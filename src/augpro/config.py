@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
-from augpro.tasks import KDLoss, ProblemType
+from augpro.tasks import KDLoss, LayerMap, ProblemType
 
 EvalSplit = Literal["auto", "validation", "test"]
 
@@ -96,6 +96,18 @@ class StudentOptions(LearnOptions):
         1.0, gt=0, description="Softens teacher and student; the loss is scaled by its square."
     )
     kd_loss: KDLoss = Field("kl", description="kl: of the softened outputs; mse: of the logits.")
+    hidden_weight: float = Field(0.0, ge=0, description="Weight of the teacher's hidden states.")
+    relation_weight: float = Field(
+        0.0, ge=0, description="Weight of the cosines between the teacher's hidden states of a text."
+    )
+    pooled_weight: float = Field(
+        0.0, ge=0, description="Weight of the vector that the teacher's last linear layer reads."
+    )
+    layer_map: LayerMap = Field(
+        "uniform",
+        description="Hidden states of which layers: uniform (each student layer with the one it was cut from, or "
+        "evenly spread over the teacher's) or last.",
+    )
     candidates: int | None = Field(
         None, ge=1, le=100,
         description="Texts kept of each row; the student is trained on that on which it and the teacher differ most. "

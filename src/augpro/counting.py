@@ -27,6 +27,8 @@ class CountsCallback(TrainerCallback):
             return
         self.trainer.rows_seen = found["rows_seen"]
         self.trainer.meter.add(found["seconds"], found["peak_mib"])
+        if self.trainer.representation is not None:
+            self.trainer.representation.rows = found["matched"]
         augmentation = self.trainer.augmentation
         if augmentation is not None and "labelled" in found:
             augmentation.labelled = found["labelled"]
@@ -38,6 +40,8 @@ def store_counts(trainer: Any) -> None:
     """Put the counts of a trainer into its state, which is about to be saved."""
     seconds, peak_mib = trainer.meter.so_far()
     counts = {"rows_seen": trainer.rows_seen, "seconds": seconds, "peak_mib": peak_mib}
+    if trainer.representation is not None:
+        counts["matched"] = trainer.representation.rows
     augmentation = trainer.augmentation
     if augmentation is not None:
         counts |= {

@@ -14,6 +14,7 @@ from augpro.data import load_data
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
 from augpro.identity import code_version, data_fingerprint, model_content, models_among
+from augpro.matching import TEACHER_STATES
 from augpro.models import ModelSource
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
@@ -66,7 +67,7 @@ class Cell:
             given[key.strip().replace("-", "_")] = parse_value(value)
         own = {key: given.pop(key) for key in _OWN & given.keys()}
         if name == FINETUNE:
-            own = {"label_weight": 1.0, "teacher_weight": 0.0} | own
+            own = {"label_weight": 1.0, "teacher_weight": 0.0} | dict.fromkeys(TEACHER_STATES, 0.0) | own
         return {"augment": "none" if name == FINETUNE else name, "augment_options": given} | own
 
 

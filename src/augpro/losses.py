@@ -114,6 +114,50 @@ def smoothness_loss(one: Tensor, other: Tensor, problem_type: ProblemType) -> Te
     return ((p.exp() - q.exp()) * (p - q)).sum(1)
 
 
+def state_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Squared distance of vectors of length 1, ||s/||s|| - t/||t||||^2 = 2 - 2 cos(s, t), one value a row.
+
+    Squared errors of hidden states are the losses of FitNets (Romero et al. 2015, arXiv 1412.6550) and TinyBERT
+    (Jiao et al. 2020, arXiv 1909.10351); PKD (Sun et al. 2019, arXiv 1908.09355) gives the vectors length 1 first.
+
+    Args:
+        student: one vector a row [B, D], or one a token [B, T, D].
+        teacher: vectors of the same shape.
+        mask: 1 at tokens, 0 at padding, [B, T]; needed for one vector a token, of which the mean is taken.
+
+    Returns:
+        [B], from 0 (same directions) to 4 (opposite ones).
+    """
+    error = (F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)).square().sum(-1)
+    return error if mask is None else _mean_where(error, mask.bool())
+
+
+def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared difference of the cosines between the states of a row, mean over all pairs of its tokens.
+
+    Widths may differ. The idea is that of MiniLMv2 (Wang et al. 2021, arXiv 2012.15828), with two changes: relations
+    of hidden states, which every encoder gives out, not of queries, keys and values; and cosines, not the softmax
+    of scaled products, in which the product of a hidden state with itself can outweigh all others.
+
+    Args:
+        student: hidden states [B, T, D].
+        teacher: hidden states [B, T, D'].
+        mask: 1 at tokens, 0 at padding, [B, T].
+
+    Returns:
+        [B], from 0 to 4.
+    """
+    units = [F.normalize(states, dim=-1) for states in (student, teacher)]
+    ours, theirs = (unit @ unit.transpose(1, 2) for unit in units)
+    tokens = mask.bool()
+    return _mean_where((ours - theirs).square(), tokens[:, :, None] & tokens[:, None, :])
+
+
+def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of each row's chosen values, [B]."""
+    return values.masked_fill(~chosen, 0.0).flatten(1).sum(1) / chosen.flatten(1).sum(1)
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the predicted distributions over the last dimension, in nats.
 

@@ -88,14 +88,17 @@ class OnlineAugmentation:
     ) -> list[TokenBatch]:
         """The new texts of this epoch; not every row need have one, and some may have several."""
         due = new_texts(batch.row_ids, epoch, self.new_candidates)
-        first, shared, made = epoch * math.ceil(self.new_candidates), {}, []
+        first = epoch * math.ceil(self.new_candidates)
+        made: list[TokenBatch] = []
+        shared: dict[Hashable, Any] = {}
         for number in range(int(due.max())):
             rows = torch.nonzero(due > number)[:, 0]
             # The very same objects where no row is left out: candidates share what is computed for them.
-            part = (
-                (batch, teacher_logits) if len(rows) == len(due) else (batch.take(rows), teacher_logits[rows])
-            )
-            made.append(self.augment(*part, dataset, student, first + number, shared))
+            every = len(rows) == len(due)
+            part, answers = (batch, teacher_logits) if every else (batch.take(rows), teacher_logits[rows])
+            text = self.augment(part, answers, dataset, student, first + number, shared)
+            assert isinstance(text, TokenBatch)
+            made.append(text)
         return made
 
     def _label(self, rows: TokenBatch | VirtualRows) -> Tensor | None:

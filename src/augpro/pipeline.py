@@ -19,7 +19,7 @@ from augpro.summary import notes_of, summarize
 from augpro.teacher import Teacher, predict_logits
 from augpro.tokens import TokenTable, tokenize
 from augpro.trainer import DistillationTrainer
-from augpro.training import load_teacher, online_augmentation, training_arguments
+from augpro.training import load_teacher, online_augmentation, representation_loss, training_arguments
 
 
 def run(config: FinetuneConfig | DistillConfig) -> RunResult:
@@ -62,7 +62,10 @@ def run_plan(plan: Plan) -> RunResult:
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
-        trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, meter, args=arguments)
+        matched = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
+        trainer = DistillationTrainer(
+            student, plan.objective, dataset, augmentation, meter, matched, args=arguments
+        )
         with meter.phase("student"):
             trainer.train(resume_from_checkpoint=folder.checkpoint)
             student = trainer.finished_student()

@@ -9,8 +9,10 @@ from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptio
 from augpro.data import Split, TaskData, load_data
 from augpro.errors import InputError
 from augpro.losses import Objective
+from augpro.matching import TEACHER_STATES, plan_matching
 from augpro.models import ModelSource, same_tokenizer
 from augpro.provenance import seen_rows
+from augpro.representation import Matching
 from augpro.tasks import Task
 from augpro.teacher import adopt_labels
 
@@ -29,6 +31,7 @@ class Plan:
         augmenter: the method, or None.
         objective: weights of the loss.
         method: name in the results: "finetune", "kd" or the augmenter's.
+        matching: what of the teacher's hidden states and pooled vectors the student matches, or None.
     """
 
     config: FinetuneConfig | DistillConfig
@@ -40,6 +43,7 @@ class Plan:
     augmenter: Augmenter | None
     objective: Objective
     method: str
+    matching: Matching | None = None
 
     @property
     def task(self) -> Task:
@@ -69,7 +73,7 @@ class Plan:
             + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
-        }
+        } | ({"representations": self.matching.describe()} if self.matching else {})
 
 
 def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
@@ -80,7 +84,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     """
     data = load_data(config.data_spec())
     layers: tuple[int, ...] = ()
-    teacher, changer, method = None, None, "finetune"
+    teacher, changer, method, matching = None, None, "finetune", None
     if isinstance(config, FinetuneConfig):
         student = _source(config, config.model)
         objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
@@ -95,7 +99,8 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         data = adopt_labels(data, teacher.load_config(), config.teacher)
         changer = _augmenter(config, data)
         objective = _objective(config, data.task)
-        method = config.augment if changer else ("kd" if config.teacher_weight else "finetune")
+        matching = plan_matching(config, student, layers, teacher)
+        method = config.augment if changer else ("kd" if config.teacher_weight or matching else "finetune")
     _check_rows(config, data)
     start = student.load_config()
     if isinstance(config, DistillConfig):
@@ -103,9 +108,8 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         config = _settled(config, changer, depth, len(data.splits["train"]))
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
-    plan = Plan(
-        config, data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method
-    )
+    split = choose_eval_split(config, data)
+    plan = Plan(config, data, split, student, layers, teacher, changer, objective, method, matching)
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:
@@ -224,7 +228,7 @@ def _check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: 
 def _objective(config: DistillConfig, task: Task) -> Objective:
     weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
     used = weights if config.augment != "none" else weights[:2]
-    if not any(used):
+    if not any((*used, *(getattr(config, name) for name in TEACHER_STATES))):
         raise InputError(
             "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
         )

@@ -39,6 +39,7 @@ def summarize(
     counts = augmentation.counts if augmentation else ReplacementCounts()
     seen = {"student": trainer.rows_seen, "augment": counts.rows}
     seen["teacher"] = augmentation.labelled if augmentation else 0
+    seen["teacher"] += trainer.representation.rows if trainer.representation else 0
     return RunResult(
         task=plan.task.name,
         problem_type=plan.task.problem_type,

@@ -1,7 +1,8 @@
 """Distillation as a ``transformers.Trainer``: accumulation, bf16, resume, callbacks and logging are its own.
 
 One step: augment the batch, let the teacher label what came out, run originals and augmented rows
-through the student in one forward pass (virtual rows in a second one), and add up the terms of the loss.
+through the student in one forward pass (virtual rows in a second one), and add up the terms of the loss. Hidden
+states and pooled vectors are matched on the rows of the first pass.
 The teacher's logits of the originals are a stored column.
 """
 
@@ -19,6 +20,7 @@ from augpro.dataset import DistillationDataset
 from augpro.losses import Objective
 from augpro.meter import Meter
 from augpro.online import OnlineAugmentation
+from augpro.representation import RepresentationLoss
 from augpro.sampling import EpochOrder
 from augpro.tokens import TokenBatch, join
 
@@ -53,6 +55,8 @@ class DistillationTrainer(Trainer):
             fine-tuning.
         augmentation: makes and labels augmented rows; None trains on the originals alone.
         meter: its seconds are kept in the checkpoints, as the counts are; default is the augmentation's.
+        representation: matches the teacher's hidden states or pooled vectors too. Its learned maps are part of the
+            model, and so of the checkpoints, until :meth:`finished_student` is called.
         **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ... Of several
             visible GPUs one is used, see :func:`use_one_device`.
 
@@ -67,11 +71,14 @@ class DistillationTrainer(Trainer):
         train_dataset: DistillationDataset,
         augmentation: OnlineAugmentation | None = None,
         meter: Meter | None = None,
+        representation: RepresentationLoss | None = None,
         **trainer: Any,
     ) -> None:
         if augmentation is not None and train_dataset.teacher_logits is None:
             raise ValueError("augmentation needs train_dataset.teacher_logits: label the original rows first")
         use_one_device(trainer.get("args"))
+        if representation is not None:
+            representation.attach(model)
         super().__init__(
             model=model, train_dataset=train_dataset, data_collator=DistillationDataset.collate, **trainer
         )
@@ -80,6 +87,7 @@ class DistillationTrainer(Trainer):
         self.objective: Objective = objective
         self.rows = train_dataset
         self.augmentation = augmentation
+        self.representation = representation
         self.meter = meter or (Meter() if augmentation is None else augmentation.meter)
         self.rows_seen = 0  # by the student in training, augmented ones counted
         self.add_callback(CountsCallback(self))
@@ -97,6 +105,8 @@ class DistillationTrainer(Trainer):
         vars(self.model).pop("forward", None)
         if self.augmentation is not None:
             self.augmentation.bf16 = False
+        if self.representation is not None:
+            self.representation.detach(self.model)  # type: ignore[arg-type]
         return self.model
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -147,8 +157,12 @@ class DistillationTrainer(Trainer):
             augmented, theirs = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
             if isinstance(augmented, TokenBatch):
                 forward = join(batch, augmented, self.rows.table.pad_id)
-        logits = model(**forward.model_inputs()).logits
-        loss = self.objective.originals(logits[:rows], inputs.get("labels"), teacher_logits)
+        if self.representation is not None and model.training:
+            logits, loss = self.representation(model, forward, rows)
+        else:
+            logits = model(**forward.model_inputs()).logits
+            loss = logits.new_zeros(())
+        loss = loss + self.objective.originals(logits[:rows], inputs.get("labels"), teacher_logits)
         if model.training:
             self.rows_seen += rows * (1 if augmented is None else 2)
         if augmented is not None:

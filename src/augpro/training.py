@@ -10,7 +10,9 @@ from augpro.meter import Meter
 from augpro.online import OnlineAugmentation
 from augpro.output import CHECKPOINTS
 from augpro.plan import Plan
+from augpro.representation import RepresentationLoss
 from augpro.teacher import Teacher
+from augpro.tokens import TokenTable
 from augpro.vocabulary import Vocabulary
 
 
@@ -86,6 +88,30 @@ def online_augmentation(
         config.seed,
         config.candidates or 1,
         config.new_candidates or 1.0,
+        bool(config.trainer_options.get("bf16")),
+        meter,
+    )
+
+
+def representation_loss(
+    plan: Plan,
+    config: FinetuneConfig | DistillConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    augmentation: OnlineAugmentation | None,
+    table: TokenTable,
+    meter: Meter,
+) -> RepresentationLoss | None:
+    """The plan's loss on hidden states and pooled vectors, if it has one."""
+    if plan.matching is None or teacher is None:
+        return None
+    return RepresentationLoss(
+        plan.matching,
+        teacher,
+        tokenizer,
+        table,
+        augmentation.space.vocabulary if augmentation else None,
+        config.seed,
         bool(config.trainer_options.get("bf16")),
         meter,
     )
