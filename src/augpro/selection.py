@@ -31,6 +31,11 @@ def hardest(student: Tensor, teacher: Tensor | None, problem_type: ProblemType) 
         return distance.view(student.shape[:2]).argmax(0)
     if problem_type == "regression":
         raise ValueError("select_by='uncertainty' needs classes; use 'disagreement' for a regression")
-    if problem_type == "multi_label":  # of each label, there or not: logits x and 0
-        return entropy(torch.stack([student, torch.zeros_like(student)], dim=-1)).sum(2).argmax(0)
-    return entropy(student).argmax(0)
+    return uncertainty(student, problem_type).argmax(0)
+
+
+def uncertainty(logits: Tensor, problem_type: ProblemType) -> Tensor:
+    """Entropy of a classifier's answers [..., C] in nats, [...]; of several labels that of each, added up."""
+    if problem_type == "multi_label":  # there or not: logits x and 0
+        return entropy(torch.stack([logits, torch.zeros_like(logits)], dim=-1)).sum(-1)
+    return entropy(logits)
