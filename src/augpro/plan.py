@@ -10,6 +10,7 @@ from augpro.data import Split, TaskData, load_data
 from augpro.errors import InputError
 from augpro.losses import Objective
 from augpro.models import ModelSource, same_tokenizer
+from augpro.pool import open_pool
 from augpro.provenance import seen_rows
 from augpro.tasks import Task
 from augpro.teacher import adopt_labels
@@ -29,6 +30,7 @@ class Plan:
         augmenter: the method, or None.
         objective: weights of the loss.
         method: name in the results: "finetune", "kd" or the augmenter's.
+        pool: texts without labels, of which the teacher labels ``config.label_budget``; afterwards only these.
     """
 
     config: FinetuneConfig | DistillConfig
@@ -40,6 +42,7 @@ class Plan:
     augmenter: Augmenter | None
     objective: Objective
     method: str
+    pool: Split | None = None
 
     @property
     def task(self) -> Task:
@@ -69,7 +72,14 @@ class Plan:
             + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
-        }
+        } | self._describe_pool()
+
+    def _describe_pool(self) -> dict[str, str]:
+        if self.pool is None or not isinstance(self.config, DistillConfig):
+            return {}
+        by = f", chosen by {self.config.label_by}" if self.config.label_by else ""
+        labelled = f"the teacher labels {self.config.label_budget} of {len(self.pool)} texts{by}"
+        return {"unlabelled texts": f"{self.pool.source}: {labelled}"}
 
 
 def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
@@ -80,7 +90,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     """
     data = load_data(config.data_spec())
     layers: tuple[int, ...] = ()
-    teacher, changer, method = None, None, "finetune"
+    teacher, changer, pool, method = None, None, None, "finetune"
     if isinstance(config, FinetuneConfig):
         student = _source(config, config.model)
         objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
@@ -99,13 +109,13 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     _check_rows(config, data)
     start = student.load_config()
     if isinstance(config, DistillConfig):
+        config, pool = open_pool(config, data, start)
         depth = len(layers) or getattr(start, "num_hidden_layers", 12)
-        config = _settled(config, changer, depth, len(data.splits["train"]))
+        config = _settled(config, changer, depth, len(data.splits["train"]) + (config.label_budget or 0))
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
-    plan = Plan(
-        config, data, choose_eval_split(config, data), student, layers, teacher, changer, objective, method
-    )
+    scored = choose_eval_split(config, data)
+    plan = Plan(config, data, scored, student, layers, teacher, changer, objective, method, pool)
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:

@@ -9,6 +9,7 @@ from typing import Literal
 ProblemType = Literal["single_label", "multi_label", "regression"]
 KDLoss = Literal["kl", "mse"]  # of the softened outputs, or of the logits
 SelectBy = Literal["disagreement", "uncertainty"]  # of teacher and student, or of the student
+LabelBy = Literal["random", "coverage", "uncertainty", "bald"]
 
 
 @dataclass(frozen=True)
