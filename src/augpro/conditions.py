@@ -18,7 +18,10 @@ _UNRECORDED = "settings not recorded"
 def condition_of(row: dict[str, Any]) -> str:
     """What must be equal for two results to be paired, as text; of older lines only the models are known."""
     inputs = {key: value for key, value in (row.get("inputs") or {}).items() if key != "code"}
-    known = [row.get("settings"), row.get("scored_rows") or _counts(row), inputs or row.get("models")]
+    settings = row.get("settings")
+    if settings is not None:  # an option without a value is as one that there was not yet
+        settings = {key: value for key, value in settings.items() if value is not None}
+    known = [settings, row.get("scored_rows") or _counts(row), inputs or row.get("models")]
     return json.dumps([row.get("task"), *known], sort_keys=True)
 
 
@@ -62,7 +65,7 @@ def _name(row: dict[str, Any], firsts: Sequence[dict[str, Any]]) -> str:
         return _UNRECORDED
     facts = [_facts(each) for each in firsts]
     own = _facts(row)
-    varying = [key for key in own if any(each.get(key) != own[key] for each in facts)]
+    varying = [key for key in own if any(each.get(key, _shown(None)) != own[key] for each in facts)]
     return ", ".join(f"{key.replace('_', ' ')} {own[key]}" for key in varying)
 
 
@@ -79,6 +82,7 @@ def _facts(row: dict[str, Any]) -> dict[str, str]:
         key: _shown(value) for key, value in (row.get("settings") or {}).items() if key != "student_layers"
     }
     facts |= {"training data": inputs["training_data"][:6]} if "training_data" in inputs else {}
+    facts["unlabelled texts"] = inputs.get("unlabelled", "none")[:6]
     hashes = row.get("scored_rows") or {}
     scored = {name: found["texts"][:6] for name, found in hashes.items()} or _counts(row)
     return facts | {f"{name} rows": str(scored.get(name, "none")) for name in ("evaluation", "holdout")}

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
-from augpro.tasks import KDLoss, LayerMap, ProblemType
+from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
 
 EvalSplit = Literal["auto", "validation", "test"]
 
@@ -118,6 +118,17 @@ class StudentOptions(LearnOptions):
         description="Texts made of each row and labelled by the teacher in an epoch; each replaces the oldest one. "
         "Default 1; 0.5 is one in every second epoch.",
     )  # fmt: skip
+    unlabelled: Path | None = Field(
+        None, description="File of texts without labels; those that the teacher labels are training rows."
+    )
+    label_budget: int | None = Field(
+        None, ge=1, description="Texts of --unlabelled that the teacher labels; default all."
+    )
+    label_by: LabelBy | None = Field(
+        None,
+        description="How these are chosen: at random (default), by coverage of the texts, or by uncertainty of the "
+        "student or bald, after a short training.",
+    )
     learning_rate: float | None = Field(  # type: ignore[assignment]
         None, gt=0, description="Peak; falls linearly to 0. Default 5e-4 for up to 3 layers, else 1e-4."
     )

@@ -20,8 +20,12 @@ def training_seconds(row: dict[str, Any]) -> float:
 
 
 def fixed_seconds(row: dict[str, Any]) -> float:
-    """The part of :func:`training_seconds` that does not grow with the epochs: labels of originals, preparation."""
-    return float(row["label_seconds"] + row["phase_seconds"].get("prepare", 0.0))
+    """The part of :func:`training_seconds` that does not grow with the epochs.
+
+    That is labels of originals, the choice of unlabelled texts, and preparation.
+    """
+    phases = row["phase_seconds"]
+    return float(row["label_seconds"] + phases.get("choose_texts", 0.0) + phases.get("prepare", 0.0))
 
 
 def equal_epochs(grid: Grid, rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -68,7 +72,7 @@ def cost_table(group: Group, title: str) -> Table:
         table.rows.append([method, *cells, *["-" if share is None else f"{share:.0%}" for share in shares]])
     table.notes = [
         "Seconds to train are those of teacher labels, preparation, augmentation and the student.",
-        "One-off: labels of the original rows, charged to every run that uses them, stored or not, and preparation.",
+        "One-off: labels of training rows, charged to every run that uses them, choice of texts, and preparation.",
         "Whole run: the seconds that were really spent, with loading and scoring.",
         "Memory is the peak of the process, models included, while the phase was on.",
     ]

@@ -50,9 +50,11 @@ def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConf
 
 def show_result(console: Console, result: RunResult, out: Path) -> None:
     """The figures of one run, and where things are."""
+    pool = f" and {result.pool_labels} labelled by the teacher" if result.pool_labels else ""
     table = Table(
         "rows", "how many", f"{shown(result.metric_name)} (95 % interval)", "teacher", "agreement", "KL to teacher",
-        title=f"{shown(result.task)}: {shown(result.method)}, {result.train_rows} training rows, seed {result.seed}",
+        title=f"{shown(result.task)}: {shown(result.method)}, {result.train_rows} training rows{pool}, "
+        f"seed {result.seed}",
         title_justify="left",
     )  # fmt: skip
     for name, scores in (("evaluation", result.evaluation), ("holdout", result.holdout)):

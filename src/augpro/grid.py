@@ -13,15 +13,16 @@ from augpro.config import CompareConfig, DistillConfig, StudentOptions, build, p
 from augpro.data import load_data
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
-from augpro.identity import code_version, data_fingerprint, model_content, models_among
+from augpro.identity import code_version, data_fingerprint, file_content, model_content, models_among
 from augpro.matching import TEACHER_STATES
 from augpro.models import ModelSource
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
 # What a run reads is told by its content, and where it writes does not matter.
-_NOT_IN_KEY = {"data", "teacher", "student", "out", "resume", "label_store"}
+_NOT_IN_KEY = {"data", "unlabelled", "teacher", "student", "out", "resume", "label_store"}
 _SHARED = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
+_POOL = ("unlabelled", "label_budget", "label_by")
 # Options of `augpro distill` that one method of a grid may have otherwise than the rest.
 _OWN = {"train_rows", *StudentOptions.model_fields} - {
     "teacher",
@@ -67,7 +68,9 @@ class Cell:
             given[key.strip().replace("-", "_")] = parse_value(value)
         own = {key: given.pop(key) for key in _OWN & given.keys()}
         if name == FINETUNE:
-            own = {"label_weight": 1.0, "teacher_weight": 0.0} | dict.fromkeys(TEACHER_STATES, 0.0) | own
+            # It asks the teacher nothing: not for states, and not for labels of other texts.
+            nothing = dict.fromkeys(TEACHER_STATES, 0.0) | dict.fromkeys(_POOL)
+            own = {"label_weight": 1.0, "teacher_weight": 0.0} | nothing | own
         return {"augment": "none" if name == FINETUNE else name, "augment_options": given} | own
 
 
@@ -118,11 +121,16 @@ class Grid:
         return build(DistillConfig, {**values, "seed": cell.seed, "out": out}, f"--methods {cell.method}")
 
     def key(self, cell: Cell) -> str:
-        """Hash of the cell's whole configuration, its data, its models and the code."""
-        options = self.distill_config(cell, Path()).model_dump(mode="json", exclude=_NOT_IN_KEY)
+        """Hash of the cell's whole configuration, its data, its models and the code.
+
+        Options that all share count even where the cell has its own: its line tells them as its condition.
+        """
+        config = self.distill_config(cell, Path())
+        options = config.model_dump(mode="json", exclude=_NOT_IN_KEY)
         models = [model_content(source) for source in models_among(options["augment_options"])]
-        inputs = json.dumps(self._inputs, sort_keys=True).encode()
-        return fingerprint([json.dumps(options, sort_keys=True).encode(), inputs, *models])
+        models += [file_content(config.unlabelled)] if config.unlabelled else []
+        parts = [json.dumps(part, sort_keys=True).encode() for part in (options, self.settings, self._inputs)]
+        return fingerprint([*parts, *models])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -144,6 +152,8 @@ class Grid:
             "training_data": data_fingerprint(replace(data, splits=training)),
             "code": code_version().decode(),
         }
+        if self.config.unlabelled:
+            found["unlabelled"] = file_content(self.config.unlabelled).hex()[:32]
         for role in ("teacher", "student"):
             name = (
                 getattr(self.config, role) or self.config.teacher

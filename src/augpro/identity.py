@@ -31,6 +31,8 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
     if isinstance(config, DistillConfig):
         models["model of the method"] = models_among(config.augment_options)
     found = {"data": data_fingerprint(plan.data)}
+    if plan.pool is not None:
+        found["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
     for role, sources in models.items():
         if sources:
             found[role] = fingerprint(model_content(source) for source in sources)
@@ -57,10 +59,10 @@ def model_content(source: ModelSource) -> bytes:
         return f"{source.name}@{commit}".encode()
     files = sorted(path for path in folder.iterdir() if path.name in _MODEL_FILES
                    or (path.suffix == ".safetensors" and path.name not in _NOT_WEIGHTS))  # fmt: skip
-    return fingerprint(_file_content(path) for path in files).encode()
+    return fingerprint(file_content(path) for path in files).encode()
 
 
-def _file_content(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
     """Hash of a file that may be larger than the memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "blake2b").digest()

@@ -8,6 +8,7 @@ from augpro.dataset import DistillationDataset, label_tensor
 from augpro.evaluation import score
 from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
 from augpro.identity import input_fingerprints
+from augpro.labelling import add_pool
 from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
@@ -58,9 +59,12 @@ def run_plan(plan: Plan) -> RunResult:
         with meter.phase("teacher_originals"):
             uses_labels = plan.augmenter is not None or plan.objective.teacher_weight > 0
             teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
+        dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
+        if plan.pool and teacher:
+            plan, dataset = add_pool(plan, dataset, student, tokenizer, teacher, folder, meter)
+            tables["train"] = dataset.table
         # Now, as a checkpoint's clock is added later, and stored answers are those that it has counted.
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
-        dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
         matched = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
         trainer = DistillationTrainer(
@@ -73,7 +77,7 @@ def run_plan(plan: Plan) -> RunResult:
             student.save_pretrained(folder.path)
             tokenizer.save_pretrained(folder.path)
             finalize_files(folder.path)
-            write_training_rows(folder.path, train, plan.student.name)
+            write_training_rows(folder.path, plan.data.splits["train"], plan.student.name)
 
         with meter.phase("evaluate"):
             scores, teacher_scores, predictions = _evaluate(plan, student, teacher, tables)

@@ -11,6 +11,7 @@ from augpro.errors import InputError
 from augpro.losses import Objective
 from augpro.matching import TEACHER_STATES, plan_matching
 from augpro.models import ModelSource, same_tokenizer
+from augpro.pool import open_pool
 from augpro.provenance import seen_rows
 from augpro.representation import Matching
 from augpro.tasks import Task
@@ -32,6 +33,7 @@ class Plan:
         objective: weights of the loss.
         method: name in the results: "finetune", "kd" or the augmenter's.
         matching: what of the teacher's hidden states and pooled vectors the student matches, or None.
+        pool: texts without labels, of which the teacher labels ``config.label_budget``; afterwards only these.
     """
 
     config: FinetuneConfig | DistillConfig
@@ -44,6 +46,7 @@ class Plan:
     objective: Objective
     method: str
     matching: Matching | None = None
+    pool: Split | None = None
 
     @property
     def task(self) -> Task:
@@ -73,7 +76,16 @@ class Plan:
             + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
-        } | ({"representations": self.matching.describe()} if self.matching else {})
+            **({"representations": self.matching.describe()} if self.matching else {}),
+            **self._describe_pool(),
+        }
+
+    def _describe_pool(self) -> dict[str, str]:
+        if self.pool is None or not isinstance(self.config, DistillConfig):
+            return {}
+        by = f", chosen by {self.config.label_by}" if self.config.label_by else ""
+        labelled = f"the teacher labels {self.config.label_budget} of {len(self.pool)} texts{by}"
+        return {"unlabelled texts": f"{self.pool.source}: {labelled}"}
 
 
 def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
@@ -84,7 +96,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     """
     data = load_data(config.data_spec())
     layers: tuple[int, ...] = ()
-    teacher, changer, method, matching = None, None, "finetune", None
+    teacher, changer, matching, pool, method = None, None, None, None, "finetune"
     if isinstance(config, FinetuneConfig):
         student = _source(config, config.model)
         objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
@@ -104,12 +116,13 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     _check_rows(config, data)
     start = student.load_config()
     if isinstance(config, DistillConfig):
+        config, pool = open_pool(config, data, start)
         depth = len(layers) or getattr(start, "num_hidden_layers", 12)
-        config = _settled(config, changer, depth, len(data.splits["train"]))
+        config = _settled(config, changer, depth, len(data.splits["train"]) + (config.label_budget or 0))
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
-    split = choose_eval_split(config, data)
-    plan = Plan(config, data, split, student, layers, teacher, changer, objective, method, matching)
+    scored = choose_eval_split(config, data)
+    plan = Plan(config, data, scored, student, layers, teacher, changer, objective, method, matching, pool)
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:

@@ -61,7 +61,9 @@ class RunResult:
 
     The flat keys are those of the evaluation split; ``holdout`` has the same for the rows that were set
     aside with ``--holdout-rows``. ``seconds`` is the wall time of the whole run; ``label_seconds`` what the
-    teacher's labels of the training rows take, also where they were read from a store.
+    teacher's labels of the training rows take, also where they were read from a store. ``train_rows`` are those
+    of the data; beside them the student was trained on ``pool_labels`` texts of ``--unlabelled``, which are all that
+    the teacher labelled.
     """
 
     task: str
@@ -84,6 +86,7 @@ class RunResult:
     scored_rows: dict[str, RowsHash] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=dict)
     label_seconds: float = 0.0
+    pool_labels: int = 0
     texts_per_second: dict[str, float] = field(default_factory=dict)
     peak_memory_mib: dict[str, float] = field(default_factory=dict)
     replacement: dict[str, float] = field(default_factory=dict)

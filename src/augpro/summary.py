@@ -34,7 +34,7 @@ def summarize(
     """
     evaluation, teacher = scores["evaluation"], teacher_scores.get("evaluation")
     assert trainer.model is not None
-    rows = len(plan.data.splits["train"])
+    pool_labels = len(plan.pool) if plan.pool else 0
     augmentation = trainer.augmentation
     counts = augmentation.counts if augmentation else ReplacementCounts()
     seen = {"student": trainer.rows_seen, "augment": counts.rows}
@@ -46,7 +46,8 @@ def summarize(
         label_names=list(plan.task.label_names),
         method=plan.method,
         seed=plan.config.seed,
-        train_rows=rows,
+        train_rows=len(plan.data.splits["train"]) - pool_labels,
+        pool_labels=pool_labels,
         epochs=float(trainer.state.epoch or 0.0),
         metric_name=plan.task.metric,
         metric=evaluation.metric,

@@ -7,7 +7,7 @@ identical to the student's, which spares decoding and tokenizing again.
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -55,17 +55,40 @@ def predict_logits(
         batch_size: rows at once.
         what: name of the progress bar, shown when it takes more than two seconds.
     """
-    order = np.argsort(table.lengths, kind="stable")
     training = model.training
     model.eval()
-    logits = []
+    logits = over_rows(table, lambda batch: run_logits(model, batch), batch_size, what)
+    model.train(training)
+    return logits
+
+
+def run_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
+    """Logits of one batch, [B, C], with the model in the mode that it is in."""
+    logits: Tensor = model(**batch.to(model.device).model_inputs()).logits
+    return logits
+
+
+def over_rows(
+    table: TokenTable,
+    run: Callable[[TokenBatch], Tensor],
+    batch_size: int = ROWS_AT_ONCE,
+    what: str = "reading",
+) -> Tensor:
+    """What ``run`` gives for every row, [rows, ...], as float32 on the CPU, without gradients.
+
+    Args:
+        table: the rows; they run in order of length.
+        run: from a batch on the CPU, of B rows, to a tensor [B, ...].
+        batch_size: rows at once.
+        what: name of the progress bar.
+    """
+    order = np.argsort(table.lengths, kind="stable")
+    parts = []
     with torch.inference_mode():
         for start in tqdm(range(0, len(order), batch_size), desc=what, delay=2, leave=False):
-            inputs = table.batch(order[start : start + batch_size]).model_inputs()
-            logits.append(model(**{k: v.to(model.device) for k, v in inputs.items()}).logits.float().cpu())
-    model.train(training)
-    result = torch.empty(len(order), *logits[0].shape[1:])
-    result[torch.from_numpy(order)] = torch.cat(logits)
+            parts.append(run(table.batch(order[start : start + batch_size])).float().cpu())
+    result = torch.empty(len(order), *parts[0].shape[1:])
+    result[torch.from_numpy(order)] = torch.cat(parts)
     return result
 
 
