@@ -147,12 +147,13 @@ def test_zero_strength_is_the_identity(name, rows, context):
 
 @pytest.mark.parametrize("name", TOKEN)
 def test_every_parameter_changes_the_result(name, rows, context):
-    base = augmenter(name, replace_fraction=0.9)
+    mixed = {"partner_fraction": 0.5} if "partner_fraction" in AUGMENTERS[name].option_names() else {}
+    base = augmenter(name, replace_fraction=0.9, **mixed)
     others = {
         "replace_fraction": 0.4, "exclude_parents": not base.parameters.get("exclude_parents"), "metric": "l2",
         "top_k": 5, "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False, "step": 2.0,
         "target_rate": 0.8, "distribution": "unigram", "unit": "span", "partner_fraction": 0.2,
-        "through": "both",
+        "through": "both", "partner_unit": "span",
     }  # fmt: skip
     batch = rows.batch(range(20))
     for option in base.parameters:
@@ -248,6 +249,7 @@ BAD = [
     ("depths", 0.5), ("noise", 0.0), ("synonym", 1.5), ("insertion", -0.1), ("swap", "often"),
     ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0), ("there", 3), ("back", 3),
     ("max_tokens", 0), ("partner_fraction", 1.1), ("through", "teacher"),
+    ("partner_unit", "sentence"),
 ]  # fmt: skip
 
 
