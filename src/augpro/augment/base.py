@@ -15,11 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
-from augpro.augment.partners import Partner, partner_rows
+from augpro.augment.near import near_rows
+from augpro.augment.partners import Partner, check_partner, partner_rows
 from augpro.draws import Draws
 from augpro.projection import Projection
 from augpro.projection.candidates import Metric, Work
@@ -178,7 +180,13 @@ class AugmentContext:
         key = partner, tuple(batch.row_ids.tolist())
         if key not in self._met:
             table = self.rows(method)
-            rows = partner_rows(batch.row_ids, len(table), partner, self.draws, self.classes)
+            check_partner(partner, len(table), self.classes is not None)
+            near = (
+                self.load("near rows", partial(near_rows, table, self.space.table))
+                if partner == "near"
+                else None
+            )
+            rows = partner_rows(batch.row_ids, len(table), partner, self.draws, self.classes, near)
             self._met[key] = table.batch(rows.cpu())
         return self._met[key]
 

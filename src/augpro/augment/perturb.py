@@ -61,7 +61,8 @@ class Mix:
         weight: share of the row's own token, lambda in [0, 1].
         beta: where given, lambda is drawn for each row from Beta(beta, beta) instead.
         partner: "random" row of a fixed block of 256 training rows, or one of the block for which the
-            teacher predicts the "same-class" or an "other-class"; a random one where there is none.
+            teacher predicts the "same-class" or an "other-class"; a random one where there is none; "near": one
+            of the 10 rows that are most alike.
         repeat_partner: whether a shorter partner is read again from its start, so that every token can be
             mixed; else tokens beyond its end stay.
 
