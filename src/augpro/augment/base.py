@@ -238,6 +238,11 @@ class Augmenter(ABC):
         """Every parameter by name, as JSON; ``augmenter(name, **parameters)`` rebuilds the object."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
+    @property
+    def partner_rules(self) -> set[str]:
+        """The rules by which it finds partner rows; empty where it needs none."""
+        return {self.parameters.get("partner", "random")} if self.mixes_rows else set()
+
     def check(self) -> None:  # noqa: B027 - most methods need nothing
         """Make sure that what it needs from outside (a model, a word list) is to be had.
 

@@ -12,7 +12,7 @@ Partner = Literal["random", "same-class", "other-class", "near"]
 BLOCK_ROWS = 256
 
 
-def check_partner(partner: Partner, rows: int, has_classes: bool) -> None:
+def check_partner(partner: str, rows: int, has_classes: bool) -> None:
     """Raise ``ValueError`` unless the rule can be followed with this many rows, with or without classes."""
     if rows < 2:
         raise ValueError("mixing needs at least 2 training rows")
