@@ -9,7 +9,7 @@ from augpro.augment import EmbeddingSpace, augmenter
 from augpro.dataset import DistillationDataset
 from augpro.losses import Objective
 from augpro.online import OnlineAugmentation
-from augpro.selection import hardest
+from augpro.selection import answer_similarity, hardest, kept_share, nearest_share
 from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
@@ -47,6 +47,68 @@ def test_uncertainty_is_the_entropy_of_the_student():
     assert hardest(ours, None, "multi_label").tolist() == each.argmax(0).tolist()
     with pytest.raises(ValueError, match="regression"):
         hardest(answers(1, 1), None, "regression")
+
+
+# --- a bound on how hard ---
+
+
+@pytest.mark.parametrize("problem_type", ["single_label", "multi_label", "regression"])
+def test_the_hardest_is_chosen_among_those_within(problem_type):
+    ours, theirs = (answers(seed, 1 if problem_type == "regression" else 3) for seed in (1, 2))
+    within = torch.rand(4, 7, generator=torch.Generator().manual_seed(0)) < 0.4
+    within[0] |= ~within.any(0)
+    told = [theirs] if problem_type == "regression" else [theirs, None]
+    for teacher in told:
+        best = hardest(ours, teacher, problem_type, within)
+        for row in range(7):
+            inside = torch.nonzero(within[:, row])[:, 0]
+            others = None if teacher is None else teacher[inside, row, None]
+            expected = inside[hardest(ours[inside, row, None], others, problem_type)]
+            assert best[row] == expected
+        assert not torch.equal(best, hardest(ours, teacher, problem_type))
+        assert torch.equal(
+            hardest(ours, teacher, problem_type, torch.ones_like(within)),
+            hardest(ours, teacher, problem_type),
+        )
+
+
+@pytest.mark.parametrize(("share", "number"), [(0.01, 1), (0.2, 1), (0.21, 2), (0.6, 3), (0.8, 4), (1, 5)])
+def test_the_nearest_share_of_each_row(share, number):
+    similarity = torch.randn(5, 30, generator=torch.Generator().manual_seed(0))
+    within = nearest_share(similarity, share)
+    assert (within.sum(0) == number).all()
+    lowest = torch.where(within, similarity, torch.inf).amin(0)
+    assert (torch.where(within, -torch.inf, similarity) < lowest).all()
+
+
+def test_candidates_that_are_alike_are_in_together():
+    similarity = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.5, 0.0]])
+    assert nearest_share(similarity, 0.1).tolist() == [[True, True], [True, True], [False, True]]
+    for share in (0.0, 1.1, -1):
+        with pytest.raises(ValueError, match=f"not {share}"):
+            nearest_share(similarity, share)
+
+
+def test_similarity_is_the_share_of_kept_tokens():
+    original = torch.tensor([[1, 5, 6, 7, 2], [1, 5, 6, 2, 0], [1, 2, 0, 0, 0]])
+    editable = torch.tensor([[0, 1, 1, 1, 0], [0, 1, 1, 0, 0], [0, 0, 0, 0, 0]]).bool()
+    changed = original.clone()
+    changed[0, 1:3] = 9
+    changed[1, 1] = 9
+    kept = kept_share(torch.stack([original, changed]), original, editable)
+    torch.testing.assert_close(kept, torch.tensor([[1.0, 1.0, 1.0], [1 / 3, 0.5, 1.0]]))
+
+
+def test_similarity_is_how_little_the_teachers_answer_changes():
+    made, original = answers(1), answers(2)[0]
+    p, q = (special.softmax(each.double().numpy(), axis=-1) for each in (original, made))
+    expected = -stats.entropy(np.broadcast_to(p, q.shape), q, axis=2)
+    np.testing.assert_allclose(answer_similarity(made, original, "single_label"), expected, rtol=1e-4)
+    score, before = answers(3, 1), answers(4, 1)[0]
+    expected = -(score - before).square()[..., 0]
+    torch.testing.assert_close(answer_similarity(score, before, "regression"), expected)
+    same = answer_similarity(original.expand(4, 7, 3), original, "multi_label")
+    assert same.abs().max() < 1e-6
 
 
 @pytest.fixture
