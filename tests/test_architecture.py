@@ -21,7 +21,7 @@ ROWS = [
     ["projection"],
     ["data", "models", "meter"],
     ["teacher"],
-    ["augment.partners", "augment.runs", "augment.near"],
+    ["augment.partners", "augment.runs", "augment.near", "augment.spaces"],
     ["augment.base", "augment.checks", "augment.wordnet"],
     ["augment.moved", "augment.replace", "augment.text", "augment.gradient", "augment.several"],
     ["augment.perturb"],

@@ -155,7 +155,7 @@ def test_every_parameter_changes_the_result(name, rows, context):
         "replace_fraction": 0.4, "exclude_parents": not base.parameters.get("exclude_parents"), "metric": "l2",
         "top_k": 5, "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False, "step": 2.0,
         "target_rate": 0.8, "distribution": "unigram", "unit": "span", "partner_fraction": 0.2,
-        "through": "both", "partner_unit": "span",
+        "through": "both", "partner_unit": "span", "space": "centred",
     }  # fmt: skip
     batch = rows.batch(range(20))
     for option in base.parameters:
@@ -251,7 +251,7 @@ BAD = [
     ("depths", 0.5), ("noise", 0.0), ("synonym", 1.5), ("insertion", -0.1), ("swap", "often"),
     ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0), ("there", 3), ("back", 3),
     ("max_tokens", 0), ("partner_fraction", 1.1), ("through", "teacher"),
-    ("partner_unit", "sentence"), ("of", "knn"),
+    ("partner_unit", "sentence"), ("of", "knn"), ("space", "nowhere"),
 ]  # fmt: skip
 
 
@@ -305,3 +305,4 @@ def test_only_methods_without_text_ask_something_of_the_teacher():
         "mixup": "tokens", "tmix": "tokens", "fgsm": "width",
     }  # fmt: skip
     assert augmenter("augpro-fgsm", through="both").teacher_shares == "width"
+    assert {augmenter(name, space="teacher").teacher_shares for name in ("knn", "augpro-mix")} == {"tokens"}

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from augpro.augment.near import near_rows
 from augpro.augment.partners import Partner, check_partner, partner_rows
+from augpro.augment.spaces import Space, centred, teacher_table
 from augpro.draws import Draws
 from augpro.projection import Projection
 from augpro.projection.candidates import Metric, Work
@@ -50,14 +51,19 @@ class EmbeddingSpace:
         self.table = table.detach().float().clone()
         self.vocabulary = vocabulary
         self.groups = vocabulary.groups.to(table.device)
-        self._projections: dict[Metric, Projection] = {}
+        self._projections: dict[tuple[Metric, Space], Projection] = {}
         self.earlier = Work()
 
-    def projection(self, metric: Metric) -> Projection:
-        """The projection for a metric, built when it is first asked for."""
-        if metric not in self._projections:
-            self._projections[metric] = Projection(self.table, self.groups, metric)
-        return self._projections[metric]
+    def projection(self, metric: Metric, space: Space = "student", teacher: Any = None) -> Projection:
+        """The projection for a metric and a table, see :mod:`augpro.augment.spaces`; built when first asked for."""
+        if (metric, space) not in self._projections:
+            self._projections[metric, space] = Projection(self._table(space, teacher), self.groups, metric)
+        return self._projections[metric, space]
+
+    def _table(self, space: Space, teacher: Any) -> Tensor:
+        if space == "teacher":
+            return teacher_table(teacher, self.table, self.groups)
+        return centred(self.table, self.groups) if space == "centred" else self.table
 
     def searched(self) -> Work:
         """What all searches of the run have cost."""

@@ -71,7 +71,7 @@ class Projected(TokenReplacement):
         return self.perturbation.mixes_rows or self.partner_fraction > 0
 
     @property
-    def teacher_shares(self) -> Literal["text", "width"]:  # type: ignore[override]
+    def teacher_shares(self) -> Literal["text", "tokens", "width"]:  # type: ignore[override]
         """What the perturbation needs of the teacher."""
         return self.perturbation.teacher_shares
 
@@ -118,7 +118,8 @@ class Projected(TokenReplacement):
         return Crossover(*share)
 
     def _projected(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
-        moved = self.perturbation.move(batch, chosen, context, context.space.projection(self.metric))
+        projection = context.space.projection(self.metric, self.perturbation.space, context.teacher)
+        moved = self.perturbation.move(batch, chosen, context, projection)
         nearest = moved.nearest(self.exclude_parents, self.top_k)
         found = (nearest >= 0).sum(1)
         draw = context.draws.uniform("pick", batch.row_ids, batch.ids.shape[1])[moved.where]
