@@ -15,6 +15,7 @@ from augpro.grid import Cell
 from augpro.identity import models_among
 from augpro.losses import Objective
 from augpro.online import OnlineAugmentation
+from augpro.pipeline import run
 from augpro.plan import make_plan
 from augpro.teacher import Teacher
 from augpro.tokens import padded, tokenize
@@ -164,3 +165,23 @@ def test_models_of_its_methods_are_known(tmp_path):
     """So that a run is not resumed with another one."""
     found = models_among({"of": f"knn+masked-lm(model={tmp_path})"})
     assert [source.name for source in found] == [str(tmp_path)]
+
+
+def test_a_run_from_the_command_line_to_the_texts(table_file, teacher_folder, tmp_path):
+    of = "augpro-mix(partner=near;partner_unit=two-spans)+knn(space=teacher)+crossover(unit=clause)"
+    options = Cell(f"several:of={of}", None, 0, 1.0).options()
+    result = run(
+        DistillConfig(
+            data=str(table_file),
+            teacher=str(teacher_folder),
+            student_layers=(0,),
+            out=tmp_path / "out",
+            epochs=1,
+            batch_size=4,
+            **options,
+        )
+    )
+    assert result.config["augmenter"] == augmenter("several", of=of).parameters
+    assert result.replacement["changed"] > 0.2
+    assert len(result.samples) == 20
+    assert sum(sample.original != sample.augmented for sample in result.samples) > 10
