@@ -12,7 +12,7 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
-    ["errors", "tasks", "draws", "files", "same_text", "resampling", "terminal"],
+    ["errors", "tasks", "draws", "files", "same_text", "resampling", "terminal", "values"],
     ["readers", "tokens", "losses", "layers", "results", "tables", "leakage", "projection.chunks"],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
@@ -21,9 +21,9 @@ ROWS = [
     ["projection"],
     ["data", "models", "meter"],
     ["teacher"],
-    ["augment.partners"],
+    ["augment.partners", "augment.runs", "augment.near", "augment.spaces"],
     ["augment.base", "augment.checks", "augment.wordnet"],
-    ["augment.moved", "augment.replace", "augment.text", "augment.gradient"],
+    ["augment.moved", "augment.replace", "augment.text", "augment.gradient", "augment.several"],
     ["augment.perturb"],
     ["augment.projected", "augment.virtual", "augment.masked", "augment.translate"],
     ["augment.tmix"],

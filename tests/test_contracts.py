@@ -16,6 +16,7 @@ import torch
 from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, VirtualRows, augmenter
 from augpro.augment.partners import partner_rows
 from augpro.augment.replace import TokenReplacement
+from augpro.augment.several import Several
 from augpro.augment.text import TextAugmenter
 from augpro.draws import Draws
 from augpro.losses import Objective
@@ -24,7 +25,8 @@ from augpro.vocabulary import BANNED, Vocabulary
 from conftest import tiny_bert
 
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
-TOKEN = ["augpro-fgsm", "augpro-mix", "augpro-noise", "crossover", "knn", "random"]
+REPLACING = ["augpro-fgsm", "augpro-mix", "augpro-noise", "crossover", "knn", "random"]
+TOKEN = [*REPLACING, "several"]  # whose methods replace tokens by default
 VIRTUAL = ["fgsm", "mixup", "smart", "tmix"]
 TEXT = ["back-translation", "eda", "masked-lm"]  # need models or WordNet: conftest.py has small ones
 DRAWN = [name for name in VIRTUAL if name != "fgsm"]  # fgsm follows a gradient and draws nothing
@@ -39,7 +41,7 @@ def kind_of(name):
     kind = AUGMENTERS[name].kind
     if issubclass(kind, TextAugmenter):
         return TEXT
-    return TOKEN if issubclass(kind, TokenReplacement) else VIRTUAL
+    return TOKEN if issubclass(kind, TokenReplacement | Several) else VIRTUAL
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ def test_a_row_does_not_depend_on_its_batch(name, preset, rows, context):
         assert torch.equal(part, whole[start : start + size, : part.shape[1]])
 
 
-@pytest.mark.parametrize("name", TOKEN)
+@pytest.mark.parametrize("name", REPLACING)
 def test_zero_strength_is_the_identity(name, rows, context):
     batch = rows.batch(range(20))
     none = {"partner_fraction": 0.0} if "partner_fraction" in augmenter(name).parameters else {}
@@ -145,14 +147,15 @@ def test_zero_strength_is_the_identity(name, rows, context):
     assert torch.equal(unmoved.ids, batch.ids)
 
 
-@pytest.mark.parametrize("name", TOKEN)
+@pytest.mark.parametrize("name", REPLACING)
 def test_every_parameter_changes_the_result(name, rows, context):
-    base = augmenter(name, replace_fraction=0.9)
+    mixed = {"partner_fraction": 0.5} if "partner_fraction" in AUGMENTERS[name].option_names() else {}
+    base = augmenter(name, replace_fraction=0.9, **mixed)
     others = {
         "replace_fraction": 0.4, "exclude_parents": not base.parameters.get("exclude_parents"), "metric": "l2",
         "top_k": 5, "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False, "step": 2.0,
         "target_rate": 0.8, "distribution": "unigram", "unit": "span", "partner_fraction": 0.2,
-        "through": "both",
+        "through": "both", "partner_unit": "span", "space": "centred",
     }  # fmt: skip
     batch = rows.batch(range(20))
     for option in base.parameters:
@@ -248,6 +251,7 @@ BAD = [
     ("depths", 0.5), ("noise", 0.0), ("synonym", 1.5), ("insertion", -0.1), ("swap", "often"),
     ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0), ("there", 3), ("back", 3),
     ("max_tokens", 0), ("partner_fraction", 1.1), ("through", "teacher"),
+    ("partner_unit", "sentence"), ("of", "knn"), ("space", "nowhere"),
 ]  # fmt: skip
 
 
@@ -301,3 +305,4 @@ def test_only_methods_without_text_ask_something_of_the_teacher():
         "mixup": "tokens", "tmix": "tokens", "fgsm": "width",
     }  # fmt: skip
     assert augmenter("augpro-fgsm", through="both").teacher_shares == "width"
+    assert {augmenter(name, space="teacher").teacher_shares for name in ("knn", "augpro-mix")} == {"tokens"}

@@ -18,11 +18,11 @@ from augpro.config import (
     EvaluateConfig,
     FinetuneConfig,
     build,
-    parse_value,
     read_yaml,
 )
 from augpro.errors import InputError
 from augpro.terminal import sentence, visible
+from augpro.values import parse_value
 
 app = typer.Typer(
     help="Turn a large text classifier into a small, fast one from few task examples.",

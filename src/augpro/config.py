@@ -4,7 +4,6 @@ The command line, YAML files and the Python API all build these objects; an unkn
 all errors are told at once, before anything is loaded.
 """
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -220,20 +219,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold 'option: value' lines, such as 'epochs: 10'.")
     return {str(key).replace("-", "_"): value for key, value in content.items()}
-
-
-def parse_value(text: str) -> Any:
-    """The value in ``key=value``: JSON where it is JSON (Python's True and None too), else the text itself.
-
-    Not YAML, whose ``no`` is a boolean and whose ``1e-4`` is text.
-
-    >>> [parse_value(text) for text in ("0.3", "1e-4", "true", "False", "no", "dot")]
-    [0.3, 0.0001, True, False, 'no', 'dot']
-    """
-    try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except ValueError:
-        return text
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from augpro.augment import AUGMENTERS
-from augpro.config import CompareConfig, DistillConfig, StudentOptions, build, parse_value
+from augpro.config import CompareConfig, DistillConfig, StudentOptions, build
 from augpro.data import load_data
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
 from augpro.identity import code_version, data_fingerprint, file_content, model_content, models_among
 from augpro.matching import TEACHER_STATES
 from augpro.models import ModelSource
+from augpro.values import parse_value
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"

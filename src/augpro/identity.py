@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import augpro
+from augpro.augment.several import read_parts
 from augpro.config import DistillConfig
 from augpro.data import TaskData
 from augpro.files import fingerprint
@@ -41,7 +42,9 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
 
 def models_among(options: dict[str, object]) -> list[ModelSource]:
     """The model folders that the options of a method name, such as that of a masked language model."""
-    return [ModelSource(v) for v in options.values() if isinstance(v, str) and Path(v).is_dir()]
+    parts = read_parts(options["of"]) if "of" in options else []
+    values = [*options.values(), *(value for _, own in parts for value in own.values())]
+    return [ModelSource(value) for value in values if isinstance(value, str) and Path(value).is_dir()]
 
 
 def data_fingerprint(data: TaskData) -> str:

@@ -201,11 +201,8 @@ def _augmenter(config: DistillConfig, data: TaskData) -> Augmenter | None:
         return None
     try:
         changer = augmenter(config.augment, **config.augment_options)
-        if changer.mixes_rows:
-            single_label = data.task.problem_type == "single_label"
-            check_partner(
-                changer.parameters.get("partner", "random"), len(data.splits["train"]), single_label
-            )
+        for rule in sorted(changer.partner_rules):
+            check_partner(rule, len(data.splits["train"]), data.task.problem_type == "single_label")
         changer.check()
         for option in changer.excludes:
             if config.trainer_options.get(option):

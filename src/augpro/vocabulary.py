@@ -21,6 +21,7 @@ from augpro.tokens import TokenBatch
 
 WORD_START, CONTINUATION, BANNED = 0, 1, -1
 _KNOWN_WORDS = 500_000  # kept in memory: some 100 MiB
+_MARKS = frozenset(".,;:!?…()–—。，、；：！？")  # they end a clause
 _RESERVED = re.compile(r"\[unused\d+\]|<[^<>\s]+>|\[[A-Z]+\d*\]")  # [unused7], <extra_id_0>, [MASK]
 
 
@@ -33,11 +34,13 @@ class Vocabulary:
 
     Attributes:
         groups: 0 for a word start, 1 for a continuation, -1 for a banned token, int64 [V].
+        marks: punctuation marks that end a clause, bool [V].
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int) -> None:
         self.tokenizer = tokenizer
         self.groups = torch.full((size,), BANNED, dtype=torch.int64)
+        self.marks = torch.zeros(size, dtype=torch.bool)
         known = min(size, len(tokenizer))
         tokens = tokenizer.convert_ids_to_tokens(list(range(known)))
         starts = _word_starts(tokens)
@@ -47,6 +50,7 @@ class Vocabulary:
         for token_id, (token, start, text) in enumerate(zip(tokens, starts, texts, strict=True)):
             if token_id in banned or _RESERVED.fullmatch(token) or "�" in text or not text.strip():
                 continue
+            self.marks[token_id] = _MARKS.issuperset(text.strip())
             if not start:
                 self.groups[token_id] = CONTINUATION
             elif again[token_id] == [token_id]:

@@ -8,6 +8,7 @@ from augpro.augment.masked import MaskedLM
 from augpro.augment.perturb import FGSM, Mix, Noise, Stay
 from augpro.augment.projected import Projected
 from augpro.augment.replace import Crossover, Random
+from augpro.augment.several import Part, Several, read_parts
 from augpro.augment.text import EDA
 from augpro.augment.tmix import TMix
 from augpro.augment.translate import BackTranslation
@@ -29,6 +30,7 @@ __all__ = [
     "Projected",
     "Random",
     "ReplacementCounts",
+    "Several",
     "Smart",
     "Stay",
     "TMix",
@@ -85,6 +87,7 @@ AUGMENTERS: dict[str, Method] = {
     "eda": Method(EDA),
     "masked-lm": Method(MaskedLM),
     "back-translation": Method(BackTranslation),
+    "several": Method(Several, presets={"recommended": {"of": "augpro-mix+knn+random"}}),
 }
 
 
@@ -118,5 +121,7 @@ def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augment
     if method.perturbation is not None:
         moving = {f.name for f in fields(method.perturbation)}
         values["perturbation"] = method.perturbation(**{k: values.pop(k) for k in moving & values.keys()})
+    if method.kind is Several:
+        values["of"] = tuple(Part(each, augmenter(each, **given)) for each, given in read_parts(values["of"]))
     built: Augmenter = method.kind(**values)
     return built

@@ -15,11 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
-from augpro.augment.partners import Partner, partner_rows
+from augpro.augment.near import near_rows
+from augpro.augment.partners import Partner, check_partner, partner_rows
+from augpro.augment.spaces import Space, centred, teacher_table
 from augpro.draws import Draws
 from augpro.projection import Projection
 from augpro.projection.candidates import Metric, Work
@@ -48,14 +51,19 @@ class EmbeddingSpace:
         self.table = table.detach().float().clone()
         self.vocabulary = vocabulary
         self.groups = vocabulary.groups.to(table.device)
-        self._projections: dict[Metric, Projection] = {}
+        self._projections: dict[tuple[Metric, Space], Projection] = {}
         self.earlier = Work()
 
-    def projection(self, metric: Metric) -> Projection:
-        """The projection for a metric, built when it is first asked for."""
-        if metric not in self._projections:
-            self._projections[metric] = Projection(self.table, self.groups, metric)
-        return self._projections[metric]
+    def projection(self, metric: Metric, space: Space = "student", teacher: Any = None) -> Projection:
+        """The projection for a metric and a table, see :mod:`augpro.augment.spaces`; built when first asked for."""
+        if (metric, space) not in self._projections:
+            self._projections[metric, space] = Projection(self._table(space, teacher), self.groups, metric)
+        return self._projections[metric, space]
+
+    def _table(self, space: Space, teacher: Any) -> Tensor:
+        if space == "teacher":
+            return teacher_table(teacher, self.table, self.groups)
+        return centred(self.table, self.groups) if space == "centred" else self.table
 
     def searched(self) -> Work:
         """What all searches of the run have cost."""
@@ -178,7 +186,13 @@ class AugmentContext:
         key = partner, tuple(batch.row_ids.tolist())
         if key not in self._met:
             table = self.rows(method)
-            rows = partner_rows(batch.row_ids, len(table), partner, self.draws, self.classes)
+            check_partner(partner, len(table), self.classes is not None)
+            near = (
+                self.load("near rows", partial(near_rows, table, self.space.table))
+                if partner == "near"
+                else None
+            )
+            rows = partner_rows(batch.row_ids, len(table), partner, self.draws, self.classes, near)
             self._met[key] = table.batch(rows.cpu())
         return self._met[key]
 
@@ -229,6 +243,11 @@ class Augmenter(ABC):
     def parameters(self) -> dict[str, Any]:
         """Every parameter by name, as JSON; ``augmenter(name, **parameters)`` rebuilds the object."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def partner_rules(self) -> set[str]:
+        """The rules by which it finds partner rows; empty where it needs none."""
+        return {self.parameters.get("partner", "random")} if self.mixes_rows else set()
 
     def check(self) -> None:  # noqa: B027 - most methods need nothing
         """Make sure that what it needs from outside (a model, a word list) is to be had.

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Protocol
 from torch import Tensor
 
 from augpro.augment.base import AugmentContext
+from augpro.augment.spaces import Space
 from augpro.projection import Projection
 from augpro.projection.neighbours import mixed
 from augpro.projection.rays import Rays
@@ -100,7 +101,11 @@ class Perturbation(Protocol):
     mixes_rows: ClassVar[bool]
 
     @property
-    def teacher_shares(self) -> Literal["text", "width"]:
+    def space(self) -> Space:
+        """The table that tokens are moved and projected in."""
+
+    @property
+    def teacher_shares(self) -> Literal["text", "tokens", "width"]:
         """What the teacher must have in common with the student."""
 
     def move(

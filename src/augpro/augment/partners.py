@@ -8,25 +8,30 @@ from torch import Tensor
 from augpro.draws import Draws
 from augpro.tokens import TokenBatch
 
-Partner = Literal["random", "same-class", "other-class"]
+Partner = Literal["random", "same-class", "other-class", "near"]
 BLOCK_ROWS = 256
 
 
-def check_partner(partner: Partner, rows: int, has_classes: bool) -> None:
+def check_partner(partner: str, rows: int, has_classes: bool) -> None:
     """Raise ``ValueError`` unless the rule can be followed with this many rows, with or without classes."""
     if rows < 2:
         raise ValueError("mixing needs at least 2 training rows")
-    if partner != "random" and not has_classes:
+    if partner in ("same-class", "other-class") and not has_classes:
         raise ValueError(
             f"partner={partner!r} needs one predicted class a row, which a regression or multi-label task "
-            "does not have; use 'random'"
+            "does not have; use 'random' or 'near'"
         )
 
 
 def partner_rows(
-    row_ids: Tensor, rows: int, partner: Partner, draws: Draws, classes: Tensor | None = None
+    row_ids: Tensor,
+    rows: int,
+    partner: Partner,
+    draws: Draws,
+    classes: Tensor | None = None,
+    near: Tensor | None = None,
 ) -> Tensor:
-    """Draw a partner for each row from the fixed block of row ids that the row is in.
+    """Draw a partner for each row from the fixed block of row ids that the row is in, or from the rows near it.
 
     Blocks are 256 consecutive row ids (rows are shuffled when they are loaded; the last block takes the
     remainder), so the partner does not depend on the batch.
@@ -37,27 +42,35 @@ def partner_rows(
         partner: the rule; where no row of the block fits it, any other row may come.
         draws: random numbers of this copy.
         classes: the teacher's class of every row, int64 [rows], for the two class rules.
+        near: the rows that are like each row, int64 [rows, k], for the rule "near"; see
+            :func:`augpro.augment.near.near_rows`.
 
     Returns:
         Row numbers, int64 [B]; never the row itself.
 
     Raises:
-        ValueError: if there is only one row, or a class rule is asked for without classes.
+        ValueError: if there is only one row, or a rule is asked for without what it needs.
     """
     check_partner(partner, rows, classes is not None)
+    draw = draws.uniform("partner", row_ids)
+    if partner == "near":
+        if near is None:
+            raise ValueError("partner='near' needs the rows that are near each row: pass them as near")
+        near = near.to(row_ids.device)
+        return near[row_ids].gather(1, (draw * near.shape[1]).long())[:, 0]
     blocks = max(1, rows // BLOCK_ROWS)
     block = (row_ids // BLOCK_ROWS).clamp_max(blocks - 1)
     start = block * BLOCK_ROWS
     size = torch.where(block == blocks - 1, rows - start, BLOCK_ROWS)
     offsets = torch.arange(int(size.max()), device=row_ids.device)
     others = (offsets < size[:, None]) & (start[:, None] + offsets != row_ids[:, None])
-    if classes is not None and partner != "random":
+    if classes is not None and partner in ("same-class", "other-class"):
         classes = classes.to(row_ids.device)
         same = classes[(start[:, None] + offsets).clamp_max(rows - 1)] == classes[row_ids][:, None]
         fitting = others & (same if partner == "same-class" else ~same)
         others = torch.where(fitting.any(1, keepdim=True), fitting, others)
     reached = others.cumsum(1)
-    drawn = (draws.uniform("partner", row_ids)[:, 0] * reached[:, -1]).long()
+    drawn = (draw[:, 0] * reached[:, -1]).long()
     return start + (reached > drawn[:, None]).int().argmax(1)
 
 

@@ -18,6 +18,7 @@ from augpro.augment.checks import check_choice, check_flag, check_range
 from augpro.augment.gradient import embedding_gradient, following
 from augpro.augment.moved import Along, Between
 from augpro.augment.partners import Partner, aligned_ids
+from augpro.augment.spaces import Space
 from augpro.projection import Projection
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import BANNED
@@ -38,11 +39,27 @@ class Stay:
 
     Replacement by neighbours in embedding space is TinyBERT's augmentation (Jiao et al. 2020, arXiv
     1909.10351), which takes GloVe vectors and a masked language model instead of the student's embeddings.
+
+    Attributes:
+        space: the embeddings that neighbours are looked for in: those of the "student"; the same "centred", less
+            their mean and first principal components; or the "teacher", which must have the student's tokenizer.
+
+    Raises:
+        ValueError: if the space is unknown.
     """
 
     needs_student: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = False
-    teacher_shares: ClassVar[Literal["text", "width"]] = "text"
+
+    space: Space = "student"
+
+    def __post_init__(self) -> None:
+        check_choice("space", self.space, get_args(Space))
+
+    @property
+    def teacher_shares(self) -> Literal["text", "tokens"]:
+        """What the teacher must have in common with the student."""
+        return "tokens" if self.space == "teacher" else "text"
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
@@ -61,9 +78,11 @@ class Mix:
         weight: share of the row's own token, lambda in [0, 1].
         beta: where given, lambda is drawn for each row from Beta(beta, beta) instead.
         partner: "random" row of a fixed block of 256 training rows, or one of the block for which the
-            teacher predicts the "same-class" or an "other-class"; a random one where there is none.
+            teacher predicts the "same-class" or an "other-class"; a random one where there is none; "near": one
+            of the 10 rows that are most alike.
         repeat_partner: whether a shorter partner is read again from its start, so that every token can be
             mixed; else tokens beyond its end stay.
+        space: the embeddings that are mixed, as in :class:`Stay`.
 
     Raises:
         ValueError: if a value is out of range.
@@ -71,23 +90,30 @@ class Mix:
 
     needs_student: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = True
-    teacher_shares: ClassVar[Literal["text", "width"]] = "text"
 
     weight: float = 0.5
     beta: float | None = None
     partner: Partner = "random"
     repeat_partner: bool = True
+    space: Space = "student"
 
     def __post_init__(self) -> None:
         check_mixing(self.weight, self.beta, self.partner)
         check_flag("repeat_partner", self.repeat_partner)
+        check_choice("space", self.space, get_args(Space))
+
+    @property
+    def teacher_shares(self) -> Literal["text", "tokens"]:
+        """What the teacher must have in common with the student."""
+        return "tokens" if self.space == "teacher" else "text"
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
     ) -> Between:
         """Mix the chosen positions that have an ordinary token at the same place of the partner."""
         training = context.rows("augpro-mix")
-        context.load(("augpro-mix", projection.metric), lambda: self._prepare(training, context, projection))
+        key = "augpro-mix", projection.metric, self.space
+        context.load(key, lambda: self._prepare(training, context, projection))
         partners = context.partners("augpro-mix", batch, self.partner)
         partner_ids = aligned_ids(batch, partners, self.repeat_partner)
         groups = context.space.groups
@@ -137,6 +163,7 @@ class _Stepped(ABC):
     """
 
     mixes_rows: ClassVar[bool] = False
+    space: ClassVar[Space] = "student"  # a gradient is one at the student's own embeddings
     teacher_shares: ClassVar[Literal["text", "width"]] = "text"
 
     step: float | None = None

@@ -11,6 +11,7 @@ from augpro.augment.checks import check_choice, check_flag, check_range, check_w
 from augpro.augment.moved import Perturbation
 from augpro.augment.perturb import FGSM, Mix
 from augpro.augment.replace import Crossover, Replaced, TokenReplacement
+from augpro.augment.runs import Unit
 from augpro.projection.candidates import Metric
 from augpro.tokens import TokenBatch
 
@@ -32,6 +33,8 @@ class Projected(TokenReplacement):
         top_k: the token is drawn from this many nearest, 1 to 1,000.
         partner_fraction: share of a row's tokens that come from a partner row before anything is moved, in
             [0, 1]: where a mix would be projected with its parents in.
+        partner_unit: what comes from it: "token", "span", "two-spans" or "clause", as the unit of
+            :class:`~augpro.augment.replace.Crossover`; no other than "token" where nothing comes.
 
     Raises:
         ValueError: if a value is out of range.
@@ -43,6 +46,7 @@ class Projected(TokenReplacement):
     metric: Metric = "cosine"
     top_k: int = 1
     partner_fraction: float = 0.0
+    partner_unit: Unit = "token"
 
     def __post_init__(self) -> None:
         check_range("replace_fraction", self.replace_fraction, 0.0, 1.0)
@@ -50,6 +54,11 @@ class Projected(TokenReplacement):
         check_flag("exclude_parents", self.exclude_parents)
         check_whole("top_k", self.top_k, 1, 1000)
         check_choice("metric", self.metric, get_args(Metric))
+        check_choice("partner_unit", self.partner_unit, get_args(Unit))
+        if self.partner_unit != "token" and not self.partner_fraction:
+            raise ValueError(
+                f"partner_unit={self.partner_unit!r} has no effect while partner_fraction is 0; give that too"
+            )
 
     @property
     def needs_student(self) -> bool:  # type: ignore[override]
@@ -62,7 +71,7 @@ class Projected(TokenReplacement):
         return self.perturbation.mixes_rows or self.partner_fraction > 0
 
     @property
-    def teacher_shares(self) -> Literal["text", "width"]:  # type: ignore[override]
+    def teacher_shares(self) -> Literal["text", "tokens", "width"]:  # type: ignore[override]
         """What the perturbation needs of the teacher."""
         return self.perturbation.teacher_shares
 
@@ -76,8 +85,7 @@ class Projected(TokenReplacement):
         """Move the chosen positions and project them."""
         if not self.partner_fraction:
             return self._projected(batch, chosen, context)
-        draw = context.draws.uniform("partner token", batch.row_ids, batch.ids.shape[1])
-        wanted = context.space.vocabulary.editable(batch) & (draw < self.partner_fraction)
+        wanted = self._wanted(batch, context)
         copied = self._crossover.replace(batch, wanted, context)
         ids = batch.ids.clone()
         ids[copied.where] = copied.ids
@@ -93,16 +101,25 @@ class Projected(TokenReplacement):
         where = copied.where | new.where
         return Replaced(where, ids[where], copied.partner_ids)
 
+    def _wanted(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        """Positions that shall have the partner's token, bool [B, T]; drawn apart from those that are moved."""
+        editable = context.space.vocabulary.editable(batch)
+        if self.partner_unit != "token":
+            return self._crossover.choose(batch, editable, context)
+        draw = context.draws.uniform("partner token", batch.row_ids, batch.ids.shape[1])
+        return editable & (draw < self.partner_fraction)
+
     @property
     def _crossover(self) -> Crossover:
         """Whose tokens come: those of the perturbation's own partner, if it has one."""
-        move = self.perturbation
+        move, share = self.perturbation, (self.partner_fraction, self.partner_unit)
         if isinstance(move, Mix):
-            return Crossover(partner=move.partner, repeat_partner=move.repeat_partner)
-        return Crossover()
+            return Crossover(*share, move.partner, move.repeat_partner)
+        return Crossover(*share)
 
     def _projected(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
-        moved = self.perturbation.move(batch, chosen, context, context.space.projection(self.metric))
+        projection = context.space.projection(self.metric, self.perturbation.space, context.teacher)
+        moved = self.perturbation.move(batch, chosen, context, projection)
         nearest = moved.nearest(self.exclude_parents, self.top_k)
         found = (nearest >= 0).sum(1)
         draw = context.draws.uniform("pick", batch.row_ids, batch.ids.shape[1])[moved.where]

@@ -14,6 +14,7 @@ from torch import Tensor
 from augpro.augment.base import AugmentContext, Augmenter
 from augpro.augment.checks import check_choice, check_flag, check_range
 from augpro.augment.partners import Partner, aligned_ids
+from augpro.augment.runs import Unit, clause_numbers, clauses, spans
 from augpro.tokens import TokenBatch
 from augpro.vocabulary import BANNED
 
@@ -128,9 +129,6 @@ def draw_other(cumulative: Tensor, own: Tensor, draw: Tensor) -> Tensor:
     return torch.where(cumulative[-1] > weight, drawn, own)
 
 
-Unit = Literal["token", "span"]
-
-
 @dataclass(frozen=True)
 class Crossover(TokenReplacement):
     """The control for AugPro-Mix: tokens of a partner row at the same places, with no embedding at all.
@@ -139,7 +137,8 @@ class Crossover(TokenReplacement):
 
     Attributes:
         replace_fraction: share of a row's tokens that come from the partner, in [0, 1].
-        unit: "token": each by itself; "span": one run of tokens.
+        unit: "token": each by itself; "span": one run of tokens; "two-spans": two runs; "clause": what is between
+            two punctuation marks of the partner, and one run where it has none.
         partner: as in :class:`~augpro.augment.perturb.Mix`.
         repeat_partner: whether a shorter partner is read again from its start.
 
@@ -161,21 +160,26 @@ class Crossover(TokenReplacement):
         check_flag("repeat_partner", self.repeat_partner)
 
     def choose(self, batch: TokenBatch, editable: Tensor, context: AugmentContext) -> Tensor:
-        """Positions to replace; a span is a run of the row's editable tokens, its length rounded by a draw."""
+        """Positions to replace: single ones or runs of the row's editable tokens, of the same share on average."""
         if self.unit == "token":
             return super().choose(batch, editable, context)
-        count = editable.sum(1)
-        start, rounding = context.draws.uniform("span", batch.row_ids, 2).unbind(1)
-        length = (count * self.replace_fraction + rounding).floor().clamp_max(count)
-        first = (start * (count - length + 1)).floor()[:, None]
-        place = editable.cumsum(1) - 1
-        return editable & (place >= first) & (place < first + length[:, None])
+        if self.unit != "clause":
+            number = 2 if self.unit == "two-spans" else 1
+            return spans(editable, self.replace_fraction, batch.row_ids, context.draws, number)
+        partner_ids = self._partner_ids(batch, context)
+        marks = context.space.vocabulary.marks.to(batch.ids.device)[partner_ids.clamp_min(0)]
+        numbers = clause_numbers(marks & (partner_ids >= 0), batch.segments)
+        return clauses(editable, numbers, self.replace_fraction, batch.row_ids, context.draws)
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Copy the partner's ordinary tokens of the same group (a word start for a word start)."""
         groups = context.space.groups
-        partners = context.partners("crossover", batch, self.partner)
-        partner_ids = aligned_ids(batch, partners, self.repeat_partner)
+        partner_ids = self._partner_ids(batch, context)
         theirs = torch.where(partner_ids >= 0, groups[partner_ids.clamp_min(0)], BANNED)
         where = chosen & (theirs == groups[batch.ids])
         return Replaced(where, partner_ids[where], partner_ids)
+
+    def _partner_ids(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        """The partner's token at each place, int64 [B, T], -1 where there is none."""
+        partners = context.partners("crossover", batch, self.partner)
+        return aligned_ids(batch, partners, self.repeat_partner)
