@@ -76,7 +76,8 @@ NAMED_MODELS: dict[str, NamedModel] = {
         zip_folder="all-mpnet-base-v2",
     ),
 }
-MODEL_CHOICES = "folder, hub name or " + " or ".join(f"'{name}'" for name in NAMED_MODELS)  # for help texts
+_QUOTED = [f"'{name}'" for name in NAMED_MODELS]
+MODEL_CHOICES = f"{', '.join(['folder', 'hub name', *_QUOTED[:-1]])} or {_QUOTED[-1]}"  # for help texts
 
 
 def model_location(name: str) -> str:
