@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from augpro.models import minilm_path
+from augpro.named_models import model_location
 from augpro.results import library_versions, machine_facts
 
 METHODS = ("fine-tune", "none", "random", "knn", "augpro-mix")
@@ -29,7 +29,7 @@ FEW = 200
 
 
 def make_model(folder: Path, classes: int) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(minilm_path())
+    tokenizer = AutoTokenizer.from_pretrained(model_location("minilm"))
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,

@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, help="folder for the environments of other libraries")
     parser.add_argument("--results", type=Path, required=True, help="JSON Lines; a part that ran is replaced")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--device", default="cpu", help="of the part 'projection': cpu or cuda")
+    parser.add_argument("--model", default="minilm", help="whose embeddings that part searches")
     args = parser.parse_args()
     kept = []
     if args.results.is_file():

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from augpro.results import library_versions, machine_facts
 
 
 def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # what was only launched is not done
     return time.perf_counter() - start
 
 

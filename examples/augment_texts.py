@@ -31,7 +31,7 @@ def augment(model: str, texts: list[str], method: str, seed: int) -> list[str]:
     """One augmented text for each text, in the embedding space of a model.
 
     Args:
-        model: folder, hub name or "minilm".
+        model: folder, hub name or short name, such as "minilm".
         texts: at least two for a method that mixes rows.
         method: a key of ``AUGMENTERS``.
         seed: another seed, another draw.

