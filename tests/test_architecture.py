@@ -36,6 +36,7 @@ ROWS = [
     ["provenance"],
     ["plan"],
     ["training", "identity"],
+    ["layer_search"],
     ["summary", "scoring"],
     ["pipeline", "display"],
     ["quickstart", "grid"],

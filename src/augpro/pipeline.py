@@ -8,8 +8,8 @@ from augpro.dataset import DistillationDataset, label_tensor
 from augpro.evaluation import score
 from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
 from augpro.identity import input_fingerprints
+from augpro.layer_search import load_start, search_layers
 from augpro.meter import Meter
-from augpro.models import load_student
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
 from augpro.plan import Plan, make_plan
 from augpro.provenance import write_training_rows
@@ -42,9 +42,7 @@ def run_plan(plan: Plan) -> RunResult:
     arguments = training_arguments(config)
     with meter.phase("load"):
         tokenizer = plan.student.load_tokenizer()
-        student = load_student(
-            plan.student, plan.task, plan.student_layers, config.freeze_embeddings, config.seed
-        )
+        student = load_start(plan)
         torch.nn.Module.to(student, arguments.device)
         teacher = load_teacher(plan, config, arguments.device)
         train, scored = plan.data.splits["train"], plan.scored_splits()
@@ -60,6 +58,7 @@ def run_plan(plan: Plan) -> RunResult:
             teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
         # Now, as a checkpoint's clock is added later, and stored answers are those that it has counted.
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
+        student, search = search_layers(plan, student, tokenizer, teacher, teacher_logits, meter)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
         trainer = DistillationTrainer(student, plan.objective, dataset, augmentation, meter, args=arguments)
@@ -81,7 +80,8 @@ def run_plan(plan: Plan) -> RunResult:
                 held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
                 checked = check_rows(augmentation, dataset, student, plan.task, held_back)
         result = summarize(plan, scores, teacher_scores, meter, trainer)
-        result.label_seconds, result.notes = label_seconds, notes_of(plan, result, list(tables.values()))
+        result.label_seconds, result.layer_search = label_seconds, search
+        result.notes = notes_of(plan, result, list(tables.values()))
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
