@@ -46,6 +46,7 @@ ROWS = [
     ["provenance", "matching", "pool"],
     ["plan"],
     ["training", "identity"],
+    ["layer_search"],
     ["summary", "scoring", "labelling"],
     ["pipeline", "display"],
     ["quickstart", "grid"],

@@ -77,7 +77,8 @@ def _facts(row: dict[str, Any]) -> dict[str, str]:
         known = [models.get(role), f"({inputs[role][:6]})" if role in inputs else None]
         facts[role] = " ".join(filter(None, known)) or "unknown"
     if "student_layers" in models:
-        facts["layers"] = " ".join(map(str, models["student_layers"])) or "all"
+        layers = models["student_layers"]  # numbers, or how many a search is to choose
+        facts["layers"] = layers if isinstance(layers, str) else " ".join(map(str, layers)) or "all"
     facts |= {
         key: _shown(value) for key, value in (row.get("settings") or {}).items() if key != "student_layers"
     }

@@ -4,6 +4,7 @@ The command line, YAML files and the Python API all build these objects; an unkn
 all errors are told at once, before anything is loaded.
 """
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from augpro.named_models import MODEL_CHOICES
 from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
 
 EvalSplit = Literal["auto", "validation", "test"]
+_AUTO = re.compile(r"auto:[1-9]\d*")
 
 
 class TaskOptions(BaseModel):
@@ -86,8 +88,10 @@ class StudentOptions(LearnOptions):
         None,
         description=f"Model {MODEL_CHOICES}; without it the student is cut from the teacher.",
     )
-    student_layers: tuple[int, ...] = Field(
-        (), description="Layers to keep, e.g. 0,5. Default all of a --student, three of the teacher's."
+    student_layers: str | tuple[int, ...] = Field(
+        (),
+        description="Layers to keep, e.g. 0,5, or auto:2 to search for the best two. Default all of a --student, "
+        "three of the teacher's.",
     )
     label_weight: float = Field(0.0, ge=0, description="Weight of the gold labels (alpha).")
     teacher_weight: float = Field(1.0, ge=0, description="Weight of the teacher on original rows (beta).")
@@ -137,7 +141,17 @@ class StudentOptions(LearnOptions):
     @field_validator("student_layers", mode="before")
     @classmethod
     def _split_layers(cls, value: Any) -> Any:
-        return split_list(value)
+        if isinstance(value, str) and _AUTO.fullmatch(value.strip()):
+            return value.strip()
+        try:
+            return tuple(int(layer) for layer in split_list(value))
+        except (TypeError, ValueError) as error:
+            raise ValueError("write the numbers of layers, such as 0,5, or auto:2") from error
+
+    @property
+    def searched_layers(self) -> int:
+        """How many layers a search chooses, N of ``auto:N``; 0 where they are named or left open."""
+        return int(self.student_layers.removeprefix("auto:")) if isinstance(self.student_layers, str) else 0
 
 
 class DistillConfig(StudentOptions, TrainOptions):

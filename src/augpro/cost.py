@@ -22,10 +22,12 @@ def training_seconds(row: dict[str, Any]) -> float:
 def fixed_seconds(row: dict[str, Any]) -> float:
     """The part of :func:`training_seconds` that does not grow with the epochs.
 
-    That is labels of originals, the choice of unlabelled texts, and preparation.
+    Labels of originals, a search of layers, read from a store or not, a choice of texts, and preparation.
     """
+    search = (row.get("layer_search") or {}).get("seconds", 0.0)
     phases = row["phase_seconds"]
-    return float(row["label_seconds"] + phases.get("choose_texts", 0.0) + phases.get("prepare", 0.0))
+    spent = phases.get("choose_texts", 0.0) + phases.get("prepare", 0.0)
+    return float(row["label_seconds"] + search + spent)
 
 
 def equal_epochs(grid: Grid, rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -76,6 +78,8 @@ def cost_table(group: Group, title: str) -> Table:
         "Whole run: the seconds that were really spent, with loading and scoring.",
         "Memory is the peak of the process, models included, while the phase was on.",
     ]
+    if any(row.get("layer_search") for runs in group.runs.values() for row in runs.values()):
+        table.notes.insert(2, "A search of layers is one-off too, and charged likewise.")
     return table
 
 

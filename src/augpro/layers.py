@@ -50,6 +50,16 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int], load: Callable[[str
         raise InputError(f"--student-layers {wrong[0]}: the model has layers 0 to {depth - 1}.")
     if len(set(keep)) < len(keep):
         raise InputError(f"{option}: a layer is named twice; name each one once.")
+    cut_layers(model, keep)
+    _check_that_it_loads(model, load, option)
+
+
+def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
+    """:func:`keep_layers` without any check: for a model that is never saved.
+
+    Raises:
+        InputError: if the model's layers cannot be found.
+    """
     module, name = _layer_list(model)
     layers = getattr(module, name)
     kept = torch.nn.ModuleList([layers[layer] for layer in keep])
@@ -59,8 +69,7 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int], load: Callable[[str
                 if vars(part).get(place) is not None:
                     setattr(part, place, index)
     setattr(module, name, kept)
-    _cut_config(_text_config(model), depth, keep)
-    _check_that_it_loads(model, load, option)
+    _cut_config(_text_config(model), len(layers), keep)
 
 
 def _cut_config(config: Any, depth: int, keep: Sequence[int]) -> None:

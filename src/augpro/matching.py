@@ -35,6 +35,8 @@ def plan_matching(
     if not asked:
         return Matching(**weights)
     _check_tokens(f"{' and '.join(asked)}:", config, student, teacher)
+    if config.searched_layers and not kept:
+        return Matching(**weights)  # the pairs follow from the layers that a search will find
     depths = [_depth(source) for source in (student, teacher)]
     cut = kept if student == teacher else ()
     pairs = layer_pairs(config.layer_map, len(kept) or depths[0], depths[1], cut)

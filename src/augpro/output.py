@@ -87,13 +87,13 @@ class OutputFolder:
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keep other runs out of a folder; the lock ends with the process, however it ends.
 
     Raises:
-        InputError: if another run is at work there.
+        InputError: if another run is at work there, unless ``wait`` lets this one wait for its end.
     """
-    lock = FileLock(folder / _LOCK, timeout=0)
+    lock = FileLock(folder / _LOCK, timeout=-1 if wait else 0)
     try:
         lock.acquire()
     except Timeout as error:

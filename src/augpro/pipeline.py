@@ -9,8 +9,8 @@ from augpro.evaluation import score
 from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
 from augpro.identity import input_fingerprints
 from augpro.labelling import add_pool
+from augpro.layer_search import load_start, search_layers
 from augpro.meter import Meter
-from augpro.models import load_student
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
 from augpro.plan import Plan, make_plan
 from augpro.provenance import write_training_rows
@@ -43,9 +43,7 @@ def run_plan(plan: Plan) -> RunResult:
     arguments = training_arguments(config)
     with meter.phase("load"):
         tokenizer = plan.student.load_tokenizer()
-        student = load_student(
-            plan.student, plan.task, plan.student_layers, config.freeze_embeddings, config.seed
-        )
+        student = load_start(plan)
         torch.nn.Module.to(student, arguments.device)
         teacher = load_teacher(plan, config, arguments.device)
         train, scored = plan.data.splits["train"], plan.scored_splits()
@@ -59,6 +57,7 @@ def run_plan(plan: Plan) -> RunResult:
         with meter.phase("teacher_originals"):
             uses_labels = plan.augmenter is not None or plan.objective.teacher_weight > 0
             teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
+        plan, student, search = search_layers(plan, student, tokenizer, teacher, teacher_logits, meter)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         if plan.pool and teacher:
             plan, dataset = add_pool(plan, dataset, student, tokenizer, teacher, folder, meter)
@@ -88,7 +87,8 @@ def run_plan(plan: Plan) -> RunResult:
                 held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
                 checked = check_rows(augmentation, dataset, student, plan.task, held_back)
         result = summarize(plan, scores, teacher_scores, meter, trainer)
-        result.label_seconds, result.notes = label_seconds, notes_of(plan, result, list(tables.values()))
+        result.label_seconds, result.layer_search = label_seconds, search
+        result.notes = notes_of(plan, result, list(tables.values()))
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))

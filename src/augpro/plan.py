@@ -1,6 +1,6 @@
 """A configuration that has been checked against the data and the models, before anything heavy is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from augpro.augment import Augmenter, augmenter
@@ -17,6 +17,8 @@ from augpro.representation import Matching
 from augpro.tasks import Task
 from augpro.teacher import adopt_labels
 
+SEARCH_TEXTS = 8  # different training texts that a search of layers needs, of which two are held back
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -27,7 +29,7 @@ class Plan:
         data: checked splits, with the teacher's classes.
         eval_split: the split that is scored beside the holdout.
         student: where the student starts from.
-        student_layers: layers of it to keep; all if empty.
+        student_layers: layers of it to keep; all if empty, unless ``searched_layers`` says otherwise.
         teacher: the teacher, or None to train on gold labels.
         augmenter: the method, or None.
         objective: weights of the loss.
@@ -53,6 +55,18 @@ class Plan:
         """The task."""
         return self.data.task
 
+    @property
+    def searched_layers(self) -> int:
+        """How many layers of the student a search is to choose; 0 for none."""
+        return self.config.searched_layers if isinstance(self.config, DistillConfig) else 0
+
+    def with_layers(self, layers: tuple[int, ...]) -> "Plan":
+        """The plan once a search has found the layers."""
+        assert isinstance(self.config, DistillConfig)
+        assert self.teacher is not None
+        matching = plan_matching(self.config, self.student, layers, self.teacher)
+        return replace(self, student_layers=layers, matching=matching)
+
     def scored_splits(self) -> dict[str, Split]:
         """Splits to evaluate on, under the names that the result gives them."""
         splits = {"evaluation": self.data.splits[self.eval_split]}
@@ -73,6 +87,7 @@ class Plan:
             "teacher": self.teacher.name if self.teacher else "none: gold labels only",
             "student": self.student.name
             + (f", layers {', '.join(map(str, self.student_layers))}" if self.student_layers else "")
+            + (f", {self.searched_layers} layers by a search" if self.searched_layers else "")
             + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
@@ -117,7 +132,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     start = student.load_config()
     if isinstance(config, DistillConfig):
         config, pool = open_pool(config, data, start)
-        depth = len(layers) or getattr(start, "num_hidden_layers", 12)
+        depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
         config = _settled(config, changer, depth, len(data.splits["train"]) + (config.label_budget or 0))
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
@@ -165,12 +180,20 @@ def _check_candidates(config: DistillConfig, changer: Augmenter | None) -> None:
 
 
 def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, tuple[int, ...]]:
-    """Where the student starts, and which layers it keeps: those asked for, else all, or some of the teacher's."""
-    if config.student is not None:
-        return _source(config, config.student), config.student_layers
-    if config.student_layers:
-        return teacher, config.student_layers
-    depth = getattr(teacher.load_config().get_text_config(), "num_hidden_layers", 0)
+    """Where the student starts, and which layers it keeps: those asked for, else all, or some of the teacher's.
+
+    None are named where a search will choose them.
+    """
+    start = _source(config, config.student) if config.student is not None else teacher
+    depth = getattr(start.load_config().get_text_config(), "num_hidden_layers", 0)
+    if isinstance(config.student_layers, str):
+        if config.searched_layers >= depth:
+            raise InputError(
+                f"--student-layers {config.student_layers}: {start.name} has {depth} layers; search for fewer."
+            )
+        return start, ()
+    if config.student is not None or config.student_layers:
+        return start, config.student_layers
     if depth < 4:
         raise InputError(
             f"{teacher.name}: a teacher of {depth} layers is not cut unasked; name the layers that the student keeps "
@@ -251,6 +274,12 @@ def _check_rows(config: TrainOptions, data: TaskData) -> None:
         raise InputError(
             f"{train.source}: {len(train)} training rows are fewer than one batch of {config.batch_size}; "
             f"give more rows or --batch-size {max(1, len(train) // 2)}."
+        )
+    searched = isinstance(config, DistillConfig) and config.searched_layers
+    if searched and len(set(train.keys)) < SEARCH_TEXTS:
+        raise InputError(
+            f"{train.source}: {len(set(train.keys))} different training texts are too few for a search of layers, "
+            f"which needs {SEARCH_TEXTS}; give more rows or name the layers by --student-layers."
         )
 
 

@@ -239,8 +239,9 @@ def facts(study: Study) -> list[tuple[str, str]]:
     teacher = [f"{metric:.3f} {first['metric_name']} on {name} rows" for name in ("evaluation", "holdout")
                if first.get(name) and (metric := study.panels[study.main].teacher(name)) is not None]  # fmt: skip
     runs = [row for panel in study.panels for row in panel.runs()]
-    layers = models.get("student_layers")
-    student = [models.get("student"), f"layers {', '.join(map(str, layers))}" if layers else None,
+    layers = models.get("student_layers")  # numbers, or how many a search is to choose
+    numbers = layers if isinstance(layers, str) or not layers else ", ".join(map(str, layers))
+    student = [models.get("student"), f"layers {numbers}" if numbers else None,
                f"{first['parameters'].get('student', 0) / 1e6:.1f} million parameters"]  # fmt: skip
     found = [
         ("task", f"{study.task}, {first['problem_type'].replace('_', '-')}"),

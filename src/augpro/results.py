@@ -55,6 +55,54 @@ class Sample:
     augmented_label: str
 
 
+@dataclass(frozen=True)
+class LayerTrial:
+    """A student of some layers, trained for a few steps.
+
+    Attributes:
+        layers: those that it kept of the model that it was cut from.
+        steps: how long it was trained.
+        kl: its distance to the teacher on training rows that were held back, as ``Scores.kl_to_teacher``.
+        seconds: what training and scoring it took.
+    """
+
+    layers: tuple[int, ...]
+    steps: int
+    kl: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LayerSearch:
+    """How the layers of a student were chosen: see :mod:`augpro.layer_search`.
+
+    Attributes:
+        layers: those that were chosen.
+        held_rows: training rows that were held back to compare the students.
+        seconds: what all trials took, also where they were read from a store.
+        trials: in the order in which they were made.
+    """
+
+    layers: tuple[int, ...]
+    held_rows: int
+    seconds: float
+    trials: list[LayerTrial]
+
+    def describe(self) -> str:
+        """What was found, in one sentence."""
+        longest = max(trial.steps for trial in self.trials)
+        last = {trial.layers: trial.kl for trial in self.trials if trial.steps == longest}
+        nearest = ", ".join(
+            f"{' '.join(map(str, keep))} ({kl:.3f})" for keep, kl in sorted(last.items(), key=lambda x: x[1])
+        )
+        choices = len({trial.layers for trial in self.trials})
+        named = ", ".join(map(str, self.layers))
+        return (
+            f"layers {named} were chosen among {choices} choices in {self.seconds:.0f} s, by the distance to the "
+            f"teacher on {self.held_rows} training rows held back: {nearest} after {longest} steps"
+        )
+
+
 @dataclass
 class RunResult:
     """One training run, scored.
@@ -91,6 +139,7 @@ class RunResult:
     peak_memory_mib: dict[str, float] = field(default_factory=dict)
     replacement: dict[str, float] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
+    layer_search: LayerSearch | None = None
     notes: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)

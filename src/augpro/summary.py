@@ -96,6 +96,8 @@ def notes_of(plan: Plan, result: RunResult, tables: Sequence[TokenTable]) -> lis
     cut, rows = sum(table.truncated for table in tables), sum(len(table) for table in tables)
     if cut:
         notes.append(f"{cut} of {rows} texts were longer than the model's limit and were cut")
+    if result.layer_search:
+        notes.append(result.layer_search.describe())
     labels = label_tensor(plan.scored_splits()["evaluation"].labels, plan.task)
     if plan.task.problem_type == "single_label" and "evaluation" in result.teacher:
         accuracy, majority = result.teacher["evaluation"].metrics.get("accuracy"), majority_share(labels)
