@@ -43,7 +43,7 @@ ROWS = [
     ["trainer", "evaluation", "config"],
     ["audit"],
     ["samples", "output"],
-    ["provenance", "matching", "pool"],
+    ["provenance", "matching", "pool", "defaults"],
     ["plan"],
     ["training", "identity"],
     ["layer_search"],

@@ -75,7 +75,7 @@ def test_without_a_name_the_student_is_cut_from_the_teacher(table_file, save_mod
     given = {"data": str(table_file), "teacher": str(teacher), "batch_size": 4, "out": tmp_path}
     plan = plan_of(**given)
     assert plan.student_layers == (0, 2, 5)
-    assert plan.config.learning_rate == 5e-4
+    assert plan.config.learning_rate == 2e-4
     assert plan.describe()["student"] == f"{teacher}, layers 0, 2, 5 (cut from the teacher, its head kept)"
     assert plan_of(**given, student_layers="1,4").student_layers == (1, 4)
     student = load_student(plan.student, plan.task, plan.student_layers).state_dict()

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data import Split
+from augpro.defaults import default_layers
 from augpro.errors import InputError
 from augpro.files import fingerprint, make_folder, write_json
 from augpro.identity import model_content
@@ -35,7 +36,7 @@ from augpro.losses import divergence, kd_loss
 from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.output import folder_lock
-from augpro.plan import Plan, default_layers
+from augpro.plan import Plan
 from augpro.results import LayerSearch, LayerTrial
 from augpro.sampling import EpochOrder
 from augpro.tasks import ProblemType

@@ -7,6 +7,7 @@ from augpro.augment import Augmenter, augmenter
 from augpro.augment.partners import check_partner
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data import Split, TaskData, load_data
+from augpro.defaults import default_layers, settled
 from augpro.errors import InputError
 from augpro.losses import Objective
 from augpro.matching import TEACHER_STATES, plan_matching
@@ -133,7 +134,8 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     if isinstance(config, DistillConfig):
         config, pool = open_pool(config, data, start)
         depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
-        config = _settled(config, changer, depth, len(data.splits["train"]) + (config.label_budget or 0))
+        rows = len(data.splits["train"]) + (config.label_budget or 0)
+        config = settled(config, changer, depth, rows, student == teacher)
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
     scored = choose_eval_split(config, data)
@@ -143,40 +145,6 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     if student != teacher:
         data.notes.extend(seen_rows(student.name, "model to start from", plan.scored_splits()))
     return plan
-
-
-def _settled(config: DistillConfig, changer: Augmenter | None, layers: int, rows: int) -> DistillConfig:
-    """The options that were left open, by what was measured (docs/recipes.md)."""
-    found: dict[str, Any] = {}
-    if config.epochs is None:
-        found["epochs"] = float(min(25, max(3, round(25_000 / rows))))
-    if config.learning_rate is None:
-        found["learning_rate"] = 5e-4 if layers <= 3 else 1e-4
-    if config.candidates is None:
-        found["candidates"] = 3 if changer and changer.makes_text else 1
-    if config.new_candidates is None:
-        found["new_candidates"] = 1.0
-    settled = config.model_copy(update=found)
-    _check_candidates(settled, changer)
-    return settled
-
-
-def _check_candidates(config: DistillConfig, changer: Augmenter | None) -> None:
-    """Refuse candidates where there is no text, and more new ones than are kept."""
-    if changer is None:
-        return
-    for option, given in {"candidates": config.candidates, "new-candidates": config.new_candidates}.items():
-        if given != 1 and not changer.makes_text:
-            raise InputError(
-                f"--{option} {given:g}: {config.augment} makes points between texts, one a row; "
-                f"use a method that makes text, or leave --{option} out."
-            )
-    kept, made = config.candidates or 1, config.new_candidates or 1.0
-    if made > kept:
-        raise InputError(
-            f"--new-candidates {made:g}: one is chosen from {kept} texts of a row; give at most {kept}, "
-            "or raise --candidates."
-        )
 
 
 def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, tuple[int, ...]]:
@@ -200,15 +168,6 @@ def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, 
             "by --student-layers, or another model by --student."
         )
     return teacher, default_layers(depth)
-
-
-def default_layers(depth: int) -> tuple[int, int, int]:
-    """The first layer, one two fifths up, and the last one (docs/recipes.md).
-
-    >>> default_layers(6), default_layers(12)
-    ((0, 2, 5), (0, 4, 11))
-    """
-    return 0, round(0.4 * (depth - 1)), depth - 1
 
 
 def _source(config: TrainOptions, name: str) -> ModelSource:
