@@ -7,7 +7,7 @@ identical to the student's, which spares decoding and tokenizing again.
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -55,17 +55,37 @@ def predict_logits(
         batch_size: rows at once.
         what: name of the progress bar, shown when it takes more than two seconds.
     """
+    return read_rows(model, table, lambda output, inputs: output.logits, batch_size, what)
+
+
+def read_rows(
+    model: PreTrainedModel,
+    table: TokenTable,
+    answer: Callable[[Any, dict[str, Tensor]], Tensor],
+    batch_size: int = ROWS_AT_ONCE,
+    what: str = "predicting",
+) -> Tensor:
+    """What a model says of every row, on the CPU, float32 [rows, ...]; see :func:`predict_logits`.
+
+    Args:
+        model: any model; it is run without dropout and left in the mode it was in.
+        table: its own tokens.
+        answer: takes the model's output for a batch and its inputs, and gives one tensor, [B, ...].
+        batch_size: rows at once.
+        what: name of the progress bar.
+    """
     order = np.argsort(table.lengths, kind="stable")
     training = model.training
     model.eval()
-    logits = []
+    answers = []
     with torch.inference_mode():
         for start in tqdm(range(0, len(order), batch_size), desc=what, delay=2, leave=False):
-            inputs = table.batch(order[start : start + batch_size]).model_inputs()
-            logits.append(model(**{k: v.to(model.device) for k, v in inputs.items()}).logits.float().cpu())
+            batch = table.batch(order[start : start + batch_size]).model_inputs()
+            inputs = {name: value.to(model.device) for name, value in batch.items()}
+            answers.append(answer(model(**inputs), inputs).float().cpu())
     model.train(training)
-    result = torch.empty(len(order), *logits[0].shape[1:])
-    result[torch.from_numpy(order)] = torch.cat(logits)
+    result = torch.empty(len(order), *answers[0].shape[1:])
+    result[torch.from_numpy(order)] = torch.cat(answers)
     return result
 
 
