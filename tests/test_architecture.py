@@ -28,6 +28,9 @@ ROWS = [
     ["augment.projected", "augment.virtual", "augment.masked", "augment.translate"],
     ["augment.tmix"],
     ["augment"],
+    ["baselines.base", "baselines.head"],
+    ["baselines.tfidf", "baselines.embeddings", "baselines.static", "baselines.setfit"],
+    ["baselines"],
     ["selection", "sampling", "counting", "dataset"],
     ["conditions", "significance", "online"],
     ["trainer", "evaluation", "config"],
@@ -37,7 +40,7 @@ ROWS = [
     ["plan"],
     ["training", "identity"],
     ["summary", "scoring"],
-    ["pipeline", "display"],
+    ["pipeline", "baselines.run", "display"],
     ["quickstart", "grid"],
     ["cell", "figures"],
     ["cost"],
@@ -50,9 +53,11 @@ ROWS = [
 ROW = {module: number for number, row in enumerate(ROWS) for module in row}
 # Outside packages that stay behind one door.
 DOORS = {
-    "datasets": {"sources"}, "pyarrow": {"readers"}, "sklearn": {"evaluation", "leakage", "augment.text"},
+    "datasets": {"sources"}, "pyarrow": {"readers"},
+    "sklearn": {"evaluation", "leakage", "augment.text", "baselines.tfidf"},
     "pydantic": {"config", "cli"}, "yaml": {"config"}, "typer": {"cli"}, "huggingface_hub": {"models"},
     "rich": {"cli", "display", "quickstart", "compare", "comparison", "tables", "terminal"},
+    "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
     "psutil": {"meter"}, "filelock": {"output"},
     "jinja2": {"report"}, "markupsafe": {"report"}, "matplotlib": {"report_charts"},
 }  # fmt: skip

@@ -240,8 +240,9 @@ def facts(study: Study) -> list[tuple[str, str]]:
                if first.get(name) and (metric := study.panels[study.main].teacher(name)) is not None]  # fmt: skip
     runs = [row for panel in study.panels for row in panel.runs()]
     layers = models.get("student_layers")
+    weights = max(row["parameters"].get("student", 0) for row in runs)  # baselines have none of it
     student = [models.get("student"), f"layers {', '.join(map(str, layers))}" if layers else None,
-               f"{first['parameters'].get('student', 0) / 1e6:.1f} million parameters"]  # fmt: skip
+               f"{weights / 1e6:.1f} million parameters"]  # fmt: skip
     found = [
         ("task", f"{study.task}, {first['problem_type'].replace('_', '-')}"),
         ("labels", ", ".join(first.get("label_names") or [])),
