@@ -18,7 +18,7 @@ from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.online import OnlineAugmentation
 from augpro.plan import make_plan
-from augpro.teacher import predict_logits
+from augpro.reading import predict_logits
 from augpro.tokens import join, tokenize
 from augpro.training import load_teacher, online_augmentation
 

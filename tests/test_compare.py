@@ -175,6 +175,39 @@ def test_equal_seconds_runs_cheaper_methods_for_more_epochs(options, tmp_path):
     assert cells == {("fine-tune", 38.0), ("none", 30.0)}
 
 
+def test_baselines_have_one_run_whatever_the_seconds(options, tmp_path):
+    methods = "random,tfidf,embeddings:model=student"
+    grid = Grid(config_of({**options, "methods": methods, "equal_seconds": "tfidf", "epochs": 10}, tmp_path))
+    rows = [
+        {"cell": {"method": method, "size": 16.0}, "phase_seconds": {"student": spent}, "label_seconds": 0.0}
+        for method, spent in {"random": 8.0, "tfidf": 2.0, "embeddings:model=student": 7.0}.items()
+    ]
+    assert equal_epochs(grid, rows) == {"random": 2.0, "tfidf": 10.0, "embeddings:model=student": 10.0}
+
+
+@pytest.mark.e2e  # ten processes of their own
+def test_baselines_are_cells_like_any_other(options, tmp_path):
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    methods = "none,tfidf,tfidf:words=1:train_rows=12,embeddings:model=teacher"
+    given = {**options, "methods": methods, "seeds": "0,1"}
+    done = invoke(*flags(given, out))
+    assert done.exit_code == 0, done.output
+    rows = {(row["cell"]["method"], row["cell"]["seed"]): row for row in lines(out)}
+    assert len(rows) == 10
+    assert rows["tfidf", 0]["train_rows"] == 16
+    assert rows["tfidf:words=1:train_rows=12", 0]["train_rows"] == 12
+    assert (
+        len({json.dumps([row["settings"], row["inputs"], row["scored_rows"]]) for row in rows.values()}) == 1
+    )
+    assert "not beaten" in done.output.replace("\n", " ")
+    logs = {path.name: path.stat().st_mtime_ns for path in (out / "logs").iterdir()}
+    assert invoke(*flags(given, out)).exit_code == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (out / "logs").iterdir()} == logs
+    assert invoke("report", "--results", out, "--out", page).exit_code == 0
+    assert "embeddings:model=teacher" in page.read_text()
+    assert "not beaten" in page.read_text()
+
+
 @pytest.mark.parametrize("damage", [b"", b"12345678", None])
 def test_a_cell_without_whole_predictions_is_not_finished(options, tmp_path, damage):
     (tmp_path / "predictions").mkdir()

@@ -15,7 +15,7 @@ from augpro.config import CompareConfig
 from augpro.cost import fixed_seconds, training_seconds
 from augpro.errors import InputError
 from augpro.evaluation import METRICS, row_distances
-from augpro.figures import Figure, Group, ScoredSplit, best_method
+from augpro.figures import Figure, Group, ScoredSplit, best_method, unbeaten_baselines
 from augpro.files import write_tensors
 from augpro.grid import Grid
 
@@ -100,6 +100,32 @@ def test_bold_is_only_what_is_separated_from_every_other_method(make):
     page = compare_rows(*near).markdown()
     assert "**" not in page
     assert "No method is separated from every other one" in page
+
+
+def test_baselines_that_the_best_student_does_not_beat_are_named(make):
+    beaten = {"fine-tune": 0.6, "none": 0.7, "random": 0.9, "tfidf": 0.5}
+    page = compare_rows(*make(beaten)).markdown()
+    assert page.count("random is better than every baseline here, over seeds and over rows.") == 2
+    assert "not beaten" not in page
+
+    near = compare_rows(*make({**beaten, "static:dimensions=9": 0.899, "embeddings": 0.95})).markdown()
+    for digits in (r"0\.\d{3}", r"\d\.\d{4}"):  # of the accuracy, of the distance
+        named = rf"static:dimensions=9 \({digits}\), embeddings \({digits}\) are not beaten: the best student, random"
+        assert len(re.findall(named, near)) == 1
+    one = compare_rows(*make({"none": 0.9, "tfidf": 0.95})).markdown()
+    assert re.search(r"Warning: tfidf \(0\.\d+\) is not beaten: the best student, none \(", one)
+    few = compare_rows(*make({"none": 0.9, "tfidf": 0.5}, seeds=(0,))).markdown()
+    assert "is not beaten" in few, "a single seed shows nothing"
+
+
+def test_nothing_is_said_of_baselines_where_nothing_can_be(make, tmp_path):
+    alone = make({"none": 0.7, "random": 0.9})
+    for grid, rows, folder in (alone, make({"tfidf": 0.7, "embeddings": 0.9})):
+        group = Group(grid, rows, folder)
+        assert unbeaten_baselines(group, ScoredSplit(group, "evaluation").metric()) is None
+    grid, rows, _ = make({"none": 0.7, "tfidf": 0.9})
+    group = Group(grid, rows, tmp_path / "nowhere")
+    assert unbeaten_baselines(group, Figure({("none", 0): 1.0}, {}, True)) is None
 
 
 def test_a_method_that_the_tests_call_worse_is_not_best(make):

@@ -21,8 +21,9 @@ from augpro.models import ModelSource, load_student
 from augpro.pipeline import run
 from augpro.plan import make_plan
 from augpro.provenance import TRAINING_ROWS
+from augpro.reading import predict_logits
 from augpro.same_text import row_keys
-from augpro.teacher import Teacher, predict_logits
+from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationTrainer
 from conftest import TEXTS, tiny_bert

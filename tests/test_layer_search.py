@@ -344,7 +344,7 @@ def test_the_plan_tells_of_the_search(options, teacher):
     assert (
         plan.describe()["student"] == f"{teacher}, 2 layers by a search (cut from the teacher, its head kept)"
     )
-    assert plan.config.learning_rate == 5e-4
+    assert plan.config.learning_rate == 2e-4
 
 
 @pytest.mark.parametrize("count", [4, 9])

@@ -17,8 +17,8 @@ from transformers import (
 from augpro import models
 from augpro.errors import InputError
 from augpro.models import ModelSource, load_student
+from augpro.reading import predict_logits
 from augpro.tasks import Task
-from augpro.teacher import predict_logits
 from augpro.tokens import tokenize
 from conftest import LABELS, tiny_bert, wordpiece
 

@@ -9,8 +9,9 @@ import torch
 from augpro.data import Split, TaskData
 from augpro.errors import InputError
 from augpro.models import same_tokenizer
+from augpro.reading import predict_logits
 from augpro.tasks import Task
-from augpro.teacher import Teacher, adopt_labels, predict_logits
+from augpro.teacher import Teacher, adopt_labels
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import WORDS, tiny_bert, wordpiece

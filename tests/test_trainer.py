@@ -12,7 +12,8 @@ from augpro.dataset import DistillationDataset, label_tensor
 from augpro.layers import encoder_layers
 from augpro.losses import NO_LABEL, Objective
 from augpro.online import OnlineAugmentation
-from augpro.teacher import Teacher, predict_logits
+from augpro.reading import predict_logits
+from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary

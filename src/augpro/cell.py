@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from augpro.config import DistillConfig
+from augpro.baselines.run import run_baseline
+from augpro.config import BaselineConfig, DistillConfig
 from augpro.display import quiet_libraries
 from augpro.errors import InputError
 from augpro.pipeline import run
@@ -30,7 +31,11 @@ def run_cell(config: Path, log: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     quiet_libraries()
     try:
-        run(DistillConfig(**json.loads(config.read_text(encoding="utf-8"))))
+        options = json.loads(config.read_text(encoding="utf-8"))
+        if "baseline" in options:
+            run_baseline(BaselineConfig(**options))
+        else:
+            run(DistillConfig(**options))
     except InputError as error:
         print(sentence(error), file=sys.stderr, flush=True)
         sys.exit(2)

@@ -26,9 +26,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from augpro.baselines.run import plan_baseline
 from augpro.cell import run_cell
 from augpro.comparison import compare_rows
-from augpro.config import CompareConfig
+from augpro.config import BaselineConfig, CompareConfig
 from augpro.cost import equal_epochs
 from augpro.errors import InputError
 from augpro.figures import is_readable, predictions_of, with_predictions
@@ -62,7 +63,11 @@ def check_grid(grid: Grid) -> None:
     """
     sizes = grid.config.sizes or (None,)
     for method in grid.methods:
-        make_plan(grid.distill_config(Cell(method, sizes[-1], grid.config.seeds[0], 1.0), Path("checked")))
+        config = grid.distill_config(Cell(method, sizes[-1], grid.config.seeds[0], 1.0), Path("checked"))
+        if isinstance(config, BaselineConfig):
+            plan_baseline(config)
+        else:
+            make_plan(config)
 
 
 def run_compare(config: CompareConfig, console: Console, table_only: bool = False) -> int:

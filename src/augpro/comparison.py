@@ -15,7 +15,7 @@ from rich.console import Console
 
 from augpro.conditions import by_condition, codes_of
 from augpro.cost import cost_table, equal_epochs
-from augpro.figures import Figure, Group, ScoredSplit, best_method
+from augpro.figures import Figure, Group, ScoredSplit, best_method, unbeaten_baselines
 from augpro.grid import RESULTS, Grid
 from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
 from augpro.tables import Table, tests_note
@@ -121,8 +121,25 @@ def _quality_table(group: Group, split: str, title: str, figure: Figure, digits:
         for value in (seeds.p_value, rows.p_value if rows else math.nan)
     ]
     table.tests = sum(not math.isnan(value) for value in shown)
-    table.notes = _notes(group, tests, best, int(group.first[split]["rows"]))
+    table.notes = [
+        *_notes(group, tests, best, int(group.first[split]["rows"])),
+        *_baselines_note(group, figure, digits),
+    ]
     return table
+
+
+def _baselines_note(group: Group, figure: Figure, digits: int) -> list[str]:
+    """Which baselines a user might as well take instead of the best student."""
+    found = unbeaten_baselines(group, figure)
+    if found is None:
+        return []
+    best, methods = found
+    if not methods:
+        return [f"{best} is better than every baseline here, over seeds and over rows."]
+    means = {method: f"{method} ({figure.mean(group, method):.{digits}f})" for method in (best, *methods)}
+    shown, verb = ", ".join(means[method] for method in methods), "is" if len(methods) == 1 else "are"
+    told = f"Warning: {shown} {verb} not beaten: the best student, {means[best]}, is not better"
+    return [f"{told} over seeds and over rows."]
 
 
 Tests = dict[str, tuple[SeedTest, ExampleTest | None]]

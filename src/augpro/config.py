@@ -174,13 +174,25 @@ class DistillConfig(StudentOptions, TrainOptions):
     )
 
 
+class BaselineConfig(DistillConfig):
+    """Fit a baseline on a teacher's output, as a cell of a comparison.
+
+    The options of training say only which comparison it belongs to; the baseline itself has its own.
+    """
+
+    baseline: str = Field(description="A name of augpro.baselines.BASELINES.")
+    baseline_options: dict[str, Any] = Field(default_factory=dict, description="Options of the baseline.")
+    augment: str = "none"
+
+
 class CompareConfig(StudentOptions, TaskOptions):
     """Train a student with each of several methods, seeds and training sizes, and compare them."""
 
     epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
     methods: tuple[str, ...] = Field(
         ("none", "augpro-mix", "random"),
-        description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.15; fine-tune and none are added.",
+        description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.15, and baselines, e.g. tfidf; "
+        "fine-tune and none are added.",
     )
     seeds: tuple[int, ...] = Field((0, 1, 2), description="One run a method, size and seed, e.g. 0,1,2.")
     sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000; default all.")

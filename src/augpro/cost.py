@@ -3,6 +3,7 @@
 import statistics
 from typing import Any
 
+from augpro.baselines import is_baseline
 from augpro.figures import Group
 from augpro.grid import Cell, Grid
 from augpro.tables import Table
@@ -45,6 +46,9 @@ def equal_epochs(grid: Grid, rows: list[dict[str, Any]]) -> dict[str, float]:
     for method, own in runs.items():
         if "epochs" in Cell(method, None, 0, whole).options():
             continue  # it says itself how long it trains
+        if is_baseline(method):  # it knows no epochs
+            found[method] = whole
+            continue
         fixed = statistics.median(map(fixed_seconds, own))
         slope = statistics.median((training_seconds(row) - fixed_seconds(row)) / whole for row in own)
         epochs = (aim - fixed) / slope

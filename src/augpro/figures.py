@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from augpro.baselines import is_baseline
 from augpro.errors import InputError
 from augpro.evaluation import METRICS, decide, gold_labels, row_distances
 from augpro.grid import RESULTS, Grid
@@ -216,3 +217,28 @@ def best_method(group: Group, figure: Figure) -> str | None:
     sign = 1 if figure.larger_is_better else -1
     better = all(sign * part.difference > 0 for test in tests for part in test if part)
     return best if apart and better else None
+
+
+def unbeaten_baselines(group: Group, figure: Figure) -> tuple[str, list[str]] | None:
+    """The student with the best mean, and the baselines that it is not shown to be better than.
+
+    Shown is what both tests show, over seeds and over rows, after Holm's correction for the number of baselines. None
+    without a student, a baseline, or the predictions that the test over rows needs.
+    """
+    pick: Callable[..., str] = max if figure.larger_is_better else min
+    students = [method for method in group.runs if not is_baseline(method)]
+    baselines = [method for method in group.runs if is_baseline(method)]
+    if not students or not baselines or not figure.resampled:
+        return None
+    best = pick(students, key=lambda method: figure.mean(group, method))
+    sign = 1 if figure.larger_is_better else -1
+    tests = [figure.test(group, best, method) for method in baselines]
+    by_seed = holm([test[0].p_value if test else np.nan for test in tests])
+    by_row = holm([test[1].p_value if test and test[1] else np.nan for test in tests])
+    beaten = [
+        test is not None
+        and separated(*p_values)
+        and all(part and sign * part.difference > 0 for part in test)
+        for test, p_values in zip(tests, zip(by_seed, by_row, strict=True), strict=True)
+    ]
+    return best, [method for method, lost in zip(baselines, beaten, strict=True) if not lost]

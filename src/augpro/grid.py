@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from augpro.augment import AUGMENTERS
-from augpro.config import CompareConfig, DistillConfig, StudentOptions, build
+from augpro.baselines import BASELINES
+from augpro.config import BaselineConfig, CompareConfig, DistillConfig, StudentOptions, build
 from augpro.data import load_data
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
@@ -50,16 +51,16 @@ class Cell:
     epochs: float
 
     def options(self) -> dict[str, Any]:
-        """What the method means for ``DistillConfig``.
+        """What the method means for ``DistillConfig``, or for ``BaselineConfig``.
 
         Raises:
             InputError: if the method is unknown or an option is not written as option=value.
         """
         name, *items = self.method.split(":")
-        if name not in (FINETUNE, PLAIN_KD, *AUGMENTERS):
+        if name not in (FINETUNE, PLAIN_KD, *AUGMENTERS, *BASELINES):
             raise InputError(
                 f"--methods {self.method}: unknown method {name!r}; "
-                f"use {FINETUNE}, {PLAIN_KD}, {', '.join(AUGMENTERS)}."
+                f"use {FINETUNE}, {PLAIN_KD}, {', '.join((*AUGMENTERS, *BASELINES))}."
             )
         given: dict[str, Any] = {}
         for item in items:
@@ -67,6 +68,9 @@ class Cell:
             if not equals:
                 raise InputError(f"--methods {self.method}: write {item!r} as option=value.")
             given[key.strip().replace("-", "_")] = parse_value(value)
+        if name in BASELINES:
+            own = {key: given.pop(key) for key in {"train_rows"} & given.keys()}
+            return {"baseline": name, "baseline_options": given} | own
         own = {key: given.pop(key) for key in _OWN & given.keys()}
         if name == FINETUNE:
             # It asks the teacher nothing: not for states, and not for labels of other texts.
@@ -119,7 +123,8 @@ class Grid:
         # A grid is many short runs: no checkpoints, and no loss on the screen.
         trainer = {"save_strategy": "no", "logging_strategy": "no", **self.config.trainer_options}
         values |= {"trainer_options": trainer, "label_store": self.config.out / "teacher-labels"}
-        return build(DistillConfig, {**values, "seed": cell.seed, "out": out}, f"--methods {cell.method}")
+        kind = BaselineConfig if "baseline" in values else DistillConfig
+        return build(kind, {**values, "seed": cell.seed, "out": out}, f"--methods {cell.method}")
 
     def key(self, cell: Cell) -> str:
         """Hash of the cell's whole configuration, its data, its models and the code.
@@ -128,7 +133,8 @@ class Grid:
         """
         config = self.distill_config(cell, Path())
         options = config.model_dump(mode="json", exclude=_NOT_IN_KEY)
-        models = [model_content(source) for source in models_among(options["augment_options"])]
+        own = options["augment_options"] | options.get("baseline_options", {})
+        models = [model_content(source) for source in models_among(own)]
         models += [file_content(config.unlabelled)] if config.unlabelled else []
         parts = [json.dumps(part, sort_keys=True).encode() for part in (options, self.settings, self._inputs)]
         return fingerprint([*parts, *models])

@@ -25,8 +25,9 @@ from augpro.files import write_tensors
 from augpro.meter import Meter
 from augpro.output import CHECKPOINTS, OutputFolder
 from augpro.plan import Plan
-from augpro.teacher import Teacher, over_rows, predict_logits, run_logits
-from augpro.tokens import TokenBatch, TokenTable, tokenize
+from augpro.reading import mean_states, over_rows, predict_logits, run_logits
+from augpro.teacher import Teacher
+from augpro.tokens import TokenTable, tokenize
 from augpro.trainer import DistillationTrainer
 from augpro.training import training_arguments
 
@@ -164,15 +165,8 @@ class Choice:
 
 def sentence_vectors(model: PreTrainedModel, table: TokenTable) -> Tensor:
     """Mean of the last hidden states over the tokens of each row, as unit vectors, [rows, D], without dropout."""
-
-    def run(batch: TokenBatch) -> Tensor:
-        batch = batch.to(model.device)
-        states = model.base_model(**batch.model_inputs()).last_hidden_state
-        present = batch.mask[..., None].to(states.dtype)
-        return F.normalize((states * present).sum(1) / present.sum(1), dim=1)
-
     with without_dropout(model):
-        return over_rows(table, run, what="comparing texts")
+        return F.normalize(mean_states(model.base_model, table, "comparing texts"), dim=1)
 
 
 def dropout_logits(model: PreTrainedModel, table: TokenTable, seed: int) -> Tensor:

@@ -37,10 +37,11 @@ from augpro.meter import Meter
 from augpro.models import load_student
 from augpro.output import folder_lock
 from augpro.plan import Plan
+from augpro.reading import predict_logits
 from augpro.results import LayerSearch, LayerTrial
 from augpro.sampling import EpochOrder
 from augpro.tasks import ProblemType
-from augpro.teacher import Teacher, predict_logits
+from augpro.teacher import Teacher
 from augpro.tokens import TokenTable, tokenize
 
 Layers = tuple[int, ...]

@@ -16,8 +16,9 @@ from augpro.dataset import DistillationDataset
 from augpro.draws import Draws
 from augpro.losses import Objective
 from augpro.meter import Meter
+from augpro.reading import ROWS_AT_ONCE
 from augpro.selection import hardest, new_texts
-from augpro.teacher import ROWS_AT_ONCE, Teacher
+from augpro.teacher import Teacher
 from augpro.tokens import TokenBatch, join
 
 

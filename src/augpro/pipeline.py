@@ -1,11 +1,9 @@
 """The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
 import torch
-from transformers import PreTrainedModel
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.dataset import DistillationDataset, label_tensor
-from augpro.evaluation import score
 from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
 from augpro.identity import input_fingerprints
 from augpro.labelling import add_pool
@@ -14,11 +12,12 @@ from augpro.meter import Meter
 from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
 from augpro.plan import Plan, make_plan
 from augpro.provenance import write_training_rows
-from augpro.results import RunResult, Scores
+from augpro.reading import predict_logits
+from augpro.results import RunResult
 from augpro.samples import check_rows, joined, samples_markdown
+from augpro.scoring import score_splits
 from augpro.summary import notes_of, summarize
-from augpro.teacher import Teacher, predict_logits
-from augpro.tokens import TokenTable, tokenize
+from augpro.tokens import tokenize
 from augpro.trainer import DistillationTrainer
 from augpro.training import load_teacher, online_augmentation, representation_loss, training_arguments
 
@@ -79,7 +78,8 @@ def run_plan(plan: Plan) -> RunResult:
             write_training_rows(folder.path, plan.data.splits["train"], plan.student.name)
 
         with meter.phase("evaluate"):
-            scores, teacher_scores, predictions = _evaluate(plan, student, teacher, tables)
+            logits = {name: predict_logits(student, tables[name]) for name in scored}
+            scores, teacher_scores, predictions = score_splits(plan, logits, teacher)
             write_tensors(folder.path / PREDICTIONS, predictions)
         checked = None
         if augmentation and augmentation.augmenter.makes_text:
@@ -96,23 +96,3 @@ def run_plan(plan: Plan) -> RunResult:
         write_json(folder.path / RESULT, result.to_json())
         folder.finish()
         return result
-
-
-def _evaluate(
-    plan: Plan, student: PreTrainedModel, teacher: Teacher | None, tables: dict[str, TokenTable]
-) -> tuple[dict[str, Scores], dict[str, Scores], dict[str, torch.Tensor]]:
-    """Scores of the student and of the teacher, and what they were made from, for every scored split."""
-    scores: dict[str, Scores] = {}
-    teacher_scores: dict[str, Scores] = {}
-    predictions: dict[str, torch.Tensor] = {}
-    for name, split in plan.scored_splits().items():
-        labels = label_tensor(split.labels, plan.task)
-        student_logits = predict_logits(student, tables[name])
-        teacher_logits = teacher.label(split.texts, split.pairs) if teacher else None
-        scores[name] = score(plan.task, student_logits, labels, teacher_logits, split.keys)
-        keys = torch.tensor(split.keys, dtype=torch.int64)
-        predictions |= {f"{name}.student": student_logits, f"{name}.labels": labels, f"{name}.row_keys": keys}
-        if teacher_logits is not None:
-            teacher_scores[name] = score(plan.task, teacher_logits, labels, keys=split.keys)
-            predictions[f"{name}.teacher"] = teacher_logits
-    return scores, teacher_scores, predictions

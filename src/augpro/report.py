@@ -241,8 +241,9 @@ def facts(study: Study) -> list[tuple[str, str]]:
     runs = [row for panel in study.panels for row in panel.runs()]
     layers = models.get("student_layers")  # numbers, or how many a search is to choose
     numbers = layers if isinstance(layers, str) or not layers else ", ".join(map(str, layers))
+    weights = max(row["parameters"].get("student", 0) for row in runs)  # baselines have none of it
     student = [models.get("student"), f"layers {numbers}" if numbers else None,
-               f"{first['parameters'].get('student', 0) / 1e6:.1f} million parameters"]  # fmt: skip
+               f"{weights / 1e6:.1f} million parameters"]  # fmt: skip
     found = [
         ("task", f"{study.task}, {first['problem_type'].replace('_', '-')}"),
         ("labels", ", ".join(first.get("label_names") or [])),

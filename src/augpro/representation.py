@@ -21,7 +21,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from augpro.errors import InputError
 from augpro.losses import relation_loss, state_loss
 from augpro.meter import Meter
-from augpro.teacher import ROWS_AT_ONCE, Teacher
+from augpro.reading import ROWS_AT_ONCE
+from augpro.teacher import Teacher
 from augpro.tokens import TokenBatch, TokenTable, tokenize
 from augpro.vocabulary import Vocabulary
 

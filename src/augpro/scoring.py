@@ -1,7 +1,10 @@
-"""``augpro evaluate``: score a finished model."""
+"""Scores of the splits of a run, and of a finished model (``augpro evaluate``)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+
+import torch
+from torch import Tensor
 
 from augpro.config import EvaluateConfig
 from augpro.data import TaskData, load_data
@@ -11,10 +14,35 @@ from augpro.evaluation import score
 from augpro.files import write_json
 from augpro.models import ModelSource
 from augpro.output import output_file
-from augpro.plan import choose_eval_split
+from augpro.plan import Plan, choose_eval_split
 from augpro.provenance import seen_rows
 from augpro.results import Scores
 from augpro.teacher import Teacher, adopt_labels
+
+
+def score_splits(
+    plan: Plan, logits: Mapping[str, Tensor], teacher: Teacher | None
+) -> tuple[dict[str, Scores], dict[str, Scores], dict[str, Tensor]]:
+    """Scores of a run and of its teacher, and what they were made from, for every scored split.
+
+    Args:
+        plan: of the run.
+        logits: the run's, [N, C], for every scored split.
+        teacher: its teacher, if it has one.
+    """
+    scores: dict[str, Scores] = {}
+    teacher_scores: dict[str, Scores] = {}
+    predictions: dict[str, Tensor] = {}
+    for name, split in plan.scored_splits().items():
+        labels = label_tensor(split.labels, plan.task)
+        teacher_logits = teacher.label(split.texts, split.pairs) if teacher else None
+        scores[name] = score(plan.task, logits[name], labels, teacher_logits, split.keys)
+        keys = torch.tensor(split.keys, dtype=torch.int64)
+        predictions |= {f"{name}.student": logits[name], f"{name}.labels": labels, f"{name}.row_keys": keys}
+        if teacher_logits is not None:
+            teacher_scores[name] = score(plan.task, teacher_logits, labels, keys=split.keys)
+            predictions[f"{name}.teacher"] = teacher_logits
+    return scores, teacher_scores, predictions
 
 
 def evaluate_model(

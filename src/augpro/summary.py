@@ -32,14 +32,30 @@ def summarize(
         meter: seconds and memory of each phase.
         trainer: after training.
     """
-    evaluation, teacher = scores["evaluation"], teacher_scores.get("evaluation")
     assert trainer.model is not None
-    pool_labels = len(plan.pool) if plan.pool else 0
     augmentation = trainer.augmentation
     counts = augmentation.counts if augmentation else ReplacementCounts()
     seen = {"student": trainer.rows_seen, "augment": counts.rows}
     seen["teacher"] = augmentation.labelled if augmentation else 0
     seen["teacher"] += trainer.representation.rows if trainer.representation else 0
+    result = describe_run(plan, scores, teacher_scores, meter)
+    result.epochs = float(trainer.state.epoch or 0.0)
+    result.texts_per_second = {
+        phase: texts / meter.seconds[phase]
+        for phase, texts in seen.items()
+        if texts and meter.seconds.get(phase)
+    }
+    result.replacement = counts.shares() | (augmentation.space.shares() if augmentation else {})
+    result.parameters = {"student": sum(p.numel() for p in trainer.model.parameters())}
+    return result
+
+
+def describe_run(
+    plan: Plan, scores: dict[str, Scores], teacher_scores: dict[str, Scores], meter: Meter
+) -> RunResult:
+    """The part of a run's result that does not depend on how it learned: :func:`summarize` takes the same."""
+    evaluation, teacher = scores["evaluation"], teacher_scores.get("evaluation")
+    pool_labels = len(plan.pool) if plan.pool else 0
     return RunResult(
         task=plan.task.name,
         problem_type=plan.task.problem_type,
@@ -48,7 +64,7 @@ def summarize(
         seed=plan.config.seed,
         train_rows=len(plan.data.splits["train"]) - pool_labels,
         pool_labels=pool_labels,
-        epochs=float(trainer.state.epoch or 0.0),
+        epochs=0.0,
         metric_name=plan.task.metric,
         metric=evaluation.metric,
         teacher_metric=teacher.metric if teacher else None,
@@ -61,15 +77,7 @@ def summarize(
         teacher=teacher_scores,
         scored_rows={name: _rows_hash(split, plan.task) for name, split in plan.scored_splits().items()},
         phase_seconds=dict(meter.seconds),
-        texts_per_second={
-            phase: texts / meter.seconds[phase]
-            for phase, texts in seen.items()
-            if texts and meter.seconds.get(phase)
-        },
         peak_memory_mib=dict(meter.peak_mib),
-        replacement=counts.shares() | (augmentation.space.shares() if augmentation else {}),
-        parameters={"student": sum(p.numel() for p in trainer.model.parameters())},
-        notes=[],
         config=plan.config.model_dump(mode="json")
         | ({"augmenter": plan.augmenter.parameters} if plan.augmenter else {}),
         versions=library_versions(),

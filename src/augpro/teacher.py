@@ -7,29 +7,27 @@ identical to the student's, which spares decoding and tokenizing again.
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data import Split, TaskData
 from augpro.errors import InputError
 from augpro.files import fingerprint, write_tensors
 from augpro.models import same_tokenizer
+from augpro.reading import ROWS_AT_ONCE, predict_logits
 from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary
 
-ROWS_AT_ONCE = 128  # of a pass without a gradient: more rows take memory and are hardly read faster
 _BLOCK = 2048  # rows of a file of the label store: what is lost at most when a run is killed
 # Of a configuration: where the model came from, what wrote it, in which precision, and how its classes are called.
 _NO_EFFECT = {
@@ -42,54 +40,6 @@ _PROBLEM_TYPE: dict[str, ProblemType] = {
     "multi_label_classification": "multi_label",
     "regression": "regression",
 }
-
-
-def predict_logits(
-    model: PreTrainedModel, table: TokenTable, batch_size: int = ROWS_AT_ONCE, what: str = "predicting"
-) -> Tensor:
-    """Logits of every row, on the CPU, [rows, C]; rows run in order of length, so little is padded.
-
-    Args:
-        model: a sequence classifier; it is run without dropout and left in the mode it was in.
-        table: its own tokens.
-        batch_size: rows at once.
-        what: name of the progress bar, shown when it takes more than two seconds.
-    """
-    training = model.training
-    model.eval()
-    logits = over_rows(table, lambda batch: run_logits(model, batch), batch_size, what)
-    model.train(training)
-    return logits
-
-
-def run_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Logits of one batch, [B, C], with the model in the mode that it is in."""
-    logits: Tensor = model(**batch.to(model.device).model_inputs()).logits
-    return logits
-
-
-def over_rows(
-    table: TokenTable,
-    run: Callable[[TokenBatch], Tensor],
-    batch_size: int = ROWS_AT_ONCE,
-    what: str = "reading",
-) -> Tensor:
-    """What ``run`` gives for every row, [rows, ...], as float32 on the CPU, without gradients.
-
-    Args:
-        table: the rows; they run in order of length.
-        run: from a batch on the CPU, of B rows, to a tensor [B, ...].
-        batch_size: rows at once.
-        what: name of the progress bar.
-    """
-    order = np.argsort(table.lengths, kind="stable")
-    parts = []
-    with torch.inference_mode():
-        for start in tqdm(range(0, len(order), batch_size), desc=what, delay=2, leave=False):
-            parts.append(run(table.batch(order[start : start + batch_size])).float().cpu())
-    result = torch.empty(len(order), *parts[0].shape[1:])
-    result[torch.from_numpy(order)] = torch.cat(parts)
-    return result
 
 
 class Teacher:

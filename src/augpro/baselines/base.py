@@ -1,0 +1,137 @@
+"""What a baseline is: a way to turn texts into numbers, on which a linear classifier learns the teacher's answers.
+
+The classifier is the same for all of them (:mod:`augpro.baselines.head`), so they differ in their features alone.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from augpro.data import Split
+from augpro.errors import InputError
+from augpro.models import ModelSource, load_student
+from augpro.reading import mean_states
+from augpro.resampling import Array
+from augpro.tasks import Task
+from augpro.tokens import tokenize
+
+TEACHER, STUDENT = "teacher", "student"  # models that a baseline may name beside folders and hub names
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a baseline may use beside the training rows.
+
+    Attributes:
+        task: problem type and classes.
+        teacher: the fine-tuned teacher.
+        student: where the students of the comparison start from.
+        student_layers: the layers of it that they keep; all if empty.
+        max_tokens: texts are cut here; None for the limit of each model.
+        seed: of the run.
+        device: where models run; None for the CPU.
+    """
+
+    task: Task
+    teacher: ModelSource
+    student: ModelSource
+    student_layers: tuple[int, ...]
+    max_tokens: int | None = None
+    seed: int = 0
+    device: torch.device | None = None
+
+    def source(self, name: str) -> ModelSource:
+        """The model of a name: "teacher", "student", or a model of its own."""
+        known = {TEACHER: self.teacher, STUDENT: self.student}
+        return known.get(name) or ModelSource(name, self.teacher.trust_remote_code)
+
+    def load_body(self, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model of a name without its classifier, and its tokenizer; of "student" with the student's layers.
+
+        Raises:
+            InputError: if it cannot be loaded.
+        """
+        source, layers = self.source(name), self.student_layers if name == STUDENT else ()
+        model = load_student(source, self.task, layers, seed=self.seed)
+        if self.device is not None:
+            torch.nn.Module.to(model, self.device)
+        body: PreTrainedModel = getattr(model, model.base_model_prefix)
+        return body, source.load_tokenizer()
+
+
+@dataclass(frozen=True)
+class Features:
+    """Texts as numbers.
+
+    Attributes:
+        of: the features of some rows, [rows, D], dense or sparse.
+        parameters: numbers that they were made with, such as the weights of a model.
+    """
+
+    of: Callable[[Split], Any]
+    parameters: int
+
+
+class Baseline(Protocol):
+    """One way to make features; its fields are the options of the method."""
+
+    def check(self, train: Split, setting: Setting) -> None:
+        """Raise ``InputError`` if it cannot work here; loads nothing heavy."""
+
+    def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
+        """Learn what there is to learn from the training rows, [N], and the teacher's logits for them, [N, C]."""
+
+
+def require(name: str, modules: Sequence[str], extra: str) -> None:
+    """Raise ``InputError`` with the command that installs what is missing."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f"--methods {name}: needs {' and '.join(missing)}; pip install 'augpro[{extra}]'.")
+
+
+def check_model(model: str, setting: Setting) -> None:
+    """Raise ``InputError`` unless a model and its tokenizer are there."""
+    source = setting.source(model)
+    source.load_config()
+    source.load_tokenizer()
+
+
+def check_name(name: str, value: object) -> None:
+    """Raise ``ValueError`` naming the argument unless it is text."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            f"{name} must be teacher, student, minilm, a model folder or a hub name, not {value!r}"
+        )
+
+
+def mean_pooled(
+    body: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], limit: int | None
+) -> Array:
+    """Mean of the last hidden states over the tokens of each text, padding left out, [N, D]."""
+    body.eval()
+    return mean_states(body, tokenize(tokenizer, texts, None, limit), "embeddings").numpy()
+
+
+def combine(split: Split, encode: Callable[[Sequence[str]], Array]) -> Array:
+    """Embeddings of unit length, [N, D]; of pairs u, v, |u - v| and u * v, [N, 4 D].
+
+    As in InferSent (Conneau et al. 2017, arXiv 1705.02364). The products are of unit length on average only when
+    they are multiplied by the root of D, and the penalty on the weights is the same for all four.
+    """
+    first = _unit(encode(split.texts))
+    if split.pairs is None:
+        return first
+    second = _unit(encode(split.pairs))
+    product = first * second * np.sqrt(first.shape[1])
+    return np.hstack([first, second, np.abs(first - second), product])
+
+
+def _unit(vectors: Array) -> Array:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-12))

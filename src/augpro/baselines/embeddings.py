@@ -1,0 +1,39 @@
+"""Sentence embeddings of a language model that is not trained further."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from augpro.baselines.base import Features, Setting, check_model, check_name, combine, mean_pooled
+from augpro.data import Split
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Mean over tokens of a model's last hidden states.
+
+    Attributes:
+        model: "minilm", "teacher" (the fine-tuned teacher's whole body), "student" (the body and the layers that the
+            students start from), a model folder or a hub name.
+
+    Source: Reimers and Gurevych 2019, arXiv 1908.10084 (mean pooling).
+    """
+
+    model: str = "minilm"
+
+    def __post_init__(self) -> None:
+        check_name("model", self.model)
+
+    def check(self, train: Split, setting: Setting) -> None:
+        """The model must be there."""
+        check_model(self.model, setting)
+
+    def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
+        """Nothing is learned here."""
+        body, tokenizer = setting.load_body(self.model)
+        return Features(
+            lambda split: combine(
+                split, lambda texts: mean_pooled(body, tokenizer, texts, setting.max_tokens)
+            ),
+            sum(part.numel() for part in body.parameters()),
+        )

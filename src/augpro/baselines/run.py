@@ -1,0 +1,85 @@
+"""A baseline's run on one page: data -> teacher labels -> features -> linear classifier -> scores -> folder."""
+
+from dataclasses import dataclass, replace
+
+from augpro.baselines import Baseline, Setting, baseline
+from augpro.baselines.head import fit_head
+from augpro.config import BaselineConfig
+from augpro.errors import InputError
+from augpro.files import write_json, write_tensors
+from augpro.meter import Meter
+from augpro.output import PREDICTIONS, RESULT, OutputFolder
+from augpro.plan import Plan, make_plan
+from augpro.results import RunResult
+from augpro.scoring import score_splits
+from augpro.summary import describe_run, notes_of
+from augpro.training import load_teacher, training_arguments
+
+
+@dataclass(frozen=True)
+class BaselinePlan:
+    """A plan of plain distillation, with the baseline in place of the student."""
+
+    plan: Plan
+    baseline: Baseline
+    setting: Setting
+
+
+def plan_baseline(config: BaselineConfig) -> BaselinePlan:
+    """Check the configuration against data and models; loads no weights.
+
+    Raises:
+        InputError: with one sentence that names the fix.
+    """
+    if config.unlabelled is not None:
+        raise InputError(
+            f"--methods {config.baseline}: it learns from the training rows alone; give --unlabelled to the other "
+            "methods, as in none:unlabelled=FILE."
+        )
+    plan = replace(make_plan(config), method=config.baseline)
+    try:
+        built = baseline(config.baseline, **config.baseline_options)
+    except ValueError as error:
+        raise InputError(f"--methods {config.baseline}: {error}; see docs/compare.md.") from error
+    assert plan.teacher is not None
+    setting = Setting(
+        plan.task, plan.teacher, plan.student, plan.student_layers, config.max_tokens, config.seed
+    )
+    built.check(plan.data.splits["train"], setting)
+    return BaselinePlan(plan, built, setting)
+
+
+def run_baseline(config: BaselineConfig) -> RunResult:
+    """Fit a baseline as the configuration says; ``result.json`` and predictions are written to ``config.out``.
+
+    Raises:
+        InputError: if anything that the user gave does not fit; nothing is written then.
+    """
+    planned = plan_baseline(config)
+    plan, meter = planned.plan, Meter()
+    train, scored = plan.data.splits["train"], plan.scored_splits()
+    device = training_arguments(plan.config).device
+    with meter.phase("load"):
+        teacher = load_teacher(plan, plan.config, device)
+    assert teacher is not None
+    with OutputFolder(config) as folder:
+        with meter.phase("teacher_originals"):
+            teacher_logits = teacher.label(train.texts, train.pairs)
+        label_seconds = meter.seconds["teacher_originals"] + teacher.saved_seconds
+        with meter.phase("student"):
+            features = planned.baseline.features(
+                train, teacher_logits, replace(planned.setting, device=device)
+            )
+            head = fit_head(
+                features.of(train), teacher_logits, plan.task.problem_type, train.keys, config.seed
+            )
+        with meter.phase("evaluate"):
+            logits = {name: head.logits(features.of(split)) for name, split in scored.items()}
+            scores, teacher_scores, predictions = score_splits(plan, logits, teacher)
+            write_tensors(folder.path / PREDICTIONS, predictions)
+        result = describe_run(plan, scores, teacher_scores, meter)
+        result.label_seconds, result.notes = label_seconds, notes_of(plan, result, [])
+        result.parameters = {"baseline": features.parameters + head.weights.size}
+        write_json(folder.path / RESULT, result.to_json())
+        folder.finish()
+        return result

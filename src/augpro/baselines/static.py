@@ -1,0 +1,53 @@
+"""Static embeddings: a vector a token, distilled from a model, so that reading a text takes no layers at all."""
+
+import os
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from augpro.augment.checks import check_whole
+from augpro.baselines.base import TEACHER, Features, Setting, check_model, check_name, combine, require
+from augpro.data import Split
+
+
+@dataclass(frozen=True)
+class Static:
+    """A Model2Vec model: each token as the model reads it alone, weighted by its rank, mean over tokens.
+
+    Attributes:
+        model: as of ``embeddings``.
+        dimensions: width of the vectors, by principal components; a narrower model keeps its own width.
+
+    Source: Tulkens and van Dongen 2024, Model2Vec (github.com/MinishLab/model2vec).
+    """
+
+    model: str = TEACHER
+    dimensions: int = 256
+
+    def __post_init__(self) -> None:
+        check_name("model", self.model)
+        check_whole("dimensions", self.dimensions, 1, 4096)
+
+    def check(self, train: Split, setting: Setting) -> None:
+        """Its library and the model must be there."""
+        require("static", ["model2vec", "skeletoken"], "static")
+        check_model(self.model, setting)
+
+    def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
+        """A vector for every token of the model's vocabulary; the training rows are not read."""
+        from model2vec.distill import distill_from_model
+
+        body, tokenizer = setting.load_body(self.model)
+        body.name_or_path = os.curdir  # a name that is no folder would be looked up on the hub
+        static = distill_from_model(
+            body,
+            tokenizer,
+            device=str(setting.device or "cpu"),
+            pca_dims=self.dimensions,
+            quantize_to="float32",
+        )
+        options = {"max_length": setting.max_tokens, "use_multiprocessing": False}
+        return Features(
+            lambda split: combine(split, lambda texts: static.encode(list(texts), **options)),
+            static.embedding.size,
+        )
