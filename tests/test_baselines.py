@@ -363,6 +363,26 @@ def test_wrong_options_are_found_in_the_dry_run(config, method, said):
     assert not config.out.exists()
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"unlabelled": "pool.csv"},
+            "--methods tfidf: it learns from the training rows alone; .* none:unlabelled=FILE",
+        ),
+        (
+            {"student_layers": "auto:2", "methods": ("embeddings:model=student",)},
+            "name them by --student-layers",
+        ),
+    ],
+)
+def test_what_only_students_can_use_is_refused(config, changed, said, tmp_path):
+    (tmp_path / "pool.csv").write_text("text\nsomething that nobody has labelled\n")
+    changed |= {"unlabelled": tmp_path / "pool.csv"} if "unlabelled" in changed else {}
+    with pytest.raises(InputError, match=said):
+        plan_compare(config.model_copy(update=changed), Console(quiet=True))
+
+
 def test_the_dry_run_lists_baselines_and_the_key_follows_their_options(config, save_model, tokenizer):
     console = Console(record=True, width=200)
     plan_compare(config, console)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from augpro.baselines import Baseline, Setting, baseline
+from augpro.baselines.base import STUDENT
 from augpro.baselines.head import fit_head
 from augpro.config import BaselineConfig
 from augpro.errors import InputError
@@ -41,6 +42,11 @@ def plan_baseline(config: BaselineConfig) -> BaselinePlan:
         built = baseline(config.baseline, **config.baseline_options)
     except ValueError as error:
         raise InputError(f"--methods {config.baseline}: {error}; see docs/compare.md.") from error
+    if plan.searched_layers and STUDENT in config.baseline_options.values():
+        raise InputError(
+            f"--methods {config.baseline}: the layers of the student are found while students are trained; "
+            "name them by --student-layers."
+        )
     assert plan.teacher is not None
     setting = Setting(
         plan.task, plan.teacher, plan.student, plan.student_layers, config.max_tokens, config.seed
