@@ -57,6 +57,10 @@ class CandidateStore:
         ):
             self._texts[row].append((tokens[:, :length].copy(), answer.clone()))
 
+    def missing(self, row_ids: Tensor) -> Tensor:
+        """1 for each row that has no text yet, 0 for others, int64 [B], on the rows' device."""
+        return torch.tensor([int(row not in self._texts) for row in row_ids.tolist()], device=row_ids.device)
+
     def of(self, row_ids: Tensor, table: TokenTable) -> Candidates:
         """The texts of some rows, oldest first within a row.
 

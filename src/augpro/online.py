@@ -88,7 +88,7 @@ class OnlineAugmentation:
         epoch: int,
     ) -> list[TokenBatch]:
         """The new texts of this epoch; not every row need have one, and some may have several."""
-        due = new_texts(batch.row_ids, epoch, self.new_candidates)
+        due = new_texts(batch.row_ids, epoch, self.new_candidates).maximum(self.kept.missing(batch.row_ids))
         first = epoch * math.ceil(self.new_candidates)
         made: list[TokenBatch] = []
         shared: dict[Hashable, Any] = {}

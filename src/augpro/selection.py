@@ -32,7 +32,7 @@ def hardest(student: Tensor, teacher: Tensor, owners: Tensor, problem_type: Prob
 
 
 def new_texts(row_ids: Tensor, epoch: int, rate: float) -> Tensor:
-    """How many texts to make of each row in an epoch: ``rate`` on average, at least one in the first.
+    """How many texts to make of each row in an epoch: ``rate`` on average.
 
     Rows take turns, by the fractional parts of multiples of the golden ratio (Weyl's sequence), so that every batch
     has its share of the work.
@@ -47,5 +47,4 @@ def new_texts(row_ids: Tensor, epoch: int, rate: float) -> Tensor:
     """
     phase = (row_ids.double() * 0.6180339887498949) % 1
     before, after = ((phase + step * rate).floor() for step in (epoch, epoch + 1))
-    due = (after - before).long()
-    return due.clamp_min(1) if epoch == 0 else due
+    return (after - before).long()
