@@ -24,7 +24,7 @@ from augpro.terminal import shown, visible
 # Lengths and rates were chosen on the validation split (benchmarks/README.md, "Sizes of the quickstart").
 TEACHER: dict[str, Any] = {"epochs": 4, "learning_rate": 3e-4}
 STUDENT: dict[str, Any] = {
-    "epochs": 15, "learning_rate": 2e-4, "batch_size": 16, "train_rows": 0.2, "freeze_embeddings": True,
+    "epochs": 20, "learning_rate": 2e-4, "batch_size": 16, "train_rows": 0.2, "freeze_embeddings": True,
     "student_layers": (0, 2, 5),
 }  # fmt: skip
 # Short runs that are not resumed need neither checkpoints nor a loss on the screen for every epoch.
