@@ -12,7 +12,8 @@
 #   --teachers FOLDER    teachers to use, FOLDER/rte, ...; none is trained then
 #   --large MODEL        what the teachers of rte, mrpc, stsb and cola start as; default mpnet, and the small one
 #                        where that is not to be had
-#   --small MODEL        what the other teachers and all students start as; default minilm
+#   --small MODEL        what the other teachers start as, whose students are cut from them, and the students of the large
+#                        ones; default minilm
 #   --tasks A,B          some of: rte,mrpc,stsb,cola,sst2,banking77,clinc150,qnli,qqp
 #   --steps A,B          some of: teachers,tests,speed,students
 #   --minutes N          time budget, installation included; default 11.5. What no longer fits is left out and named
@@ -58,7 +59,7 @@ declare -A plan=(
     [qnli]="0 small 4 1e-4 8" [qqp]="2000 small 2 1e-4 8"
 )
 # By --methods; fine-tune and none are in every comparison. The rates of random and knn are those of benchmarks/README.md.
-methods=augpro-mix,knn:replace_fraction=0.6,random:replace_fraction=0.45
+methods=augpro-mix,knn:replace_fraction=0.6,random:replace_fraction=0.45,tfidf,embeddings,embeddings:model=student
 there=()
 for task in ${tasks//,/ }; do
     [[ -n ${plan[$task]:-} ]] || fail "--tasks $task: is none of ${!plan[*]}."
@@ -105,10 +106,12 @@ teacher() { # task: trains its teacher and keeps it in half precision, with the 
 }
 
 students() { # task, jobs: budgets leave out seeds, not methods
-    local holdout epochs
-    read -r holdout _ _ _ epochs <<<"${plan[$1]}"
-    run "students-$1" 60 "$python" -m augpro.cli compare --data "$data/$1" --teacher "$teachers/$1" --student "$small" \
-        --student-layers 0,5 --holdout-rows "$holdout" --sizes 1000 --epochs "$epochs" --seeds 0,1,2 \
+    local holdout start epochs from=()
+    read -r holdout start _ _ epochs <<<"${plan[$1]}"
+    # Else the student is cut from the teacher.
+    [[ ${!start} == "$small" ]] || from=(--student "$small")
+    run "students-$1" 60 "$python" -m augpro.cli compare --data "$data/$1" --teacher "$teachers/$1" "${from[@]}" \
+        --holdout-rows "$holdout" --sizes 1000 --epochs "$epochs" --seeds 0,1,2 \
         --methods "$methods" --jobs "$2" --budget "$(awk "BEGIN { print ($(left) - 30) / 60 }")" \
         --trainer-option bf16=true --out "$out/students/$1"
 }

@@ -61,7 +61,9 @@ def test_a_dry_run_prints_commands_that_augpro_takes(data, tmp_path):
     assert [config.model for config in teachers] == ["mpnet"] * 4 + ["minilm"] * 5
     for teacher, grid in zip(teachers, grids, strict=True):
         assert teacher.holdout_rows == grid.holdout_rows
-        assert {method.split(":")[0] for method in grid.methods} == {"augpro-mix", "knn", "random"}
+        methods = {"augpro-mix", "knn", "random", "tfidf", "embeddings"}
+        assert {method.split(":")[0] for method in grid.methods} == methods
+        assert grid.student == (None if teacher.model == "minilm" else "minilm")
         assert grid.seeds == (0, 1, 2)
         assert Path(grid.teacher).parent == out / "teachers"
         assert 0 < grid.budget < 12
