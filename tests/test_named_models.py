@@ -70,6 +70,20 @@ def minilm(installed, tmp_path):
     return tmp_path / "model"
 
 
+def test_weights_are_read_again_only_if_they_have_changed(minilm, monkeypatch):
+    (minilm / "model.safetensors").write_bytes(b"other weights")
+    read, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: read.append(1) or digest(file, name))
+    for _ in range(3):
+        with pytest.raises(InputError, match="SHA-256"):
+            model_location("minilm")
+    assert len(read) == 1
+    (minilm / "model.safetensors").write_bytes(b"written anew")
+    with pytest.raises(InputError, match="SHA-256"):
+        model_location("minilm")
+    assert len(read) == 2
+
+
 def test_minilm_with_other_weights_is_refused_with_both_hashes(minilm):
     (minilm / "model.safetensors").write_bytes(b"not the model")
     with pytest.raises(InputError) as caught:

@@ -67,6 +67,11 @@ def test_no_more_is_made_anew_than_is_chosen_from(settled):
         settled(candidates=3, new_candidates=4)
     with pytest.raises(InputError, match=r"--new-candidates 0.5: mixup .* leave --new-candidates out"):
         settled(augment="mixup", new_candidates=0.5)
+    assert settled(augment="several", new_candidates=2).new_candidates == 2
+    with pytest.raises(
+        InputError, match=r"--new-candidates 0.5: the methods of several take turns .* whole number"
+    ):
+        settled(augment="several", new_candidates=0.5)
 
 
 def test_without_a_name_the_student_is_cut_from_the_teacher(table_file, save_model, tokenizer, tmp_path):

@@ -157,6 +157,27 @@ def test_epochs_count_the_labelled_texts(plan, tmp_path):
     assert plan(unlabelled=pool, label_budget=2000).config.epochs == 12
 
 
+def test_texts_of_the_pool_fill_a_batch(plan):
+    rows = len(plan().data.splits["train"])
+    assert plan(batch_size=rows + 80).config.batch_size == rows + 80
+    for options in (
+        {"batch_size": rows + 81},
+        {"batch_size": rows + 1, "label_budget": 9, "label_by": "bald"},
+    ):
+        with pytest.raises(InputError, match="training rows are fewer than one batch"):
+            plan(**options)
+
+
+def test_a_home_folder_is_found(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert plan(unlabelled="~/pool.csv").config.unlabelled == tmp_path / "pool.csv"
+
+
+def test_a_student_that_matches_states_alone_can_have_a_pool(plan, teacher_folder):
+    matching = {"augment": "none", "teacher_weight": 0.0, "hidden_weight": 1.0}
+    assert len(plan(student=str(teacher_folder), **matching).pool) == 80
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -48,6 +48,11 @@ def _check_candidates(config: DistillConfig, changer: Augmenter | None) -> None:
                 f"use a method that makes text, or leave --{option} out."
             )
     kept, made = config.candidates or 1, config.new_candidates or 1.0
+    if changer.takes_turns and made != int(made):
+        raise InputError(
+            f"--new-candidates {made:g}: the methods of {config.augment} take turns from text to text, "
+            "which needs a whole number; give 1."
+        )
     if made > kept:
         raise InputError(
             f"--new-candidates {made:g}: one is chosen from {kept} texts of a row; give at most {kept}, "

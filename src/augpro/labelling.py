@@ -141,7 +141,8 @@ class Choice:
     @property
     def count(self) -> int:
         """How many texts are chosen."""
-        return len(self.pool) if self.config.label_budget is None else self.config.label_budget
+        assert self.config.label_budget is not None  # settled when the pool was opened
+        return self.config.label_budget
 
     def trained(self) -> PreTrainedModel:
         """A copy of the student after plain distillation on the training rows."""

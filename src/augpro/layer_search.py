@@ -28,10 +28,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data import Split
 from augpro.defaults import default_layers
-from augpro.errors import InputError
 from augpro.files import fingerprint, make_folder, write_json
 from augpro.identity import model_content
-from augpro.layers import cut_layers, encoder_layers
+from augpro.layers import UncuttableError, cut_layers, encoder_layers
 from augpro.losses import divergence, kd_loss
 from augpro.meter import Meter
 from augpro.models import load_student
@@ -175,7 +174,7 @@ def _first_that_loads(plan: Plan, ranking: Sequence[Layers]) -> tuple[Layers, Pr
     """The best layers that the model can be cut to: some must be where they are, see :mod:`augpro.layers`."""
     *better, last = ranking
     for keep in better:
-        with suppress(InputError):
+        with suppress(UncuttableError):
             return keep, _load(plan, keep)
     return last, _load(plan, last)
 

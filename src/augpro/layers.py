@@ -19,6 +19,10 @@ _PLACES = {"layer_idx", "layer_id"}  # a decoder's layer knows by it its place i
 _ROUNDING = 1e-5  # of the largest logit: the same weights may be added up in another order
 
 
+class UncuttableError(InputError):
+    """A model that these layers alone would make another one; others may do."""
+
+
 def encoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
     """The model's layers, first to last.
 
@@ -96,11 +100,11 @@ def _check_that_it_loads(model: PreTrainedModel, load: Callable[[str], PreTraine
             ) from error
         except Exception as error:  # the model's own code, which may fail in any way on these layers
             reason = _reason(error).removeprefix(f"{folder}: ")
-            raise InputError(
+            raise UncuttableError(
                 f"{option}: a {kind} cut to these layers cannot be saved, loaded and run ({reason}); {fix}"
             ) from error
     if not (ours - theirs).abs().max() <= _ROUNDING * ours.abs().max():
-        raise InputError(
+        raise UncuttableError(
             f"{option}: a {kind} cut to these layers gives other logits when it is saved and loaded; {fix}"
         )
 

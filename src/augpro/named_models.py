@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,7 @@ def _download(name: str, model: NamedModel) -> Path:
 def _check_weights(name: str, model: NamedModel, folder: Path) -> None:
     again = f"reinstall the package{'s' * (len(model.packages) > 1)} {' '.join(model.packages)}."
     try:
-        with open(folder / WEIGHTS, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = _sha256(*_version(folder / WEIGHTS))
     except FileNotFoundError as error:
         raise InputError(f"{name}: {folder} has no {WEIGHTS}; {again}") from error
     if digest != model.sha256:
@@ -175,11 +175,28 @@ def _is_copy(path: Path, entry: zipfile.ZipInfo) -> bool:
     """Whether a file has the length and the checksum of a file in a zip."""
     if not path.is_file() or path.stat().st_size != entry.file_size:
         return False
+    return _crc32(*_version(path)) == entry.CRC
+
+
+def _version(path: Path) -> tuple[Path, int, int]:
+    """A file, and what changes when it is written: once in a process, each version is read to be checked."""
+    found = path.stat()
+    return path, found.st_size, found.st_mtime_ns
+
+
+@lru_cache
+def _sha256(path: Path, _size: int, _changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache
+def _crc32(path: Path, _size: int, _changed: int) -> int:
     checksum = 0
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             checksum = zlib.crc32(block, checksum)
-    return checksum == entry.CRC
+    return checksum
 
 
 class _Joined(io.RawIOBase):

@@ -54,7 +54,7 @@ def run_plan(plan: Plan) -> RunResult:
 
     with OutputFolder(config, inputs) as folder:
         with meter.phase("teacher_originals"):
-            uses_labels = plan.augmenter is not None or plan.objective.teacher_weight > 0
+            uses_labels = plan.augmenter or plan.objective.teacher_weight or plan.searched_layers or plan.pool
             teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
         plan, student, search = search_layers(plan, student, tokenizer, teacher, teacher_logits, meter)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)

@@ -129,13 +129,15 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
         objective = _objective(config, data.task)
         matching = plan_matching(config, student, layers, teacher)
         method = config.augment if changer else ("kd" if config.teacher_weight or matching else "finetune")
-    _check_rows(config, data)
-    start = student.load_config()
+    start, rows = student.load_config(), len(data.splits["train"])
     if isinstance(config, DistillConfig):
         config, pool = open_pool(config, data, start)
         depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
-        rows = len(data.splits["train"]) + (config.label_budget or 0)
-        config = settled(config, changer, depth, rows, student == teacher)
+        more = config.label_budget or 0
+        config = settled(config, changer, depth, rows + more, student == teacher)
+        # A student that chooses texts is trained on the rows at hand first.
+        rows += 0 if config.label_by in ("uncertainty", "bald") else more
+    _check_rows(config, data, rows)
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
     scored = choose_eval_split(config, data)
@@ -227,12 +229,12 @@ def _objective(config: DistillConfig, task: Task) -> Objective:
     return Objective(task.problem_type, *weights, temperature=config.temperature, kd_loss=config.kd_loss)
 
 
-def _check_rows(config: TrainOptions, data: TaskData) -> None:
+def _check_rows(config: TrainOptions, data: TaskData, rows: int) -> None:
     train = data.splits["train"]
-    if len(train) < config.batch_size:
+    if rows < config.batch_size:
         raise InputError(
-            f"{train.source}: {len(train)} training rows are fewer than one batch of {config.batch_size}; "
-            f"give more rows or --batch-size {max(1, len(train) // 2)}."
+            f"{train.source}: {rows} training rows are fewer than one batch of {config.batch_size}; "
+            f"give more rows or --batch-size {max(1, rows // 2)}."
         )
     searched = isinstance(config, DistillConfig) and config.searched_layers
     if searched and len(set(train.keys)) < SEARCH_TEXTS:

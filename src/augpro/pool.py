@@ -34,10 +34,11 @@ def open_pool(config: DistillConfig, data: TaskData, start: Any) -> tuple[Distil
             raise InputError(f"--{option} has no effect without --{needed}; give that too, or leave it out.")
     if config.unlabelled is None:
         return config, None
-    if config.augment == "none" and not config.teacher_weight:
+    asks = (config.teacher_weight, config.hidden_weight, config.relation_weight, config.pooled_weight)
+    if config.augment == "none" and not any(asks):
         raise InputError(
-            "--unlabelled has no effect with --augment none and --teacher-weight 0, which use no label of the "
-            "teacher; leave it out, or give a --teacher-weight."
+            "--unlabelled has no effect with --augment none and --teacher-weight 0, which ask the teacher nothing; "
+            "leave it out, or give a --teacher-weight."
         )
     _check_criterion(config, data, start)
     pool = load_pool(config.unlabelled, data)
@@ -70,7 +71,7 @@ def load_pool(file: Path, data: TaskData) -> Split:
     Raises:
         InputError: if the file cannot be read, lacks a column, has a row without text, or has no new text.
     """
-    table, task = read_table(file.expanduser()), data.task
+    table, task = read_table(file), data.task
     for column in (task.text_column, task.pair_column):
         if column is not None and column not in table.columns:
             raise InputError(

@@ -1,7 +1,7 @@
 """Which of several augmented texts of a row the student is trained on: where it has most to learn.
 
 Choosing by disagreement is a step towards the teacher's and the student's difference without a gradient: it
-works with any augmenter and any teacher, and costs a pass of both for each candidate.
+works with any augmenter and any teacher. A text costs the teacher one pass, and the student one for each choice.
 """
 
 import torch

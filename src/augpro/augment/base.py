@@ -231,6 +231,7 @@ class Augmenter(ABC):
         teacher_shares: what the teacher must have in common with the student: "text" (nothing), "tokens"
             (the tokenizer) or "width" (the tokenizer and the embedding width).
         excludes: fields of ``TrainingArguments`` that it cannot be combined with.
+        takes_turns: whether the copies of a row must be numbered without gaps.
     """
 
     needs_student: ClassVar[bool] = False
@@ -238,6 +239,7 @@ class Augmenter(ABC):
     makes_text: ClassVar[bool] = True
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "text"
     excludes: ClassVar[tuple[str, ...]] = ()
+    takes_turns: ClassVar[bool] = False
 
     @property
     def parameters(self) -> dict[str, Any]:

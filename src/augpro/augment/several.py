@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -31,10 +31,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Several(Augmenter):
-    """Each augmented text of a row is made by another method, so that the choice among them is one of kinds.
+    """The methods take turns at the texts of a row, so that the choice among the last of them is one of kinds.
 
-    Copy c of row r is made by method (r + c) mod n: with ``--candidates`` n every row has one text of each method,
-    with 1 the methods take turns from epoch to epoch, and any batch has some of each.
+    Copy c of row r is made by method (r + c) mod n. Where the last n texts of a row are kept they are one of each
+    method, and any batch has some of each.
     Cost: that of the methods, each for its share of the texts.
 
     Attributes:
@@ -43,8 +43,10 @@ class Several(Augmenter):
             ``{"name": ..., "options": {...}}``.
 
     Raises:
-        ValueError: if there are fewer than two methods, or one makes no text.
+        ValueError: if there are fewer than two methods, or one makes no text or is of this kind itself.
     """
+
+    takes_turns: ClassVar[bool] = True
 
     of: tuple[Part, ...]
 
@@ -54,6 +56,10 @@ class Several(Augmenter):
         for part in self.of:
             if not part.method.makes_text:
                 raise ValueError(f"of must name methods that make text, and {part.name!r} makes none")
+            if part.method.takes_turns:
+                raise ValueError(
+                    f"of must name methods that are no list of methods, and {part.name!r} is one"
+                )
 
     @property
     def needs_student(self) -> bool:  # type: ignore[override]
@@ -109,7 +115,7 @@ class Several(Augmenter):
                 assert isinstance(texts, TokenBatch)  # it makes text
                 made.append(texts)
                 order.append(rows)
-        pad_id = int(context.space.vocabulary.tokenizer.pad_token_id or 0)
+        pad_id = context.rows("several").pad_id
         return reduce(partial(join, pad_id=pad_id), made).take(torch.cat(order).argsort())
 
 
