@@ -16,6 +16,7 @@ from augpro.data import Split
 from augpro.errors import InputError
 from augpro.grid import Cell, Grid
 from augpro.layer_search import Judge, TrialRows, Trials, candidates, divide, halve
+from augpro.layers import UncuttableError
 from augpro.pipeline import run
 from augpro.plan import make_plan
 from augpro.results import LayerSearch, LayerTrial
@@ -287,7 +288,7 @@ def refuse(monkeypatch):
 
         def try_to_load(source, task, layers, *rest):
             if layers and wrong(layers):
-                raise InputError(f"--student-layers {layers}: gives other logits")
+                raise UncuttableError(f"--student-layers {layers}: gives other logits")
             return load(source, task, layers, *rest)
 
         monkeypatch.setattr(layer_search, "load_student", try_to_load)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augpro import pipeline
+from augpro import layer_search
 from augpro.config import DistillConfig, EvaluateConfig
 from augpro.models import ModelSource
 from augpro.pipeline import run
@@ -60,9 +60,10 @@ def test_autocast_is_on_in_training_and_off_after_it(config, monkeypatch):
         train(self, **options)
         marks["after"] = {role: len(calls) for role, calls in seen.items()}
 
-    loader, load_finished = pipeline.load_student, ModelSource.load_finished
+    loader, load_finished = layer_search.load_student, ModelSource.load_finished
     monkeypatch.setattr(
-        "augpro.pipeline.load_student", lambda *given, **options: watch(loader(*given, **options), "student")
+        "augpro.layer_search.load_student",
+        lambda *given, **options: watch(loader(*given, **options), "student"),
     )
     monkeypatch.setattr(ModelSource, "load_finished", lambda self: watch(load_finished(self), "teacher"))
     monkeypatch.setattr(DistillationTrainer, "train", marked)

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -39,7 +40,8 @@ class Static:
 
         body, tokenizer = setting.load_body(self.model)
         body.name_or_path = os.curdir  # a name that is no folder would be looked up on the hub
-        static = distill_from_model(
+        distil: Any = distill_from_model  # its types are narrower than what it takes
+        static = distil(
             body,
             tokenizer,
             device=str(setting.device or "cpu"),
