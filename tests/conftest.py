@@ -60,6 +60,12 @@ WORDS = [
 ]
 PIECES = ["##s", "##ing", "##ed", "##er", "##ly", "##able", "##un", "##x"]
 SPECIALS = ["[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# Of a `transformers.Trainer` that trains a tiny student for two epochs and writes nothing.
+TRAINER = {
+    "per_device_train_batch_size": 4, "num_train_epochs": 2, "learning_rate": 1e-2, "save_strategy": "no",
+    "report_to": "none", "remove_unused_columns": False, "label_names": ["labels"], "disable_tqdm": True,
+    "use_cpu": True, "seed": 5,
+}  # fmt: skip
 LABELS = ("negative", "positive")
 
 

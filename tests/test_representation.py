@@ -34,7 +34,7 @@ from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
-from conftest import ANSWERS, LABELS, OTHERS, tiny_bert
+from conftest import ANSWERS, LABELS, OTHERS, TRAINER, tiny_bert
 
 NOTHING = Objective("single_label", 0.0, 0.0, 0.0)
 LAYERS = ((0, 0), (1, 2))
@@ -194,11 +194,7 @@ def make_trainer(tokenizer, other_tokenizer, texts, tmp_path):
         if augment != "none":
             space = EmbeddingSpace(student.get_input_embeddings().weight, vocabulary)
             augmentation = OnlineAugmentation(augmenter(augment), space, teacher, objective, seed=3)
-        settings = {
-            "output_dir": str(tmp_path / "checkpoints"), "per_device_train_batch_size": 4, "num_train_epochs": 2,
-            "learning_rate": 1e-2, "save_strategy": "no", "report_to": "none", "remove_unused_columns": False,
-            "label_names": ["labels"], "disable_tqdm": True, "use_cpu": True, "seed": 5,
-        }  # fmt: skip
+        settings = {"output_dir": str(tmp_path / "checkpoints"), **TRAINER}
         matched = matching and RepresentationLoss(
             matching, teacher, tokenizer, rows.table, vocabulary if augmentation else None,
             bf16=options.get("bf16", False),

@@ -17,7 +17,7 @@ from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
-from conftest import ANSWERS, tiny_bert
+from conftest import ANSWERS, TRAINER, tiny_bert
 
 OBJECTIVE = Objective("single_label", label_weight=0.5)
 
@@ -42,11 +42,7 @@ def make_trainer(tokenizer, teacher, dataset, tmp_path):
                 student.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer))
             )
             augmentation = OnlineAugmentation(augmenter(augment), space, teacher, objective, seed=3)
-        settings = {
-            "output_dir": str(tmp_path / "checkpoints"), "per_device_train_batch_size": 4, "num_train_epochs": 2,
-            "learning_rate": 1e-2, "save_strategy": "no", "report_to": "none", "remove_unused_columns": False,
-            "label_names": ["labels"], "disable_tqdm": True, "use_cpu": True, "seed": 5,
-        }  # fmt: skip
+        settings = {"output_dir": str(tmp_path / "checkpoints"), **TRAINER}
         arguments = TrainingArguments(**{**settings, **options})
         return DistillationTrainer(student, objective, rows, augmentation, args=arguments, **(extra or {}))
 

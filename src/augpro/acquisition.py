@@ -9,6 +9,7 @@ import random
 import torch
 from torch import Tensor
 
+from augpro.losses import entropy, entropy_of
 from augpro.tasks import ProblemType
 
 _BLOCK = 4096  # rows of both sides of a product, which so takes 64 MiB
@@ -45,9 +46,9 @@ def farthest(points: Tensor, known: Tensor, count: int) -> Tensor:
 def uncertainty(logits: Tensor, problem_type: ProblemType) -> Tensor:
     """Entropy of a classifier's answers, logits [P, C], in nats, [P]; of several labels that of each, added up."""
     if problem_type != "multi_label":
-        return _entropy(logits.softmax(-1))
+        return entropy(logits)
     there = logits.sigmoid()
-    return _entropy(torch.stack([there, 1 - there], dim=-1)).sum(1)
+    return entropy_of(torch.stack([there, 1 - there], dim=-1)).sum(1)
 
 
 def bald(logits: Tensor, problem_type: ProblemType) -> Tensor:
@@ -67,15 +68,9 @@ def bald(logits: Tensor, problem_type: ProblemType) -> Tensor:
     if problem_type == "multi_label":
         there = logits.sigmoid()
         chances = torch.stack([there, 1 - there], dim=-1)
-        return (_entropy(chances.mean(0)) - _entropy(chances).mean(0)).sum(1)
+        return (entropy_of(chances.mean(0)) - entropy_of(chances).mean(0)).sum(1)
     chances = logits.softmax(-1)
-    return _entropy(chances.mean(0)) - _entropy(chances).mean(0)
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    """Entropy over the last dimension, in nats."""
-    found: Tensor = torch.special.entr(probabilities).sum(-1)
-    return found
+    return entropy_of(chances.mean(0)) - entropy_of(chances).mean(0)
 
 
 def highest(scores: Tensor, count: int) -> Tensor:

@@ -165,7 +165,12 @@ def entropy(logits: Tensor) -> Tensor:
     >>> round(entropy(torch.zeros(2)).item(), 4)  # ln 2
     0.6931
     """
-    found: Tensor = torch.special.entr(logits.softmax(-1)).sum(-1)
+    return entropy_of(logits.softmax(-1))
+
+
+def entropy_of(probabilities: Tensor) -> Tensor:
+    """Entropy of distributions over the last dimension, in nats."""
+    found: Tensor = torch.special.entr(probabilities).sum(-1)
     return found
 
 

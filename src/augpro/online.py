@@ -70,7 +70,8 @@ class OnlineAugmentation:
         """Augmented rows, and the teacher's logits for them, [B, C]; None where the student labels them."""
         if not self.augmenter.makes_text:
             virtual = self.augment(batch, teacher_logits, dataset, student, epoch)
-            return virtual, self._label(virtual)
+            assert isinstance(virtual, VirtualRows)
+            return virtual, self._label_virtual(virtual)
         made = self._make(batch, teacher_logits, dataset, student, epoch)
         if made:
             texts = reduce(partial(join, pad_id=dataset.table.pad_id), made)
@@ -102,10 +103,8 @@ class OnlineAugmentation:
             made.append(text)
         return made
 
-    def _label(self, rows: TokenBatch | VirtualRows) -> Tensor | None:
+    def _label_virtual(self, rows: VirtualRows) -> Tensor | None:
         """The teacher's logits, [B, C]; None where the student labels the rows."""
-        if isinstance(rows, TokenBatch):
-            return self._label_text(rows)
         if rows.labelled_by == "student":
             return None
         with self.meter.phase("teacher"), self._precision(), torch.no_grad():

@@ -184,7 +184,7 @@ class RepresentationLoss:
             InputError: if a model lacks what is to be matched.
             ValueError: if hidden states are to be matched and the tokens are not the same.
         """
-        if self.matching.layers and not self._shares_tokens(self.table.limit or 0):
+        if self.matching.layers and not self.teacher.reads_rows_of(self.tokenizer, self.table.limit or 0):
             raise ValueError(
                 "hidden states need a teacher that reads the student's tokens, and as many of them"
             )
@@ -253,13 +253,10 @@ class RepresentationLoss:
     def _mapped(self, name: str, states: Tensor) -> Tensor:
         return self.maps[name](states) if name in self.maps else states
 
-    def _shares_tokens(self, length: int) -> bool:
-        """Whether the teacher can be given the student's rows of so many tokens."""
-        return self.teacher.reads_ids_of(self.tokenizer) and length <= self.teacher.limit
-
     def _teacher_states(self, batch: TokenBatch, originals: int) -> States:
         """The teacher's states of the rows, in its own tokens where those are others."""
-        read = batch if self._shares_tokens(batch.ids.shape[1]) else self._own_tokens(batch, originals)
+        shared = self.teacher.reads_rows_of(self.tokenizer, batch.ids.shape[1])
+        read = batch if shared else self._own_tokens(batch, originals)
         parts = [self._theirs(self.teacher.model, part)[1] for part in read.parts(ROWS_AT_ONCE)]
         hidden = zip(*(part.hidden for part in parts), strict=True)
         pooled = [part.pooled for part in parts if part.pooled is not None]

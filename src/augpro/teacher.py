@@ -128,13 +128,17 @@ class Teacher:
             batch: rows in the student's tokens.
             vocabulary: of the student, which turns them into text.
         """
-        if self.reads_ids_of(vocabulary.tokenizer) and batch.ids.shape[1] <= self.limit:
+        if self.reads_rows_of(vocabulary.tokenizer, batch.ids.shape[1]):
             with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
                 parts = batch.parts(ROWS_AT_ONCE)
                 return torch.cat([self.model(**part.model_inputs()).logits.float() for part in parts])
         # Not by `label`: what is augmented comes once, and no store could hold it.
         table = tokenize(self.tokenizer, *vocabulary.decode(batch), self.limit)
         return predict_logits(self.model, table).to(batch.ids.device)
+
+    def reads_rows_of(self, tokenizer: PreTrainedTokenizerBase, length: int) -> bool:
+        """Whether rows of this tokenizer, of at most so many tokens, can be handed over as they are."""
+        return self.reads_ids_of(tokenizer) and length <= self.limit
 
     def reads_ids_of(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether ids of this tokenizer mean the same to the teacher; compared once for each tokenizer."""

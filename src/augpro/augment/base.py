@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from torch import Tensor
 
 from augpro.augment.near import near_rows
-from augpro.augment.partners import Partner, check_partner, partner_rows
+from augpro.augment.partners import Partner, partner_rows
 from augpro.augment.spaces import Space, centred, teacher_table
 from augpro.draws import Draws
 from augpro.projection import Projection
@@ -186,7 +186,6 @@ class AugmentContext:
         key = partner, tuple(batch.row_ids.tolist())
         if key not in self._met:
             table = self.rows(method)
-            check_partner(partner, len(table), self.classes is not None)
             near = (
                 self.load("near rows", partial(near_rows, table, self.space.table))
                 if partner == "near"
