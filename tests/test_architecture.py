@@ -12,7 +12,7 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
-    ["errors", "tasks", "draws", "files", "same_text", "resampling", "terminal", "values"],
+    ["errors", "tasks", "draws", "files", "same_text", "resampling", "spelling", "terminal", "values"],
     [
         "readers",
         "tokens",

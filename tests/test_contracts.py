@@ -111,7 +111,7 @@ def test_same_seed_same_output_other_seed_other_output(name, preset, rows, conte
 @pytest.mark.parametrize(("name", "preset"), presets(TOKEN))
 def test_shape_special_tokens_and_input_are_kept(name, preset, rows, context):
     batch = rows.batch(range(20))
-    before = {key: value.clone() for key, value in vars(batch).items()}
+    before = {key: value.clone() for key, value in batch.tensors().items()}
     changed = augmenter(name, preset)(batch, context())
     for key, value in before.items():
         assert torch.equal(getattr(batch, key), value), f"the input's {key} was changed"
@@ -179,7 +179,7 @@ def test_same_seed_same_logits_other_seed_other_logits(name, preset, logits):
 @pytest.mark.parametrize(("name", "preset"), presets(VIRTUAL))
 def test_virtual_rows_differ_from_the_rows_which_stay_as_they_are(name, preset, rows, model, context, logits):
     batch = rows.batch(range(20))
-    before = {key: value.clone() for key, value in vars(batch).items()}
+    before = {key: value.clone() for key, value in batch.tensors().items()}
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     made = augmenter(name, preset)(batch, context())
     with torch.no_grad():

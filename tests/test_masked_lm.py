@@ -5,11 +5,10 @@ from collections import Counter
 import pytest
 import torch
 from scipy.stats import chisquare
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertForMaskedLM, PreTrainedTokenizerFast
+from transformers import BertForMaskedLM
 
 from augpro.augment.base import EmbeddingSpace
-from augpro.augment.masked import Filler, MaskedLM, splice
+from augpro.augment.masked import Filler, MaskedLM
 from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.models import ModelSource
@@ -172,51 +171,6 @@ def test_a_text_that_the_model_cannot_read_whole_stays(masked_lm, context):
     one, two = fill(context, masked_lm, [["good movie", "fine"], [longest, "slow"]], replace_fraction=1.0)
     assert (one[0], two[0]) == ("good movie", longest)
     assert (one[1], two[1]) != ("fine", "slow")
-
-
-def test_all_but_the_replaced_word_is_kept_as_it_was_written(tokenizer):
-    def spliced(*texts, **new):
-        (ids,) = tokenizer(*[[text] for text in texts])["input_ids"]
-        words = {
-            tokenizer.convert_tokens_to_ids(old): tokenizer.convert_tokens_to_ids(to)
-            for old, to in new.items()
-        }
-        return splice(list(texts), [words.get(token, token) for token in ids], tokenizer)
-
-    text = "The  MOVIE \U0001f600 (caf\u00e9), was Good\tagain"
-    assert spliced(text, movie="app", good="slow", the="my") == [
-        "My  APP \U0001f600 (caf\u00e9), was Slow\tagain"
-    ]
-    assert spliced("good film", "Film, good", film="plot") == ["good plot", "Plot, good"]
-    assert spliced("it works, works", works="work") == ["it work, work"]
-    working = tokenizer("unworkable working")["input_ids"]
-    again = [tokenizer.convert_tokens_to_ids("##ed") if token == tokenizer.convert_tokens_to_ids("##ing") else token
-             for token in working]  # fmt: skip
-    assert splice(["Unworkable  WORKING"], again, tokenizer) == ["Unworkable  WORKED"]
-
-
-@pytest.mark.parametrize("family", ["byte", "metaspace"])
-def test_words_are_put_in_with_any_kind_of_tokenizer(family):
-    """Byte-BPE and SentencePiece count the space before a word to its token."""
-    if family == "byte":
-        inner = Tokenizer(models.BPE())
-        inner.pre_tokenizer, inner.decoder = (
-            pre_tokenizers.ByteLevel(False, trim_offsets=False),
-            decoders.ByteLevel(),
-        )
-        trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                                      show_progress=False)  # fmt: skip
-    else:
-        inner = Tokenizer(models.BPE())
-        inner.pre_tokenizer, inner.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-        trainer = trainers.BpeTrainer(vocab_size=200, show_progress=False)
-    inner.train_from_iterator(["a movie was good", "the film was slow"] * 20, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)
-    text = "the  movie was good"
-    ids, new = tokenizer(text)["input_ids"], tokenizer("the  film was slow")["input_ids"]
-    assert len(ids) == len(new)
-    assert splice([text], new, tokenizer) == ["the  film was slow"]
-    assert splice([text], ids, tokenizer) == [text]
 
 
 def test_what_the_filling_needs_is_told(masked_lm, teacher_folder, tmp_path):

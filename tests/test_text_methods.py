@@ -41,10 +41,11 @@ def test_new_texts_are_tokenized_as_the_students_are(tokenizer, context):
     expected = tokenize(
         tokenizer, ["my app", "not good " * 10, TEXTS[2]], ["never again", "the film", "slow"], 12
     )
-    for key, value in vars(expected.batch([0, 1, 2])).items():
+    for key, value in expected.batch([0, 1, 2]).tensors().items():
         if key != "row_ids":
             assert torch.equal(getattr(made, key), value), key
     assert made.row_ids.tolist() == [4, 0, 2]
+    assert made.texts == expected.texts_of([0, 1, 2])
     assert made.ids.shape == (3, 12)
     assert ctx.counts.rows == 3
     pairs = [(TEXTS[4], "my app"), (TEXTS[0], "not good " * 10), (OTHERS[4], "never again"),
@@ -91,7 +92,7 @@ def test_a_row_does_not_depend_on_its_batch(method, pairs, context):
 
 def test_input_and_global_random_state_are_untouched(method, pairs, context):
     batch, state = pairs.batch(ROWS), torch.random.get_rng_state()
-    before = {key: value.clone() for key, value in vars(batch).items()}
+    before = {key: value.clone() for key, value in batch.tensors().items()}
     method(batch, context(pairs))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(getattr(batch, key), value) for key, value in before.items())

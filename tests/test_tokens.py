@@ -147,5 +147,6 @@ def test_parts_are_the_same_rows_in_equal_shares(most, sizes, tokenizer, texts):
     batch = tokenize(tokenizer, texts, texts[::-1]).batch(range(20))
     parts = list(batch.parts(most))
     assert [len(part.ids) for part in parts] == sizes
-    for name, value in vars(batch).items():
+    for name, value in batch.tensors().items():
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), value)
+    assert sum((part.texts for part in parts), ()) == batch.texts

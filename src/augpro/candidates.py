@@ -4,6 +4,7 @@ An answer is paid for once. A text that was not hard enough to be trained on tod
 as it is then.
 """
 
+import json
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,21 @@ class Candidates:
     owners: Tensor
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One text of a row. T tokens, C classes.
+
+    Attributes:
+        tokens: ids, segments and types, int32 [3, T].
+        logits: the teacher's, float32 [C].
+        texts: what it was tokenized from, see :class:`~augpro.tokens.TokenBatch`; empty where that is not known.
+    """
+
+    tokens: np.ndarray
+    logits: Tensor
+    texts: tuple[str, ...]
+
+
 @dataclass
 class CandidateStore:
     """Keeps the last few texts of every row, on the CPU.
@@ -42,7 +58,7 @@ class CandidateStore:
     """
 
     size: int
-    _texts: dict[int, deque[tuple[np.ndarray, Tensor]]] = field(init=False, repr=False)
+    _texts: dict[int, deque[Candidate]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._texts = defaultdict(lambda: deque(maxlen=self.size))
@@ -52,10 +68,11 @@ class CandidateStore:
         types = torch.zeros_like(rows.ids) if rows.type_ids is None else rows.type_ids
         flat = torch.stack([rows.ids, rows.segments, types], dim=1).to("cpu", torch.int32).numpy()
         lengths = rows.mask.sum(1).tolist()
-        for row, tokens, length, answer in zip(
-            rows.row_ids.tolist(), flat, lengths, logits.float().cpu(), strict=True
+        texts = rows.texts or [()] * len(flat)
+        for row, tokens, length, answer, text in zip(
+            rows.row_ids.tolist(), flat, lengths, logits.float().cpu(), texts, strict=True
         ):
-            self._texts[row].append((tokens[:, :length].copy(), answer.clone()))
+            self._texts[row].append(Candidate(tokens[:, :length].copy(), answer.clone(), text))
 
     def missing(self, row_ids: Tensor) -> Tensor:
         """1 for each row that has no text yet, 0 for others, int64 [B], on the rows' device."""
@@ -70,13 +87,15 @@ class CandidateStore:
         """
         found = [self._texts[row] for row in row_ids.tolist()]
         texts = [text for texts in found for text in texts]
-        offsets = np.cumsum([0, *(tokens.shape[1] for tokens, _ in texts)], dtype=np.int64)
-        flat = np.concatenate([tokens for tokens, _ in texts], axis=1)
+        offsets = np.cumsum([0, *(text.tokens.shape[1] for text in texts)], dtype=np.int64)
+        flat = np.concatenate([text.tokens for text in texts], axis=1)
         made = TokenTable(flat, offsets, table.pad_id, table.has_types).batch(range(len(texts)))
+        if all(text.texts for text in texts):
+            made = replace(made, texts=tuple(text.texts for text in texts))
         counts = torch.tensor([len(texts) for texts in found], device=row_ids.device)
         owners = torch.repeat_interleave(counts)
         rows = replace(made.to(row_ids.device), row_ids=row_ids[owners])
-        logits = torch.stack([answer for _, answer in texts]).to(row_ids.device)
+        logits = torch.stack([text.logits for text in texts]).to(row_ids.device)
         return Candidates(rows, logits, owners)
 
     def save(self, path: Path) -> None:
@@ -89,15 +108,17 @@ class CandidateStore:
         self._texts.clear()
         if path.exists():
             stored = load_file(path)
-            texts = stored["tokens"].numpy(), np.cumsum(stored["lengths"].numpy())[:-1]
-            for row, tokens, answer in zip(
-                stored["rows"].tolist(), np.split(*texts, axis=1), stored["logits"], strict=True
-            ):
-                self._texts[row].append((tokens, answer))
+            tokens = np.split(stored["tokens"].numpy(), np.cumsum(stored["lengths"].numpy())[:-1], axis=1)
+            texts = map(tuple, json.loads(stored["texts"].numpy().tobytes()))
+            for row, *text in zip(stored["rows"].tolist(), tokens, stored["logits"], texts, strict=True):
+                self._texts[row].append(Candidate(*text))
 
     def _parts(self) -> Iterator[tuple[str, Tensor]]:
-        every = [(row, *text) for row, texts in self._texts.items() for text in texts]
-        yield "rows", torch.tensor([row for row, _, _ in every])
-        yield "lengths", torch.tensor([tokens.shape[1] for _, tokens, _ in every])
-        yield "tokens", torch.from_numpy(np.concatenate([tokens for _, tokens, _ in every], axis=1))
-        yield "logits", torch.stack([answer for _, _, answer in every])
+        rows = [(row, text) for row, texts in self._texts.items() for text in texts]
+        every = [text for _, text in rows]
+        yield "rows", torch.tensor([row for row, _ in rows])
+        yield "lengths", torch.tensor([text.tokens.shape[1] for text in every])
+        yield "tokens", torch.from_numpy(np.concatenate([text.tokens for text in every], axis=1))
+        yield "logits", torch.stack([text.logits for text in every])
+        texts = json.dumps([text.texts for text in every]).encode()
+        yield "texts", torch.frombuffer(bytearray(texts), dtype=torch.uint8)

@@ -88,11 +88,11 @@ def run_plan(plan: Plan) -> RunResult:
                 checked = check_rows(augmentation, dataset, student, plan.task, held_back)
         result = summarize(plan, scores, teacher_scores, meter, trainer)
         result.label_seconds, result.layer_search = label_seconds, search
-        result.notes = notes_of(plan, result, list(tables.values()))
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
             write_json_lines(folder.path / SAMPLES, checked.lines)
+        result.notes = notes_of(plan, result, list(tables.values()))
         write_json(folder.path / RESULT, result.to_json())
         folder.finish()
         return result

@@ -156,7 +156,7 @@ class RepresentationLoss:
         teacher: the teacher, with its own tokenizer.
         tokenizer: the student's.
         table: the training rows in the student's tokens, with their texts.
-        vocabulary: turns augmented rows into text; needed only where the tokenizers differ.
+        vocabulary: turns augmented rows into text; not needed where there are none, or the tokenizers are the same.
         seed: of the maps.
         bf16: whether the teacher reads in bfloat16, as the Trainer runs its forward pass.
         meter: charged with the phase "teacher".
@@ -194,7 +194,7 @@ class RepresentationLoss:
         row, training = self.table.batch([0]).to(student.device), student.training
         with torch.no_grad():
             _, ours = self._ours(student.eval(), row)
-            theirs = self._teacher_states(row, 1)
+            theirs = self._teacher_states(row)
         student.train(training)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -213,17 +213,16 @@ class RepresentationLoss:
         if self.maps:
             delattr(student, _MAPS)
 
-    def __call__(self, model: Any, batch: TokenBatch, originals: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: Any, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """The student's logits [B, C], and the mean of the loss over the rows.
 
         Args:
             model: the student, as the Trainer runs it.
-            batch: rows in the student's tokens, originals first.
-            originals: how many of them are rows of the table as they are.
+            batch: rows in the student's tokens, with their texts.
         """
         autocast = torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16)
         with self.meter.phase("teacher"), autocast, torch.no_grad():
-            theirs = self._teacher_states(batch, originals)
+            theirs = self._teacher_states(batch)
         self.rows += len(batch.ids)
         logits, ours = self._ours(model, batch)
         return logits, self.row_loss(ours, theirs, batch.mask).mean()
@@ -253,25 +252,21 @@ class RepresentationLoss:
     def _mapped(self, name: str, states: Tensor) -> Tensor:
         return self.maps[name](states) if name in self.maps else states
 
-    def _teacher_states(self, batch: TokenBatch, originals: int) -> States:
+    def _teacher_states(self, batch: TokenBatch) -> States:
         """The teacher's states of the rows, in its own tokens where those are others."""
         shared = self.teacher.reads_rows_of(self.tokenizer, batch.ids.shape[1])
-        read = batch if shared else self._own_tokens(batch, originals)
+        read = batch if shared else self._own_tokens(batch)
         parts = [self._theirs(self.teacher.model, part)[1] for part in read.parts(ROWS_AT_ONCE)]
         hidden = zip(*(part.hidden for part in parts), strict=True)
         pooled = [part.pooled for part in parts if part.pooled is not None]
         return States(tuple(map(torch.cat, hidden)), torch.cat(pooled) if pooled else None)
 
-    def _own_tokens(self, batch: TokenBatch, originals: int) -> TokenBatch:
-        """The rows in the teacher's tokens: originals as they were written, augmented rows as their tokens read."""
-        rows = batch.row_ids.tolist()[:originals]
-        texts = [self.table.texts[row] for row in rows]
-        pairs = None if self.table.pairs is None else [self.table.pairs[row] for row in rows]
-        if originals < len(batch.ids):
-            if self.vocabulary is None:
-                raise ValueError("a teacher with another tokenizer needs a vocabulary to read augmented rows")
-            more, second = self.vocabulary.decode(batch.take(torch.arange(originals, len(batch.ids))))
-            texts += more
-            pairs = None if pairs is None else pairs + (second or [""] * len(more))
-        table = tokenize(self.teacher.tokenizer, texts, pairs, self.teacher.limit)
+    def _own_tokens(self, batch: TokenBatch) -> TokenBatch:
+        """The rows in the teacher's tokens: each as the teacher is given it for its label."""
+        if self.vocabulary is not None:
+            columns = self.vocabulary.decode(batch)
+        else:  # no row was changed
+            first, *second = (list(column) for column in zip(*batch.texts or (), strict=True))
+            columns = first, second[0] if second else None
+        table = tokenize(self.teacher.tokenizer, *columns, self.teacher.limit)
         return table.batch(range(len(table))).to(batch.ids.device)

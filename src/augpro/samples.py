@@ -3,7 +3,8 @@
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,6 +68,8 @@ def check_rows(
     originals: list[str] = []
     texts: list[str] = []
     labelled: list[Tensor] = []
+    as_read: list[Tensor] = []
+    label = partial(augmentation.teacher.label_tokens, vocabulary=vocabulary)
     for start in range(0, rows, _BATCH):
         batch = dataset.table.batch(range(start, min(start + _BATCH, rows))).to(device)
         logits = dataset.teacher_logits[batch.row_ids.cpu()]
@@ -77,7 +80,9 @@ def check_rows(
         if start < _LABELLED_ROWS:
             originals += joined(*vocabulary.decode(batch))
             texts += joined(*vocabulary.decode(augmented))
-            labelled.append(augmentation.teacher.label_tokens(augmented, vocabulary).cpu())
+            labelled.append(label(augmented).cpu())
+            if not augmentation.teacher.reads_ids_of(vocabulary.tokenizer):
+                as_read.append(label(replace(batch, texts=None)).cpu())
     if not texts:
         return CheckedRows()
     before, after = dataset.teacher_logits[: len(texts)], torch.cat(labelled)
@@ -85,6 +90,7 @@ def check_rows(
     shares = {
         "rows_retokenized_differently": mismatched / rows,
         **teacher_changes(before, after, task.problem_type),
+        **_flips_unchanged(before, as_read, task),
         "duplicates": duplicates(texts, known + originals),
         **_leakage(texts, originals, held_back),
     }
@@ -96,6 +102,22 @@ def check_rows(
         for row, (original, text, old, new) in enumerate(zip(originals, texts, *chances, strict=True))
     ]
     return CheckedRows(samples, lines, shares)
+
+
+def _flips_unchanged(before: Tensor, as_read: list[Tensor], task: Task) -> dict[str, float]:
+    """Share of the originals on which the teacher decides otherwise where it reads what the student's tokens keep.
+
+    Args:
+        before: the teacher's logits of the texts, [N, C].
+        as_read: of the texts that the student's tokens read, batches of [B, C]; empty where the teacher has the
+            same tokens.
+        task: a regression has no decision.
+    """
+    if not as_read or task.problem_type == "regression":
+        return {}
+    return {
+        "label_flips_unchanged": teacher_changes(before, torch.cat(as_read), task.problem_type)["label_flips"]
+    }
 
 
 def _leakage(texts: list[str], originals: list[str], scored: Sequence[str]) -> dict[str, float]:

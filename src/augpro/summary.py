@@ -106,6 +106,13 @@ def notes_of(plan: Plan, result: RunResult, tables: Sequence[TokenTable]) -> lis
         notes.append(f"{cut} of {rows} texts were longer than the model's limit and were cut")
     if result.layer_search:
         notes.append(result.layer_search.describe())
+    unseen = result.replacement.get("label_flips_unchanged", 0.0)
+    if unseen > 0.01:
+        notes.append(
+            f"the teacher decides otherwise on {unseen:.1%} of the texts if it reads only what the student's tokens "
+            "keep of them (case, accents or characters are lost): the student cannot follow it there; a student with "
+            "the teacher's tokenizer could"
+        )
     labels = label_tensor(plan.scored_splits()["evaluation"].labels, plan.task)
     if plan.task.problem_type == "single_label" and "evaluation" in result.teacher:
         accuracy, majority = result.teacher["evaluation"].metrics.get("accuracy"), majority_share(labels)

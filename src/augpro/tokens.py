@@ -9,6 +9,7 @@ batch is padded only to its own longest row.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ class TokenBatch:
         segments: 0 for the first text, 1 for the second, -1 for special tokens and padding, int64 [B, T].
         row_ids: number of each row in its table, int64 [B]; the key of the row's random draws.
         type_ids: token type ids where the model takes them, else None, int64 [B, T].
+        texts: what each row was tokenized from, before any of its tokens was changed: one text, or the two of a
+            pair; None where that is not known.
     """
 
     ids: Tensor
@@ -39,14 +42,20 @@ class TokenBatch:
     segments: Tensor
     row_ids: Tensor
     type_ids: Tensor | None = None
+    texts: tuple[tuple[str, ...], ...] | None = None
 
     def with_ids(self, ids: Tensor) -> "TokenBatch":
         """The same rows with other tokens."""
         return replace(self, ids=ids)
 
+    def tensors(self) -> dict[str, Any]:
+        """Everything but the texts, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
     def take(self, rows: Tensor) -> "TokenBatch":
         """The rows with these numbers, int64 [N], in this order."""
-        return replace(self, **{name: value[rows] for name, value in vars(self).items() if value is not None})
+        texts = self.texts and tuple(self.texts[row] for row in rows.tolist())
+        return replace(self, texts=texts, **{name: value[rows] for name, value in self.tensors().items()})
 
     def parts(self, rows: int) -> Iterator["TokenBatch"]:
         """The same rows in their order, in batches of about equal size, none of more than ``rows``."""
@@ -55,8 +64,7 @@ class TokenBatch:
 
     def to(self, device: torch.device | str) -> "TokenBatch":
         """The same rows on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if value is not None}
-        return replace(self, **moved)
+        return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})
 
     def model_inputs(self) -> dict[str, Tensor]:
         """Keyword arguments of a Hugging Face model's forward."""
@@ -74,7 +82,7 @@ class TokenTable:
         pad_id: the tokenizer's padding id.
         has_types: whether the model takes token type ids.
         truncated: how many rows were cut at the length limit.
-        texts: what each row was tokenized from, for methods that change text.
+        texts: what each row was tokenized from; empty where that is not known.
         pairs: second texts, or None.
         limit: most tokens a row may have.
     """
@@ -118,30 +126,33 @@ class TokenTable:
             segments=segments,
             row_ids=torch.from_numpy(index),
             type_ids=types if self.has_types else None,
+            texts=self.texts_of(index.tolist()),
         )
+
+    def texts_of(self, rows: Sequence[int]) -> tuple[tuple[str, ...], ...] | None:
+        """The text, or both texts, of each of the given rows; None where they are not known."""
+        if not len(self.texts):
+            return None
+        columns = [self.texts] if self.pairs is None else [self.texts, self.pairs]
+        return tuple(tuple(column[row] for column in columns) for row in rows)
 
 
 def join(first: TokenBatch, second: TokenBatch, pad_id: int) -> TokenBatch:
     """The rows of both batches in one, padded to the longer of them, [B1 + B2, T]."""
     length = max(first.ids.shape[1], second.ids.shape[1])
-    one, two = (vars(padded(batch, length, pad_id)) for batch in (first, second))
-    return replace(
-        first, **{key: torch.cat([value, two[key]]) for key, value in one.items() if value is not None}
-    )
+    one, two = (padded(batch, length, pad_id).tensors() for batch in (first, second))
+    texts = None if first.texts is None or second.texts is None else first.texts + second.texts
+    return replace(first, texts=texts, **{key: torch.cat([value, two[key]]) for key, value in one.items()})
 
 
 def padded(batch: TokenBatch, length: int, pad_id: int) -> TokenBatch:
     """The same rows with padding at the end, [B, length]."""
     more = length - batch.ids.shape[1]
     fill = {"ids": pad_id, "mask": 0, "segments": SPECIAL, "type_ids": 0}
-    return replace(
-        batch,
-        **{
-            key: F.pad(value, (0, more), value=fill[key])
-            for key, value in vars(batch).items()
-            if key in fill and value is not None
-        },
-    )
+    longer: dict[str, Any] = {
+        key: F.pad(value, (0, more), value=fill[key]) for key, value in batch.tensors().items() if key in fill
+    }
+    return replace(batch, **longer)
 
 
 def max_length(tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> int:
@@ -199,19 +210,33 @@ def _block(
     tokenizer: PreTrainedTokenizerBase, columns: list[list[str]], limit: int
 ) -> tuple[list[np.ndarray], int]:
     """Id, segment and type of each token of each row, and how many rows were cut."""
-    # Tokenized without a cut first: a row of exactly `limit` tokens is whole, and only a full pass can tell.
-    encoded = tokenizer(*columns, truncation=False, verbose=False)
-    too_long = [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) > limit]
-    encodings = list(encoded.encodings or [])
-    if too_long:
-        cut = tokenizer(
-            *[[column[row] for row in too_long] for column in columns], truncation=True, max_length=limit
-        )
-        for row, encoding in zip(too_long, cut.encodings or [], strict=True):
-            encodings[row] = encoding
+    encodings, cut = encode(tokenizer, columns, [limit] * len(columns[0]))
     # By id: a "[SEP]" typed in a text is one too. An unknown word is still a word of its text.
     special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
-    return [_columns(encoding, special) for encoding in encodings], len(too_long)
+    return [_columns(encoding, special) for encoding in encodings], cut
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, columns: Sequence[Sequence[str]], limits: Sequence[int]
+) -> tuple[list[Encoding], int]:
+    """What a fast tokenizer makes of rows, with the place of each token in its text, and how many rows were cut.
+
+    Args:
+        tokenizer: a fast one.
+        columns: the rows' texts, and their second texts where they are pairs.
+        limits: most tokens that each row may have.
+    """
+    # Tokenized without a cut first: a row of exactly its limit's tokens is whole, and only a full pass can tell.
+    encodings = list(tokenizer(*map(list, columns), truncation=False, verbose=False).encodings or [])
+    too_long = [row for row, limit in enumerate(limits) if len(encodings[row].ids) > limit]
+    for limit in {limits[row] for row in too_long}:
+        rows = [row for row in too_long if limits[row] == limit]
+        cut = tokenizer(
+            *[[column[row] for row in rows] for column in columns], truncation=True, max_length=limit
+        )
+        for row, encoding in zip(rows, cut.encodings or [], strict=True):
+            encodings[row] = encoding
+    return encodings, len(too_long)
 
 
 def _columns(encoding: Encoding, special_ids: list[int]) -> np.ndarray:

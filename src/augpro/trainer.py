@@ -147,6 +147,8 @@ class DistillationTrainer(Trainer):
             inputs["segments"],
             inputs["row_ids"],
             inputs.get("token_type_ids"),
+            # Rows to evaluate on are numbered otherwise, and their texts are not asked for.
+            self.rows.table.texts_of(inputs["row_ids"].tolist()) if model.training else None,
         )
         teacher_logits = inputs.get("teacher_logits")
         rows, forward, augmented, theirs = len(batch.ids), batch, None, None
@@ -158,7 +160,7 @@ class DistillationTrainer(Trainer):
             if isinstance(augmented, TokenBatch):
                 forward = join(batch, augmented, self.rows.table.pad_id)
         if self.representation is not None and model.training:
-            logits, loss = self.representation(model, forward, rows)
+            logits, loss = self.representation(model, forward)
         else:
             logits = model(**forward.model_inputs()).logits
             loss = logits.new_zeros(())

@@ -10,14 +10,20 @@ that ids and text stay two views of the same thing.
 """
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import torch
+from tokenizers import Encoding
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from augpro.tokens import TokenBatch
+from augpro.spelling import Word, in_case_of, put_in
+from augpro.tokens import TokenBatch, encode
+
+Rows = Sequence[tuple[str, ...]]  # the text of each row, or both texts of each pair
 
 WORD_START, CONTINUATION, BANNED = 0, 1, -1
 _KNOWN_WORDS = 500_000  # kept in memory: some 100 MiB
@@ -62,9 +68,82 @@ class Vocabulary:
         return (batch.segments >= 0) & (self.groups.to(batch.ids.device)[batch.ids] != BANNED)
 
     def decode(self, batch: TokenBatch) -> tuple[list[str], list[str] | None]:
-        """Texts, and second texts where the rows have two, as any other tokenizer would be given them."""
+        """Texts, and second texts where the rows have two, as any other tokenizer would be given them.
+
+        Words that were not changed are written as they were, see :mod:`augpro.spelling`. New ones have the case of
+        the word that they replace where this tokenizer does not tell upper from lower case. Rows whose text is not
+        known, or would be cut into other tokens so, are what their tokens read.
+        """
+        if batch.texts is None:
+            return self._read(batch)
+        tokens = _kept(batch.ids, batch.mask > 0)
+        written = list(self._written(batch.texts, tokens))
+        again = self._encodings(written, tokens)
+        other = [row for row, (made, ids) in enumerate(zip(again, tokens, strict=True)) if made.ids != ids]
+        if other:
+            read = self._read(batch.take(torch.tensor(other)))
+            columns = [column or [""] * len(other) for column in read[: len(written[0])]]
+            for row, *texts in zip(other, *columns, strict=True):
+                written[row] = tuple(texts)
+        first, *second = (list(column) for column in zip(*written, strict=True))
+        return first, second[0] if second else None
+
+    def _read(self, batch: TokenBatch) -> tuple[list[str], list[str] | None]:
+        """What the tokens of the rows read."""
         first, second = (self._texts(_kept(batch.ids, batch.segments == segment)) for segment in (0, 1))
         return first, second if any(second) else None
+
+    def _written(self, texts: Rows, tokens: list[list[int]]) -> Rows:
+        """The rows' texts with the words put in whose tokens are others now."""
+        encodings = self._encodings(texts, tokens)
+        places = [
+            (row, *place)
+            for row, (encoding, ids) in enumerate(zip(encodings, tokens, strict=True))
+            if encoding.ids != ids and len(encoding.ids) == len(ids)
+            for place in self._places(encoding)
+        ]
+        changed = [tokens[row][a:b] != encodings[row].ids[a:b] for row, a, b in places]
+        new = iter(
+            self._texts([tokens[row][a:b] for (row, a, b), new in zip(places, changed, strict=True) if new])
+        )
+        words: dict[tuple[int, int], list[Word]] = defaultdict(list)
+        for (row, a, b), differs in zip(places, changed, strict=True):
+            encoding = encodings[row]
+            column = encoding.sequence_ids[a] or 0
+            word = self._word(texts[row][column], encoding.offsets[a:b], next(new) if differs else None)
+            words[row, column].append(word)
+        written = [list(row) for row in texts]
+        for (row, column), found in words.items():
+            written[row][column] = put_in(texts[row][column], found)
+        return [tuple(row) for row in written]
+
+    def _places(self, encoding: Encoding) -> Iterator[tuple[int, int]]:
+        """Start and end of each word of a row, in tokens."""
+        groups, texts = self.groups[encoding.ids].tolist(), encoding.sequence_ids
+        start = None
+        for place, (group, text) in enumerate(zip([*groups, BANNED], [*texts, None], strict=True)):
+            if start is not None and (group != CONTINUATION or text != texts[start]):
+                yield start, place
+                start = None
+            if start is None and text is not None:
+                start = place
+
+    def _word(self, text: str, offsets: Sequence[tuple[int, int]], new: str | None) -> Word:
+        start, end = min(start for start, _ in offsets), max(end for _, end in offsets)
+        old = text[start:end]
+        start += len(old) - len(old.lstrip())  # some tokenizers count the space before a word to it
+        if new is not None:
+            new = in_case_of(old.strip(), new.strip()) if self._ignores_case else new.strip()
+        return Word(start, max(start, end), new)
+
+    def _encodings(self, texts: Rows, tokens: list[list[int]]) -> list[Encoding]:
+        """What the tokenizer makes of the rows' texts, cut to as many tokens as the rows have."""
+        return encode(self.tokenizer, list(zip(*texts, strict=True)), [len(ids) for ids in tokens])[0]
+
+    @cached_property
+    def _ignores_case(self) -> bool:
+        capital, small = self._tokens(["Ab", "ab"])
+        return capital == small
 
     def keep_canonical(self, ids: Tensor, batch: TokenBatch) -> Tensor:
         """Give back the original pieces of every changed word that would be tokenized differently.
@@ -89,9 +168,15 @@ class Vocabulary:
     def mismatch_rate(self, batch: TokenBatch) -> float:
         """Share of rows whose tokens are not what the tokenizer makes of their text."""
         texts, pairs = self.decode(batch)
-        again = self._tokens(texts, pairs)
-        tokens = _kept(batch.ids, batch.segments >= 0)
-        different = sum(bool(a != b) for a, b in zip(again, tokens, strict=True))
+        tokens, content = (_kept(batch.ids, kept) for kept in (batch.mask > 0, batch.segments >= 0))
+        again = self._encodings(
+            list(zip(texts, pairs, strict=True) if pairs else zip(texts, strict=True)), tokens
+        )
+        different = sum(
+            [token for token, text in zip(made.ids, made.sequence_ids, strict=True) if text is not None]
+            != ids
+            for made, ids in zip(again, content, strict=True)
+        )
         return different / max(1, len(tokens))
 
     def _changed_words(self, ids: Tensor, batch: TokenBatch) -> tuple[list[int], list[int], list[int]]:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_range, check_whole
-from augpro.augment.text import TextAugmenter, check_text, in_case_of, in_full, sample
+from augpro.augment.text import TextAugmenter, check_text, in_full, sample
 from augpro.errors import InputError
 from augpro.models import ModelSource
 from augpro.tokens import TokenBatch, max_length, tokenize
@@ -115,13 +115,12 @@ class MaskedLM(TextAugmenter):
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = replace(table.batch(rows).to(row_ids.device), row_ids=row_ids[rows])
-            filled = self.fill(batch, filler, context)
-            changed = (filled != batch.ids).any(1).tolist()
-            for row, new, differs in zip(rows.tolist(), filled.tolist(), changed, strict=True):
-                if differs:
-                    texts_of_row = splice([column[row] for column in columns], new, filler.tokenizer)
-                    for column, text in zip(rewritten, texts_of_row, strict=True):
-                        column[row] = text
+            written = filler.vocabulary.decode(batch.with_ids(self.fill(batch, filler, context)))
+            for column, texts in zip(
+                rewritten, written, strict=False
+            ):  # the second is None where there is no pair
+                for row, text in zip(rows.tolist(), texts or (), strict=True):
+                    column[row] = text
         return rewritten
 
     def fill(self, batch: TokenBatch, filler: Filler, context: AugmentContext) -> Tensor:
@@ -147,35 +146,3 @@ class MaskedLM(TextAugmenter):
     def _load(self) -> Filler:
         self.check()
         return Filler.load(ModelSource(self.model))
-
-
-def splice(texts: list[str], ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Put changed words into a row's texts; all else stays as it was written.
-
-    Decoding the whole row would lose what the tokenizer does not keep: case, spacing, unknown characters.
-
-    Args:
-        texts: the row's text, or its two texts.
-        ids: the tokens of the row, some of them changed, with special tokens and perhaps padding.
-        tokenizer: made the original tokens.
-
-    Returns:
-        As many texts.
-    """
-    encoding = (tokenizer(*texts, verbose=False).encodings or [])[0]
-    words: dict[tuple[int, int], list[int]] = {}
-    for position, (text, word) in enumerate(zip(encoding.sequence_ids, encoding.word_ids, strict=True)):
-        if text is not None and word is not None:
-            words.setdefault((text, word), []).append(position)
-    new = list(texts)
-    # From the end, so that the places of the words before stay right.
-    for (text, _), positions in sorted(words.items(), key=lambda item: item[1], reverse=True):
-        changed = [ids[position] for position in positions]
-        if changed != [encoding.ids[position] for position in positions]:
-            start = min(encoding.offsets[position][0] for position in positions)
-            end = max(encoding.offsets[position][1] for position in positions)
-            old = texts[text][start:end]
-            start += len(old) - len(old.lstrip())  # some tokenizers count the space before a word to it
-            put = in_case_of(old.strip(), str(tokenizer.decode(changed)).strip())
-            new[text] = new[text][:start] + put + new[text][end:]
-    return new

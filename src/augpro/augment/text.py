@@ -18,6 +18,7 @@ from torch import Tensor
 from augpro.augment.base import AugmentContext, Augmenter
 from augpro.augment.checks import check_range
 from augpro.augment.wordnet import WordNet, find_wordnet
+from augpro.spelling import in_case_of
 from augpro.tokens import TokenBatch, tokenize
 
 _PUNCTUATED = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)  # before the word, the word, after it
@@ -71,13 +72,6 @@ def check_text(name: str, value: str) -> None:
     """Raise ``ValueError`` naming the argument unless it is a text."""
     if type(value) is not str:
         raise ValueError(f"{name} must be a folder or a hub name, not {value!r}")
-
-
-def in_case_of(old: str, new: str) -> str:
-    """The new word in capitals, or with a capital, where the old one was."""
-    if len(old) > 1 and old.isupper():
-        return new.upper()
-    return new[:1].upper() + new[1:] if old[:1].isupper() else new
 
 
 def sample(scores: Tensor, top_k: int, temperature: float, draw: Tensor) -> Tensor:

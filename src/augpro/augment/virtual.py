@@ -45,10 +45,10 @@ class Pairing:
     def union(self) -> TokenBatch:
         """Rows with a token wherever either row has one: the own one, else the partner's."""
         own = self.own.mask.bool()
-        picked = {
+        picked: dict[str, Any] = {
             key: torch.where(own, value, getattr(self.other, key))
-            for key, value in vars(self.own).items()
-            if value is not None and key in ("ids", "segments", "type_ids")
+            for key, value in self.own.tensors().items()
+            if key in ("ids", "segments", "type_ids")
         }
         return replace(self.own, mask=(own | self.other.mask.bool()).to(self.own.mask), **picked)
 
