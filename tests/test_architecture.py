@@ -12,7 +12,10 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
-    ["errors", "tasks", "draws", "files", "same_text", "resampling", "spelling", "terminal", "values"],
+    ["errors", "tasks", "draws", "files", "same_text", "resampling", "spelling", "terminal"],
+    ["values"],
+    ["formats"],
+    ["delimited", "json_rows"],
     [
         "readers",
         "tokens",
@@ -24,6 +27,7 @@ ROWS = [
         "leakage",
         "projection.chunks",
     ],
+    ["headers"],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
     ["projection.neighbours"],

@@ -90,6 +90,11 @@ def test_heavy_packages_are_not_imported() -> None:
         ("question1,question2,class", ("question1", "question2", "class")),
         ("text,hypothesis,label", ("text", None, "label")),  # not its partner
         ("text,text_pair,intent", ("text", "text_pair", "intent")),
+        ("label,sentence,question", ("question", "sentence", "label")),
+        ("Sentence1,SENTENCE2,label", ("Sentence1", "SENTENCE2", "label")),
+        ("text_b,text_a,label", ("text_a", "text_b", "label")),
+        ("query,passage,label", ("query", "passage", "label")),
+        ("claim,evidence,label", ("claim", "evidence", "label")),
         ("score,label,review", ("review", None, "label")),
         ("1,2,words", ("words", None, None)),  # the one column of strings
     ],
@@ -102,6 +107,16 @@ def test_guessed_columns(tmp_path: Path, header: str, expected: tuple[str, str |
     assert (task.text_column, task.pair_column, task.label_column) == expected
     assert any("columns guessed" in note for note in data.notes)
     assert (data.splits["train"].pairs is None) == (expected[1] is None)
+    said = [note for note in data.notes if f"--text-column {expected[0]} reads that column alone" in note]
+    assert len(said) == (expected[1] is not None)
+
+
+def test_one_column_of_a_pair(tmp_path: Path) -> None:
+    rows = [["question", "sentence", "label"], ["x", "p", "a"], ["y", "q", "b"]]
+    data = load(write_csv(tmp_path / "f.csv", rows), text_column="sentence")
+    assert data.splits["train"].pairs is None
+    assert rows_of(data) == [("p", "a"), ("q", "b")]
+    assert "not read: 'question'" in " ".join(data.notes)
 
 
 def test_said_columns(tmp_path: Path) -> None:

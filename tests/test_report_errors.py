@@ -117,9 +117,11 @@ def test_a_teacher_has_no_report(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_refused(grid, tmp_path):
-    for out in (tmp_path, tmp_path / "nowhere" / "r.html"):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path, tmp_path / "file" / "r.html"):
         assert "--out" in refused("--results", grid, "--out", out)
-    assert list(tmp_path.iterdir()) == []
+    assert "has neither" in refused("--results", tmp_path, "--out", tmp_path / "nowhere" / "r.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_missing_package_names_the_command(grid, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from augpro.config import BaselineConfig, DistillConfig
 from augpro.display import quiet_libraries
 from augpro.errors import InputError
 from augpro.pipeline import run
-from augpro.terminal import sentence
+from augpro.terminal import forgive_output, sentence
 
 
 def run_cell(config: Path, log: Path, threads: int) -> None:
@@ -27,6 +27,7 @@ def run_cell(config: Path, log: Path, threads: int) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
+    forgive_output("utf-8")  # as the log is read
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     quiet_libraries()

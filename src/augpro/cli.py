@@ -21,10 +21,21 @@ from augpro.config import (
     read_yaml,
 )
 from augpro.errors import InputError
-from augpro.terminal import sentence, visible
-from augpro.values import parse_value
+from augpro.terminal import forgive_output, sentence, visible
+from augpro.values import at_home, parse_value
+
+
+class _Commands(typer.core.TyperGroup):
+    """All commands; whatever they print, printing does not fail."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run one of them."""
+        forgive_output()
+        return super().main(*arguments, **options)
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="Turn a large text classifier into a small, fast one from few task examples.",
     no_args_is_help=True,
     add_completion=False,
@@ -237,7 +248,8 @@ def report(
 
     quiet_libraries()
     with friendly_errors():
-        write_report(results, out)
+        out = at_home(out)
+        write_report([at_home(folder) for folder in results], out)
     Console().print(f"open {visible(str(out))} in a browser", markup=False, highlight=False)
 
 
@@ -261,7 +273,7 @@ def quickstart(
 
     quiet_libraries()
     with friendly_errors():
-        run_quickstart(out, seed, fast, Console())
+        run_quickstart(at_home(out), seed, fast, Console())
 
 
 if __name__ == "__main__":

@@ -3,26 +3,32 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from augpro.errors import InputError
+from augpro.headers import check_header, is_number
 from augpro.readers import Table, listed
 
+_NAMED = 3  # cells that a message names beside the first
 # Usual names of columns, the likeliest first; compared without case.
 _TEXT = (
     *("text", "sentence", "sentence1", "question1", "text1", "premise", "question", "content", "message"),
     *("review", "body", "comment", "utterance", "query", "document", "headline", "title"),
+    *("sentence_1", "sentence_a", "question_1", "text_1", "text_a", "claim"),
 )
 _LABEL = (
     *("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "emotion"),
     *("rating", "stars", "score"),
 )
-_PARTNER = {
-    "sentence1": "sentence2",
-    "question1": "question2",
-    "text1": "text2",
-    "premise": "hypothesis",
-    "text": "text_pair",
-}
+# Pairs in the order in which they are read; the likelier partner first.
+_PAIRS = (
+    *(("question", second) for second in ("sentence", "passage", "context", "answer")),
+    *((f"{kind}{one}", f"{kind}{two}") for kind in ("sentence", "question", "text")
+      for one, two in ("12", ("_1", "_2"), ("_a", "_b"))),
+    *(("premise", "hypothesis"), ("text", "text_pair"), ("query", "passage"), ("query", "document")),
+    ("claim", "evidence"),
+)  # fmt: skip
+_USUAL = {*_TEXT, *_LABEL, *(name for pair in _PAIRS for name in pair)}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ def choose_columns(
     Raises:
         InputError: If a split lacks a column, or no column is the obvious text.
     """
+    for table in tables.values():
+        check_header(table, _USUAL | {name for name in (text, pair, label) if name is not None})
     first = next(iter(tables.values()))
     everywhere = list(dict.fromkeys(column for table in tables.values() for column in table.columns))
     if label is not None and label not in everywhere:
@@ -58,7 +66,14 @@ def choose_columns(
     if columns != Columns(text or "", pair, label):
         second = f", second text {columns.pair!r}" if columns.pair else ""
         label_part = f", label {columns.label!r}" if columns.label else ""
-        notes.append(f"columns guessed: text {columns.text!r}{second}{label_part}")
+        unread = [name for name in everywhere if name not in (columns.text, columns.pair, columns.label)]
+        rest = f"; not read: {listed(unread, 5)}" if unread else ""
+        notes.append(f"columns guessed: text {columns.text!r}{second}{label_part}{rest}")
+    if columns.pair and not pair:
+        notes.append(
+            f"every row is a pair of {columns.text!r} and {columns.pair!r}; "
+            f"--text-column {columns.text} reads that column alone"
+        )
     if columns.label is None:
         notes.append(f"no label column is among {listed(everywhere)}; name it by --label-column if one is")
     return columns, notes
@@ -72,9 +87,18 @@ def _guess(
     if text is None:
         free = [column for column in table.columns if column not in (pair, label)]
         text = _guess_text(table, free)
-        if pair is None and text.lower() in _PARTNER:
-            pair = _usual(free, (_PARTNER[text.lower()],))
+        if pair is None:
+            text, pair = _guess_pair(text, free)
     return Columns(text, pair, label)
+
+
+def _guess_pair(text: str, free: list[str]) -> tuple[str, str | None]:
+    """The first usual pair that the text is one of, in its order; else the text alone."""
+    for names in _PAIRS:
+        one, two = (_usual(free, (name,)) for name in names)
+        if one and two and text in (one, two):
+            return one, two
+    return text, None
 
 
 def _no_column(table: Table, name: str, option: str) -> InputError:
@@ -104,30 +128,42 @@ def _guess_text(table: Table, free: list[str]) -> str:
 
 def _holds_strings(table: Table, column: str) -> bool:
     cells = (cell for cell in table.columns[column] if isinstance(cell, str) and cell.strip())
-    return any(table.typed or not _is_number(cell) for cell in cells)
+    return any(table.typed or not is_number(cell) for cell in cells)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def read_texts(
+    tables: Sequence[Table], text: str, pair: str | None = None, guessed: bool = False
+) -> list[tuple[list[str], list[str] | None]]:
+    """Return the texts of each table, and the second texts if it has any.
 
-
-def read_texts(table: Table, column: str) -> list[str]:
-    """Return the texts of a column.
+    Args:
+        tables: the splits.
+        text: column of the texts.
+        pair: column of the second texts.
+        guessed: whether nobody asked for the second texts.
 
     Raises:
-        InputError: If one of them is missing, empty, or not text.
+        InputError: If any of them is missing, empty, or not text; all are counted.
     """
-    texts = []
-    for index, cell in enumerate(table.columns[column]):
-        problem = _problem(cell)
-        if problem is not None or not isinstance(cell, str):
-            raise InputError(f"{table.place(index, column)}: {problem}")
-        texts.append(cell)
-    return texts
+    columns = [text, *([pair] if pair else [])]
+    found: list[Any] = []
+    wrong = []
+    for table in tables:
+        texts = [table.columns[column] for column in columns]
+        found.append((texts[0], texts[1] if pair else None))
+        for index, cells in enumerate(zip(*texts, strict=True)):
+            for column, cell in zip(columns, cells, strict=True):
+                problem = _problem(cell)
+                if problem is not None:
+                    wrong.append((table.place(index, column), problem))
+    if wrong:
+        (place, problem), *others = wrong
+        places = "; ".join(place for place, _ in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        again = f" ({len(wrong)} cells cannot be read; the others: {places}{more})" if others else ""
+        alone = f"; --text-column {text} reads that column alone" if guessed else ""
+        raise InputError(f"{place}: {problem}{again}{alone}")
+    return found
 
 
 def _problem(cell: object) -> str | None:

@@ -33,12 +33,13 @@ from augpro.config import BaselineConfig, CompareConfig
 from augpro.cost import equal_epochs
 from augpro.errors import InputError
 from augpro.figures import is_readable, predictions_of, with_predictions
-from augpro.files import copy_file, make_folder, write_json, write_text
+from augpro.files import copy_file, write_json, write_text
 from augpro.grid import RESULTS, Cell, Grid, ResultsFile
-from augpro.output import PREDICTIONS, RESULT, SAMPLES, folder_lock
+from augpro.output import PREDICTIONS, RESULT, SAMPLES, check_file, check_folder, claim_folder, folder_lock
 from augpro.plan import make_plan
 from augpro.terminal import shown
 
+TABLE = "table.md"
 _POLL = 0.1  # seconds between two looks at the running cells
 
 
@@ -70,6 +71,15 @@ def check_grid(grid: Grid) -> None:
             make_plan(config)
 
 
+def _check_output(out: Path) -> None:
+    """Refuse a folder in which something that a comparison writes cannot be written."""
+    check_folder(out)
+    for name in ("predictions", "samples", "logs", "cells", "teacher-labels"):
+        check_folder(out / name)
+    for name in (RESULTS, TABLE):
+        check_file(out / name)
+
+
 def run_compare(config: CompareConfig, console: Console, table_only: bool = False) -> int:
     """Run what is missing and print the comparison.
 
@@ -85,11 +95,12 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
         InputError: if an option does not fit, or another comparison is at work in the folder.
     """
     grid, outcome = Grid(config), Outcome()
+    _check_output(config.out)
     if table_only:
         rows = _readable(ResultsFile(config.out / RESULTS).rows, config.out, console)
     else:
         check_grid(grid)
-        make_folder(config.out)
+        claim_folder(config.out)
         with folder_lock(config.out):
             runner = _Runner(grid, ResultsFile(config.out / RESULTS), outcome, console)
             rows = runner.run(list(grid.cells()))
@@ -100,7 +111,7 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
         raise InputError(
             f"{config.out / RESULTS}: has no finished cell of this grid; see {config.out / 'logs'}."
         )
-    write_text(config.out / "table.md", comparison.markdown())
+    write_text(config.out / TABLE, comparison.markdown())
     comparison.show(console)
     _report(console, outcome, config)
     return 1 if outcome.failed else 0
@@ -113,6 +124,7 @@ def plan_compare(config: CompareConfig, console: Console) -> None:
         InputError: if anything does not fit.
     """
     grid = Grid(config)
+    _check_output(config.out)
     check_grid(grid)
     cells = list(grid.cells())
     finished = _finished(ResultsFile(config.out / RESULTS), config.out)

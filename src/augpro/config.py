@@ -7,18 +7,33 @@ all errors are told at once, before anything is loaded.
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
 from augpro.named_models import MODEL_CHOICES
 from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
+from augpro.values import at_home, values_at_home
 
 EvalSplit = Literal["auto", "validation", "test"]
 _AUTO = re.compile(r"auto:[1-9]\d*")
+
+
+def _at_home(value: Any) -> Any:
+    if isinstance(value, Path):
+        return at_home(value)
+    return at_home(value) if isinstance(value, str) else value
+
+
+# A path, the name of a model or data set that may be one, and options of methods that may hold some.
+PathOption = Annotated[Path, BeforeValidator(_at_home)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_at_home)]
+NameOption = Annotated[str, BeforeValidator(_at_home)]
+OptionalName = Annotated[str | None, BeforeValidator(_at_home)]
+MethodOptions = Annotated[dict[str, Any], BeforeValidator(values_at_home)]
 
 
 class TaskOptions(BaseModel):
@@ -26,7 +41,7 @@ class TaskOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: str = Field(description="CSV, TSV, JSONL or Parquet file, folder of split files, 'helpdesk', "
+    data: NameOption = Field(description="CSV, TSV, JSONL or Parquet file, folder of split files, 'helpdesk', "
                                   "'glue/sst2' or a Hugging Face data set name.")  # fmt: skip
     text_column: str | None = Field(None, description="Column with the text; guessed if not given.")
     pair_column: str | None = Field(None, description="Column with the second text of a pair.")
@@ -60,7 +75,7 @@ class LearnOptions(BaseModel):
     batch_size: int = Field(32, ge=1, description="Original rows in a step.")
     learning_rate: float = Field(1e-4, gt=0, description="Peak; falls linearly to 0.")
     freeze_embeddings: bool = Field(False, description="Keep the word embeddings as they are.")
-    trainer_options: dict[str, Any] = Field(
+    trainer_options: MethodOptions = Field(
         default_factory=dict,
         description="Any transformers.TrainingArguments field, e.g. bf16=true.",
     )
@@ -69,22 +84,22 @@ class LearnOptions(BaseModel):
 class TrainOptions(LearnOptions, DataOptions):
     """One training run, and where its result goes."""
 
-    out: Path = Field(description="Folder for the model, result.json and samples.md.")
+    out: PathOption = Field(description="Folder for the model, result.json and samples.md.")
     resume: bool = Field(False, description="Go on from the last checkpoint in --out.")
 
 
 class FinetuneConfig(TrainOptions):
     """Train a classifier on gold labels: a teacher."""
 
-    model: str = Field("minilm", description=f"Model {MODEL_CHOICES}.")
+    model: NameOption = Field("minilm", description=f"Model {MODEL_CHOICES}.")
     learning_rate: float = Field(5e-5, gt=0, description="Peak; falls linearly to 0.")
 
 
 class StudentOptions(LearnOptions):
     """Who learns from whom, and by which loss."""
 
-    teacher: str = Field(description="Folder or hub name of a sequence classifier.")
-    student: str | None = Field(
+    teacher: NameOption = Field(description="Folder or hub name of a sequence classifier.")
+    student: OptionalName = Field(
         None,
         description=f"Model {MODEL_CHOICES}; without it the student is cut from the teacher.",
     )
@@ -122,7 +137,7 @@ class StudentOptions(LearnOptions):
         description="Texts made of each row and labelled by the teacher in an epoch; each replaces the oldest one. "
         "Default 1; 0.5 is one in every second epoch.",
     )  # fmt: skip
-    unlabelled: Path | None = Field(
+    unlabelled: OptionalPath = Field(
         None, description="File of texts without labels; those that the teacher labels are training rows."
     )
     label_budget: int | None = Field(
@@ -140,11 +155,6 @@ class StudentOptions(LearnOptions):
         "for more 1e-4.",
     )
     freeze_embeddings: bool = Field(True, description="Keep the word embeddings as they are.")
-
-    @field_validator("unlabelled")
-    @classmethod
-    def _at_home(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser()
 
     @field_validator("student_layers", mode="before")
     @classmethod
@@ -174,10 +184,10 @@ class DistillConfig(StudentOptions, TrainOptions):
     augment: str = Field(
         "augpro-mix", description="none, or a method: augpro-mix, random, mixup, ... (docs/methods)."
     )
-    augment_options: dict[str, Any] = Field(
+    augment_options: MethodOptions = Field(
         default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
     )
-    label_store: Path | None = Field(
+    label_store: OptionalPath = Field(
         None, description="Folder that keeps the teacher's logits of whole splits for other runs."
     )
 
@@ -189,7 +199,7 @@ class BaselineConfig(DistillConfig):
     """
 
     baseline: str = Field(description="A name of augpro.baselines.BASELINES.")
-    baseline_options: dict[str, Any] = Field(default_factory=dict, description="Options of the baseline.")
+    baseline_options: MethodOptions = Field(default_factory=dict, description="Options of the baseline.")
     augment: str = "none"
 
 
@@ -211,7 +221,7 @@ class CompareConfig(StudentOptions, TaskOptions):
     jobs: int = Field(1, ge=1, description="Runs side by side; they share the cores.")
     budget: float | None = Field(None, gt=0, description="Minutes; what would not fit is left out and named.")
     keep_models: bool = Field(False, description="Keep the students' weights, not their figures alone.")
-    out: Path = Field(description="Folder for results.jsonl, predictions and table.md.")
+    out: PathOption = Field(description="Folder for results.jsonl, predictions and table.md.")
 
     @field_validator("methods", "seeds", "sizes", mode="before")
     @classmethod
@@ -234,9 +244,9 @@ def split_list(value: Any) -> Any:
 class EvaluateConfig(DataOptions):
     """Score a model, beside its teacher where one is given."""
 
-    model: str = Field(description=f"Model {MODEL_CHOICES}.")
-    teacher: str | None = Field(None, description="Report agreement with this classifier too.")
-    out: Path | None = Field(None, description="Write the scores as JSON to this file.")
+    model: NameOption = Field(description=f"Model {MODEL_CHOICES}.")
+    teacher: OptionalName = Field(None, description="Report agreement with this classifier too.")
+    out: OptionalPath = Field(None, description="Write the scores as JSON to this file.")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -245,10 +255,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it is missing, not YAML, or not a mapping of options.
     """
+    path = at_home(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; give the YAML file with your options.") from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the YAML file with your options."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; fix that place.") from error
     if not isinstance(content, dict):
@@ -279,4 +294,8 @@ def _tell(item: Any, kind: type[BaseModel]) -> str:
         return f"unknown option {name!r} (known: {', '.join(kind.model_fields)})"
     if item["type"] == "missing":
         return f"--{name.replace('_', '-')} is missing"
-    return f"--{name.replace('_', '-')} {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    option = f"--{name.replace('_', '-')}"
+    if item["input"] is None:
+        return f"{option} has no value (in YAML, ~ alone is none); write one, or leave the option out"
+    told = item["msg"].removeprefix("Value error, ")
+    return f"{option} {item['input']!r}: {told[0].lower()}{told[1:]}"

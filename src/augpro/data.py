@@ -105,7 +105,7 @@ def load_data(spec: DataSpec) -> TaskData:
     """
     _check_options(spec)
     source = open_source(spec.source)
-    notes = list(source.notes)
+    notes = [*source.notes, *(note for table in source.tables.values() for note in table.notes)]
     glue = _fitting_glue(spec, source)
     if glue:
         columns = Columns(glue.text_column, glue.pair_column, glue.label_column)
@@ -114,14 +114,15 @@ def load_data(spec: DataSpec) -> TaskData:
             source.tables, spec.text_column, spec.pair_column, spec.label_column
         )
         notes += guessed
-    texts = {name: read_texts(table, columns.text) for name, table in source.tables.items()}
-    pairs = {name: read_texts(t, columns.pair) for name, t in source.tables.items()} if columns.pair else {}
+    # Not for GLUE tasks, which are pairs by their definition.
+    optional = columns.pair is not None and not (spec.pair_column or glue)
+    texts = read_texts(list(source.tables.values()), columns.text, columns.pair, optional)
     decoded = decode_labels(source.tables, columns.label, spec.problem_type, glue)
     if spec.make_validation and decoded.problem_type == "single_label" and "train" in source.tables:
         _check_classes(source.tables["train"].source, columns.label, decoded)
     splits = {
-        name: Split(texts[name], pairs.get(name), decoded.labels[name], table.source)
-        for name, table in source.tables.items()
+        name: Split(*own_texts, decoded.labels[name], table.source)
+        for (name, table), own_texts in zip(source.tables.items(), texts, strict=True)
     }
     metric = DEFAULT_METRIC[decoded.problem_type]
     own = (columns.text, columns.pair, columns.label)

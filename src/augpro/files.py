@@ -90,6 +90,12 @@ def finalize_files(folder: Path) -> None:
     sync_folder(folder)
 
 
+def try_file(path: Path) -> None:
+    """Raise the ``OSError`` that writing this file would; nothing is left behind."""
+    temporary, _ = _create(path)
+    temporary.unlink()
+
+
 def write_text(path: Path, content: str) -> None:
     """Write a text file whole or not at all, durably."""
     with replacement(path) as temporary:

@@ -1,8 +1,9 @@
 """The folder a run writes: never over another run's, and complete or recognisably unfinished."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from augpro.config import TrainOptions
 from augpro.errors import InputError
-from augpro.files import make_folder, write_json
+from augpro.files import make_folder, try_file, write_json
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
 PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"
@@ -45,7 +46,7 @@ class OutputFolder:
     def __enter__(self) -> Self:
         """Lock the folder and write the options to it."""
         _check(self.config)
-        _make(self.path)
+        claim_folder(self.path)
         with ExitStack() as held:
             held.enter_context(folder_lock(self.path))
             _check(self.config)  # once more: of two started at once, one may have written since
@@ -116,12 +117,15 @@ def _is_json(path: Path) -> bool:
 
 
 def check_output(config: TrainOptions) -> None:
-    """Refuse a folder that the run must not write to; changes nothing.
+    """Refuse folders that the run must not or cannot write to; changes nothing.
 
     Raises:
         InputError: naming the fix.
     """
     _check(config)
+    store = getattr(config, "label_store", None)
+    if store is not None:
+        check_folder(store, "--label-store")
     if config.resume and (config.out / _LOCK).exists():
         with folder_lock(config.out):
             pass
@@ -130,8 +134,7 @@ def check_output(config: TrainOptions) -> None:
 def _check(config: TrainOptions) -> None:
     """:func:`check_output` for who may hold the folder's lock."""
     path = config.out
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file; give a folder as --out.")
+    check_folder(path)
     if config.resume:
         if not (path / CONFIG).is_file():
             raise InputError(
@@ -149,12 +152,18 @@ def claim_new(path: Path) -> None:
     Raises:
         InputError: naming the fix.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    check_folder(path)
+    if path.exists() and any(path.iterdir()):
         raise InputError(f"{path}: exists and is not an empty folder; give another --out.")
-    _make(path)
+    claim_folder(path)
 
 
-def _make(path: Path) -> None:
+def claim_folder(path: Path) -> None:
+    """Make a folder, unless it is there.
+
+    Raises:
+        InputError: naming the fix.
+    """
     try:
         make_folder(path)
     except OSError as error:
@@ -163,11 +172,67 @@ def _make(path: Path) -> None:
         ) from error
 
 
-def output_file(path: Path | None) -> None:
-    """Refuse a file that cannot be written.
+def check_folder(path: Path, option: str = "--out") -> None:
+    """Refuse a folder that cannot be made or written to; changes nothing.
+
+    Args:
+        path: the folder, which need not be there.
+        option: that named it.
 
     Raises:
-        InputError: if its folder does not exist.
+        InputError: naming the fix.
     """
-    if path is not None and not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first.")
+    place = _first_there(path, option)
+    if not place.is_dir():
+        what = "is a file" if place == path else f"cannot make this folder, as {place} is a file"
+        raise InputError(f"{path}: {what}; give a folder as {option}.")
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        raise InputError(
+            f"{path}: {place} cannot be written to; change its permissions or give another {option}."
+        )
+
+
+def check_file(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a file that cannot be written, or that must not be; changes nothing.
+
+    Args:
+        path: the file, which is replaced if it is there.
+        inputs: files that the command reads.
+
+    Raises:
+        InputError: naming the fix.
+    """
+    check_folder(path.parent)
+    there = _first_there(path, "--out") == path
+    if there and not path.is_file():
+        what = "a folder" if path.is_dir() else "no ordinary file"
+        raise InputError(f"{path}: is {what}, and a file is to be written there; give another --out.")
+    if there and any(file.is_file() and path.samefile(file) for file in inputs):
+        raise InputError(f"{path}: is read by this command, and would be replaced; give another --out.")
+
+
+def claim_file(path: Path) -> None:
+    """Make the folder of a file and try to write there, before the work whose result the file will hold.
+
+    Raises:
+        InputError: naming the fix.
+    """
+    claim_folder(path.parent)
+    try:
+        try_file(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); give another --out.") from error
+
+
+def _first_there(path: Path, option: str) -> Path:
+    """The path, or the nearest folder around it that is there."""
+    for place in (path, *path.parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:  # such as a name that is too long, or holds a NUL
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path}: cannot be written ({reason}); give another {option}.") from error
+        return place
+    return Path()

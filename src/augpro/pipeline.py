@@ -9,7 +9,7 @@ from augpro.identity import input_fingerprints
 from augpro.labelling import add_pool
 from augpro.layer_search import load_start, search_layers
 from augpro.meter import Meter
-from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder
+from augpro.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder, check_output
 from augpro.plan import Plan, make_plan
 from augpro.provenance import write_training_rows
 from augpro.reading import predict_logits
@@ -33,6 +33,7 @@ def run(config: FinetuneConfig | DistillConfig) -> RunResult:
     Raises:
         augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
     """
+    check_output(config)
     return run_plan(make_plan(config))
 
 

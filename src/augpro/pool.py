@@ -7,6 +7,7 @@ from augpro.columns import read_texts
 from augpro.config import DistillConfig
 from augpro.data import Split, TaskData
 from augpro.errors import InputError
+from augpro.headers import check_header
 from augpro.readers import listed, read_table
 from augpro.tasks import LabelBy
 
@@ -72,14 +73,16 @@ def load_pool(file: Path, data: TaskData) -> Split:
         InputError: if the file cannot be read, lacks a column, has a row without text, or has no new text.
     """
     table, task = read_table(file), data.task
-    for column in (task.text_column, task.pair_column):
-        if column is not None and column not in table.columns:
+    columns = [task.text_column, *([task.pair_column] if task.pair_column else [])]
+    check_header(table, columns)
+    for column in columns:
+        if column not in table.columns:
             raise InputError(
                 f"{table.source}: there is no column {column!r} among its columns "
                 f"({listed(list(table.columns))}); name its columns as those of --data."
             )
-    texts = read_texts(table, task.text_column)
-    pairs = read_texts(table, task.pair_column) if task.pair_column else None
+    data.notes.extend(table.notes)
+    ((texts, pairs),) = read_texts([table], task.text_column, task.pair_column)
     pool = Split(texts, pairs, [None] * len(texts), table.source)
     rows, left_out = _new_rows(pool, data.splits)
     if not rows:

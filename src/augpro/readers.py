@@ -3,8 +3,6 @@
 Nothing here knows about texts or labels; :mod:`augpro.data` gives the columns their meaning.
 """
 
-import csv
-import io
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -14,17 +12,13 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
+from augpro.delimited import read_delimited
 from augpro.errors import InputError
+from augpro.formats import not_a_table, text_of
+from augpro.json_rows import read_json
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 _BOM = b"\xef\xbb\xbf"
-# First bytes of formats that people rename, or export under a wrong name.
-_MAGIC = {
-    b"PAR1": "a Parquet file",
-    b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"\x1f\x8b": "gzip-compressed",
-    b"\x89PNG": "a PNG image",
-}
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,8 @@ class Table:
     """Raw rows, column by column; ``rows[i]`` is the number of row ``i`` in its file, as a user counts it.
 
     ``files`` holds the first index and the name of each file that the rows came from. ``typed`` is false for
-    CSV and TSV, where every cell is a string. ``class_names`` are the names of the class ids of a column.
+    CSV and TSV, where every cell is a string. ``class_names`` are the names of the class ids of a column. ``notes``
+    are what the user should be told about how the file was read.
     """
 
     columns: dict[str, list[object]]
@@ -40,6 +35,7 @@ class Table:
     files: list[tuple[int, str]]
     typed: bool
     class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,10 +65,37 @@ def read_table(path: Path | Traversable) -> Table:
         InputError: If the file cannot be read, is empty, or is not what its ending says.
     """
     name, ending = str(path), PurePath(path.name).suffix.lower()
+    data = _content(path, name, ending)
+    found = None if ending == ".parquet" and data.startswith(b"PAR1") else not_a_table(name, data)
+    if found:
+        what, fix = found
+        said = f"not the {ending} that its ending says" if ending in ENDINGS else "which is not read"
+        raise InputError(f"{name}: the file is {what}, {said}; {fix}")
     if ending not in ENDINGS:
+        raise _unknown_ending(name, ending)
+    if ending == ".parquet":
+        table = _read_parquet(name, data)
+    elif ending in (".csv", ".tsv"):
+        cells = read_delimited(name, text_of(name, data), ending)
+        table = Table(cells.columns, cells.rows, [(0, name)], typed=False, notes=tuple(cells.notes))
+    else:
+        columns, rows = read_json(name, text_of(name, data), ending)
+        table = Table(columns, rows, [(0, name)], typed=True)
+    if not len(table):
         raise InputError(
-            f"{name}: the ending {ending!r} is not one that can be read; use one of {', '.join(ENDINGS)}"
+            f"{name}: the file has columns ({listed(list(table.columns))}) but no rows; add rows to it"
         )
+    return table
+
+
+def _content(path: Path | Traversable, name: str, ending: str) -> bytes:
+    """The bytes of a file that has some."""
+    if path.is_dir():
+        raise InputError(f"{name}: this is a folder; give one of the files in it")
+    if (
+        ending not in ENDINGS and not path.is_file()
+    ):  # not there, or such as a pipe, which would be waited for
+        raise _unknown_ending(name, ending)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -81,17 +104,14 @@ def read_table(path: Path | Traversable) -> Table:
         ) from error
     if not data.removeprefix(_BOM).strip():
         raise InputError(f"{name}: the file is empty; write at least a few rows of text and label into it")
-    if ending == ".parquet":
-        table = _read_parquet(name, data)
-    elif ending in (".csv", ".tsv"):
-        table = _read_csv(name, _decode(name, ending, data), "," if ending == ".csv" else "\t")
-    else:
-        table = _read_json(name, _decode(name, ending, data), ending)
-    if not len(table):
-        raise InputError(
-            f"{name}: the file has columns ({listed(list(table.columns))}) but no rows; add rows to it"
-        )
-    return table
+    return data
+
+
+def _unknown_ending(name: str, ending: str) -> InputError:
+    return InputError(
+        f"{name}: the ending {ending!r} is not one that can be read; use one of {', '.join(ENDINGS)} "
+        "(.csv for cells with commas or semicolons between them, .jsonl for one JSON object a line)"
+    )
 
 
 def join_tables(tables: Sequence[Table]) -> Table:
@@ -113,144 +133,14 @@ def join_tables(tables: Sequence[Table]) -> Table:
         start += len(table)
     columns = {name: list(chain.from_iterable(t.columns[name] for t in tables)) for name in first.columns}
     rows = list(chain.from_iterable(t.rows for t in tables))
-    return Table(columns, rows, files, first.typed, first.class_names)
-
-
-def _decode(name: str, ending: str, data: bytes) -> str:
-    for magic, what in _MAGIC.items():
-        if data.startswith(magic):
-            raise InputError(
-                f"{name}: the file is {what}, not the {ending} that its ending says; "
-                f"rename it, or unpack or export it as {ending}"
-            )
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(
-            f"{name}: the file is not UTF-8 (byte 0, row 1) but UTF-16; "
-            f"convert it: iconv -f utf-16 -t utf-8 {name} > utf8{ending}"
-        )
-    if (nul := data.find(b"\0")) >= 0:
-        row = data.count(b"\n", 0, nul) + 1
-        raise InputError(
-            f"{name}, row {row}: the file holds a NUL byte (byte {nul}), so it is not "
-            f"the {ending} text that its ending says; export it again as {ending} in UTF-8"
-        )
-    body = data.removeprefix(_BOM)
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        offset = error.start + len(data) - len(body)
-        row = data.count(b"\n", 0, offset) + 1
-        raise InputError(
-            f"{name}, row {row}: the file is not UTF-8 (byte {offset}); "
-            f"convert it: iconv -f latin1 -t utf-8 {name} > utf8{ending}"
-        ) from error
+    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    return Table(columns, rows, files, first.typed, first.class_names, notes)
 
 
 def _check_header(name: str, header: Sequence[str]) -> None:
     doubled = sorted({column for column in header if header.count(column) > 1})
     if doubled:
         raise InputError(f"{name}: column {doubled[0]!r} is there twice; rename or remove one of the two")
-
-
-def _read_csv(name: str, text: str, delimiter: str) -> Table:
-    # The limit guards servers against huge cells; here the file already is in memory.
-    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    records: list[list[str]] = []
-    rows: list[int] = []
-    start = 1
-    try:
-        for record in reader:
-            line, start = start, reader.line_num + 1
-            if not record:  # a blank line
-                continue
-            if not header:
-                header = [column.strip() for column in record]
-                _check_csv_header(name, header, delimiter)
-                continue
-            if len(record) != len(header):
-                raise InputError(
-                    f"{name}, row {line}: the row has {len(record)} cells, and the header {len(header)}; "
-                    'put cells that hold a separator, quote or line break in double quotes ("...")'
-                )
-            if delimiter == "\t" and any("\t" in cell and "\n" in cell for cell in record):
-                raise InputError(
-                    f"{name}, row {line}: a quote opened here takes in whole rows, up to row {reader.line_num}; "
-                    'put cells that hold a quote in double quotes and write each quote within twice ("")'
-                )
-            records.append(record)
-            rows.append(line)
-    except csv.Error as error:
-        raise InputError(
-            f"{name}, row {start}: the quotes of this row do not fit together ({error}); "
-            'put the cell in double quotes and write each quote within it twice ("")'
-        ) from error
-    cells = zip(*records, strict=True) if records else ([] for _ in header)
-    columns: dict[str, list[object]] = {c: list(v) for c, v in zip(header, cells, strict=True)}
-    return Table(columns, rows, [(0, name)], typed=False)
-
-
-def _check_csv_header(name: str, header: list[str], delimiter: str) -> None:
-    _check_header(name, header)
-    # One column alone would be taken for the text, with the labels inside it.
-    other = next((mark for mark in ";\t,|" if mark in header[0] and mark != delimiter), None)
-    if len(header) == 1 and other:
-        raise InputError(
-            f"{name}, row 1: the header {header[0]!r} looks separated by {other!r}, not by {delimiter!r}; "
-            "export the file with commas as .csv or with tabs as .tsv"
-        )
-
-
-def _no_double_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"column {next(k for k in keys if keys.count(k) > 1)!r} is there twice")
-    return record
-
-
-def _read_json(name: str, text: str, ending: str) -> Table:
-    if ending == ".json" and text.lstrip().startswith("["):
-        try:
-            values = json.loads(text, object_pairs_hook=_no_double_keys)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{name}: the file is not valid JSON ({_reason(error)}); "
-                "write one array of objects, or one object a line"
-            ) from error
-        numbered = list(enumerate(values, 1))
-    else:
-        # Not splitlines(): JSON strings may hold U+2028 and the like, which no editor counts as a line.
-        lines = enumerate(text.split("\n"), 1)
-        numbered = [(number, _parse_line(name, number, line)) for number, line in lines if line.strip()]
-    columns: dict[str, list[object]] = {}
-    for count, (number, record) in enumerate(numbered):
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{name}, row {number}: this is not a JSON object; "
-                'write each row as one object such as {"text": "...", "label": "..."}'
-            )
-        for key in record:
-            if key not in columns:
-                columns[key] = [None] * count
-        for key, cells in columns.items():
-            cells.append(record.get(key))
-    return Table(columns, [number for number, _ in numbered], [(0, name)], typed=True)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _parse_line(name: str, number: int, line: str) -> object:
-    try:
-        return json.loads(line, object_pairs_hook=_no_double_keys)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{name}, row {number}: this line is not a JSON object ({_reason(error)}); "
-            'write each row on one line such as {"text": "...", "label": "..."}'
-        ) from error
 
 
 def _read_parquet(name: str, data: bytes) -> Table:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from augpro.cost import training_seconds
 from augpro.errors import InputError
 from augpro.files import write_text
-from augpro.grid import PLAIN_KD
+from augpro.grid import PLAIN_KD, RESULTS
+from augpro.output import RESULT, check_file, claim_file
 from augpro.report_data import Panel, Study, read_studies
 from augpro.report_texts import LEAK, explorer, texts_table
 from augpro.tables import Table, tests_note
@@ -43,15 +44,12 @@ def write_report(results: Sequence[Path], out: Path) -> None:
     missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"augpro report needs {' and '.join(missing)}; pip install 'augpro[report]'.")
-    if out.is_dir() or not out.parent.is_dir():
-        raise InputError(
-            f"{out}: no file can be written there; give a file in a folder that exists as --out."
-        )
-    page = render(read_studies(results))
-    try:
-        write_text(out, page)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); give another --out.") from error
+    check_file(
+        out, [*results, *(folder / RESULTS for folder in results), *(folder / RESULT for folder in results)]
+    )
+    studies = read_studies(results)
+    claim_file(out)
+    write_text(out, render(studies))
 
 
 def render(studies: Sequence[Study]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from augpro.errors import InputError
 from augpro.evaluation import score
 from augpro.files import write_json
 from augpro.models import ModelSource
-from augpro.output import output_file
+from augpro.output import check_file, claim_file
 from augpro.plan import Plan, choose_eval_split
 from augpro.provenance import seen_rows
 from augpro.results import Scores
@@ -57,7 +58,8 @@ def evaluate_model(
     Raises:
         InputError: if data or models do not fit.
     """
-    output_file(config.out)
+    if config.out:
+        check_file(config.out, [Path(config.data)])
     source = ModelSource(config.model, config.trust_remote_code)
     teacher_source = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
     data = adopt_labels(
@@ -79,6 +81,8 @@ def evaluate_model(
         data.notes.extend(seen_rows(config.teacher, "teacher", scored))
     for note in data.notes:
         tell(note)
+    if config.out:
+        claim_file(config.out)
     model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
     teacher = (
         Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)

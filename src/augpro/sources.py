@@ -12,6 +12,7 @@ from typing import Any
 from augpro.errors import InputError
 from augpro.readers import ENDINGS, Table, arrow_table, join_tables, listed, read_table
 from augpro.tasks import GLUE, Task
+from augpro.values import at_home
 
 EMBEDDED = "helpdesk"
 SPLITS = ("train", "validation", "test")
@@ -29,6 +30,7 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 # A split file in one of these is an error if no other file stands for its split; a train.py is not ours.
 _OTHER_ENDINGS = (".txt", ".xls", ".xlsx", ".arrow", ".feather", ".gz", ".zip", ".bz2", ".xz", ".zst")
+_SAVED = ("dataset_dict.json", "state.json")  # what datasets' save_to_disk writes beside the Arrow files
 _LAYOUT = "pass the path of a local folder that holds train, validation and test files instead"
 
 
@@ -51,9 +53,10 @@ def open_source(source: str) -> Source:
     if source == EMBEDDED:
         root = resources.files("augpro") / "embedded" / EMBEDDED
         return Source(EMBEDDED, {split: read_table(root / f"{split}.csv") for split in SPLITS})
-    path = Path(source).expanduser() if source else Path("./")
+    source = at_home(source)
+    path = Path(source or "./")
     if source and os.path.isdir(path):
-        return _open_folder(path)
+        return _open_saved(path) if any((path / name).is_file() for name in _SAVED) else _open_folder(path)
     if source and os.path.exists(path):
         return Source(path.stem, {"train": read_table(path)})
     family, _, task = source.partition("/")
@@ -88,6 +91,10 @@ def _open_folder(folder: Path) -> Source:
             unreadable[other] = path
     for split in unreadable.keys() - found.keys():
         read_table(unreadable[split])  # says which endings can be read
+    if not found and (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder}: this is the folder of a model; give it as --teacher or --model, and data as --data"
+        )
     if not found:
         holds = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
         raise InputError(
@@ -124,23 +131,43 @@ def _check_shards(paths: list[Path], split: str) -> None:
         )
 
 
+def _open_saved(folder: Path) -> Source:
+    """A folder that ``save_to_disk`` of ``datasets`` has written: one table, or a table a split."""
+    import datasets
+
+    try:
+        data = datasets.load_from_disk(str(folder))
+    except Exception as error:  # as of the hub: damaged files can fail in any way
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{folder}: the folder that save_to_disk of datasets has written cannot be read "
+            f"({type(error).__name__}: {reason}); save the data set again"
+        ) from error
+    name = folder.resolve().name
+    splits = data if isinstance(data, datasets.DatasetDict) else {"train": data}
+    return _open_splits(str(folder), name, splits, GLUE.get(f"glue/{name.lower()}"))
+
+
 def _open_hub(source: str, repository: str, config: str | None, glue: Task | None) -> Source:
-    data = _load_hub(source, repository, config)
+    return _open_splits(source, source, _load_hub(source, repository, config), glue)
+
+
+def _open_splits(source: str, name: str, data: Mapping[str, Any], glue: Task | None) -> Source:
     tables: dict[str, Table] = {}
     left_out = []
-    for hub_split, rows in data.items():
-        split = _ALIASES.get(str(hub_split).lower())
+    for own_name, rows in data.items():
+        split = _ALIASES.get(str(own_name).lower())
         if split is None or split in tables or not len(rows):
-            left_out.append(str(hub_split))
+            left_out.append(str(own_name))
         else:
-            tables[split] = arrow_table(f"{source} ({hub_split})", rows.with_format("arrow")[:])
+            tables[split] = arrow_table(f"{source} ({own_name})", rows.with_format("arrow")[:])
     if not tables:
         raise InputError(
             f"{source}: the data set has no split named train, validation or test "
             f"(it has {listed(left_out, 10) or 'none'}); {_LAYOUT}"
         )
     notes = [f"left out the splits {listed(left_out, 10)} of {source}"] if left_out else []
-    return Source(source, {split: tables[split] for split in SPLITS if split in tables}, glue, notes)
+    return Source(name, {split: tables[split] for split in SPLITS if split in tables}, glue, notes)
 
 
 def _load_hub(source: str, repository: str, config: str | None) -> Mapping[str, Any]:
