@@ -22,7 +22,7 @@ from augpro.config import (
 )
 from augpro.errors import InputError
 from augpro.terminal import sentence, visible
-from augpro.values import parse_value
+from augpro.values import parse_mapping
 
 app = typer.Typer(
     help="Turn a large text classifier into a small, fast one from few task examples.",
@@ -95,25 +95,31 @@ def _metavar(annotation: Any) -> str:
 def _options(kind: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     """Merge the YAML file and the flags that were given, and check them."""
     path = given.pop("config")
-    options = read_yaml(path) if path else {}
+    found = read_yaml(path) if path else {}
+    options = {
+        key: value for key, value in found.items() if value is not None or key not in kind.model_fields
+    }
     plural = {short: key for key, short in _SINGULAR.items()}
     for key, value in given.items():
         if value is None or value == []:
             continue
         if key in plural:
-            options[plural[key]] = {**options.get(plural[key], {}), **_key_values(key, value)}
+            before = parse_mapping(options.get(plural[key]))
+            if not isinstance(before, dict):
+                raise InputError(f"{path}: {plural[key]} must hold 'key: value' lines.")
+            options[plural[key]] = before | parse_mapping(_key_values(key, value))
         else:
             options[key] = value
     return build(kind, options, str(path) if path else "options")
 
 
-def _key_values(option: str, items: list[str]) -> dict[str, Any]:
+def _key_values(option: str, items: list[str]) -> dict[str, str]:
     pairs = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise InputError(f"--{option.replace('_', '-')} {item!r}: write it as key=value.")
-        pairs[key.strip().replace("-", "_")] = parse_value(value)
+        pairs[key] = value
     return pairs
 
 

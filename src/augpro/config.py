@@ -7,17 +7,19 @@ all errors are told at once, before anything is loaded.
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
 from augpro.named_models import MODEL_CHOICES
 from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
+from augpro.values import parse_mapping
 
 EvalSplit = Literal["auto", "validation", "test"]
+Options = Annotated[dict[str, Any], BeforeValidator(parse_mapping)]  # by name, of something else
 _AUTO = re.compile(r"auto:[1-9]\d*")
 
 
@@ -60,9 +62,9 @@ class LearnOptions(BaseModel):
     batch_size: int = Field(32, ge=1, description="Original rows in a step.")
     learning_rate: float = Field(1e-4, gt=0, description="Peak; falls linearly to 0.")
     freeze_embeddings: bool = Field(False, description="Keep the word embeddings as they are.")
-    trainer_options: dict[str, Any] = Field(
+    trainer_options: Options = Field(
         default_factory=dict,
-        description="Any transformers.TrainingArguments field, e.g. bf16=true.",
+        description="Field of transformers.TrainingArguments, e.g. bf16=true or eval_strategy=epoch.",
     )
 
 
@@ -174,7 +176,7 @@ class DistillConfig(StudentOptions, TrainOptions):
     augment: str = Field(
         "augpro-mix", description="none, or a method: augpro-mix, random, mixup, ... (docs/methods)."
     )
-    augment_options: dict[str, Any] = Field(
+    augment_options: Options = Field(
         default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
     )
     label_store: Path | None = Field(
@@ -239,14 +241,24 @@ class EvaluateConfig(DataOptions):
     out: Path | None = Field(None, description="Write the scores as JSON to this file.")
 
 
+class _TextLoader(yaml.SafeLoader):
+    """Leaves every value but null as the text that it is, so that a file is read as flags are: ``no``, ``1e-2``."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in found if tag.rpartition(":")[2] in ("null", "merge")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Options from a YAML file.
+    """Options from a YAML file: texts, lists and mappings of them, or None.
 
     Raises:
         InputError: if it is missing, not YAML, or not a mapping of options.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; give the YAML file with your options.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
