@@ -153,9 +153,6 @@ def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
     plan = make_plan(config)
     console = Console()
     if dry_run:
-        from augpro.training import training_arguments
-
-        training_arguments(plan.config)
         show_plan(console, plan, plan.config)
         return
     from augpro.pipeline import run_plan
