@@ -103,7 +103,7 @@ def test_half_precision_trains_and_saves_full_precision(distill, tmp_path):
 
 def test_half_precision_needs_no_other_option(tmp_path):
     from augpro.config import FinetuneConfig
-    from augpro.training import training_arguments
+    from augpro.trainer_options import training_arguments
 
     options = {"bf16": True}  # on a machine that has only its CPU, too
     assert training_arguments(FinetuneConfig(data="x", out=tmp_path, trainer_options=options)).bf16

@@ -35,8 +35,8 @@ BUDGET = 6
 CRITERIA = ("random", "coverage", "uncertainty", "bald")
 
 
-class Stopped(Exception):
-    """Stands for a kill."""
+class Stopped(BaseException):
+    """Stands for a kill: no error that a run could clean up after."""
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_uncertainty_asks_a_student_trained_on_the_rows_at_hand(choice):
     assert not torch.equal(trained.classifier.weight, made.student.classifier.weight)
 
 
-@pytest.mark.parametrize("given", [{}, {"num_train_epochs": 20.0}, {"max_steps": 90}])
+@pytest.mark.parametrize("given", [{}, {"max_steps": 90}])
 def test_the_training_before_a_choice_has_a_fifth_of_the_steps(choice, monkeypatch, given):
     steps = []
     monkeypatch.setattr(labelling, "DistillationTrainer", type("Watched", (DistillationTrainer,), {

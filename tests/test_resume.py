@@ -22,8 +22,8 @@ STEPS = ROWS // BATCH  # of an epoch
 MAKE_TEXT = ("augpro-mix", "random")
 
 
-class Stopped(Exception):
-    """Stands for a kill."""
+class Stopped(BaseException):
+    """Stands for a kill: no error that a run could clean up after."""
 
 
 class StopAt(TrainerCallback):
@@ -62,9 +62,11 @@ def train(table_file, teacher_folder, student, tmp_path, monkeypatch):
         monkeypatch.setattr("augpro.pipeline.DistillationTrainer", Watched)
         given = {"data": str(table_file), "teacher": str(teacher_folder), "student": str(student), "epochs": 3,
                  "batch_size": BATCH, "learning_rate": 1e-2, "out": tmp_path / name}  # fmt: skip
-        saving = {"save_strategy": "steps", "save_steps": stop or 100, "disable_tqdm": True}
+        saving = {"save_strategy": "steps", "save_steps": stop or 100, "disable_tqdm": True} | (trainer or {})
+        if saving["save_strategy"] != "steps":
+            del saving["save_steps"]
         given["candidates"] = 2 if options.get("augment") in MAKE_TEXT else None
-        config = DistillConfig(**{**given, "trainer_options": {**saving, **(trainer or {})}, **options})
+        config = DistillConfig(**{**given, "trainer_options": saving, **options})
         try:
             return run(config), rows
         except Stopped:

@@ -18,11 +18,10 @@ from augpro.config import (
     EvaluateConfig,
     FinetuneConfig,
     build,
-    read_yaml,
 )
 from augpro.errors import InputError
 from augpro.terminal import forgive_output, sentence, visible
-from augpro.values import at_home, parse_value
+from augpro.values import at_home, parse_mapping, read_yaml
 
 
 class _Commands(typer.core.TyperGroup):
@@ -106,25 +105,35 @@ def _metavar(annotation: Any) -> str:
 def _options(kind: type[BaseModel], given: dict[str, Any]) -> BaseModel:
     """Merge the YAML file and the flags that were given, and check them."""
     path = given.pop("config")
-    options = read_yaml(path) if path else {}
+    found = read_yaml(path) if path else {}
+    known = kind.model_fields
+    # None is the default, where there is one.
+    options = {
+        key: value
+        for key, value in found.items()
+        if value is not None or key not in known or known[key].is_required()
+    }
     plural = {short: key for key, short in _SINGULAR.items()}
     for key, value in given.items():
         if value is None or value == []:
             continue
         if key in plural:
-            options[plural[key]] = {**options.get(plural[key], {}), **_key_values(key, value)}
+            before = parse_mapping(options.get(plural[key]))
+            if not isinstance(before, dict):
+                raise InputError(f"{path}: {plural[key]} must hold 'key: value' lines.")
+            options[plural[key]] = before | parse_mapping(_key_values(key, value))
         else:
             options[key] = value
     return build(kind, options, str(path) if path else "options")
 
 
-def _key_values(option: str, items: list[str]) -> dict[str, Any]:
+def _key_values(option: str, items: list[str]) -> dict[str, str]:
     pairs = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise InputError(f"--{option.replace('_', '-')} {item!r}: write it as key=value.")
-        pairs[key.strip().replace("-", "_")] = parse_value(value)
+        pairs[key] = value
     return pairs
 
 
@@ -158,9 +167,6 @@ def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
     plan = make_plan(config)
     console = Console()
     if dry_run:
-        from augpro.training import training_arguments
-
-        training_arguments(plan.config)
         show_plan(console, plan, plan.config)
         return
     from augpro.pipeline import run_plan

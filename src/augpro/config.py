@@ -9,16 +9,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from augpro.data import DataSpec
 from augpro.errors import InputError
 from augpro.named_models import MODEL_CHOICES
 from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
-from augpro.values import at_home, values_at_home
+from augpro.values import at_home, parse_mapping
 
 EvalSplit = Literal["auto", "validation", "test"]
+Options = Annotated[dict[str, Any], BeforeValidator(parse_mapping)]  # by name, of something else
 _AUTO = re.compile(r"auto:[1-9]\d*")
 
 
@@ -33,7 +33,6 @@ PathOption = Annotated[Path, BeforeValidator(_at_home)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_at_home)]
 NameOption = Annotated[str, BeforeValidator(_at_home)]
 OptionalName = Annotated[str | None, BeforeValidator(_at_home)]
-MethodOptions = Annotated[dict[str, Any], BeforeValidator(values_at_home)]
 
 
 class TaskOptions(BaseModel):
@@ -75,9 +74,9 @@ class LearnOptions(BaseModel):
     batch_size: int = Field(32, ge=1, description="Original rows in a step.")
     learning_rate: float = Field(1e-4, gt=0, description="Peak; falls linearly to 0.")
     freeze_embeddings: bool = Field(False, description="Keep the word embeddings as they are.")
-    trainer_options: MethodOptions = Field(
+    trainer_options: Options = Field(
         default_factory=dict,
-        description="Any transformers.TrainingArguments field, e.g. bf16=true.",
+        description="Field of transformers.TrainingArguments, e.g. bf16=true or eval_strategy=epoch.",
     )
 
 
@@ -184,7 +183,7 @@ class DistillConfig(StudentOptions, TrainOptions):
     augment: str = Field(
         "augpro-mix", description="none, or a method: augpro-mix, random, mixup, ... (docs/methods)."
     )
-    augment_options: MethodOptions = Field(
+    augment_options: Options = Field(
         default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
     )
     label_store: OptionalPath = Field(
@@ -199,7 +198,7 @@ class BaselineConfig(DistillConfig):
     """
 
     baseline: str = Field(description="A name of augpro.baselines.BASELINES.")
-    baseline_options: MethodOptions = Field(default_factory=dict, description="Options of the baseline.")
+    baseline_options: Options = Field(default_factory=dict, description="Options of the baseline.")
     augment: str = "none"
 
 
@@ -247,28 +246,6 @@ class EvaluateConfig(DataOptions):
     model: NameOption = Field(description=f"Model {MODEL_CHOICES}.")
     teacher: OptionalName = Field(None, description="Report agreement with this classifier too.")
     out: OptionalPath = Field(None, description="Write the scores as JSON to this file.")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Options from a YAML file.
-
-    Raises:
-        InputError: if it is missing, not YAML, or not a mapping of options.
-    """
-    path = at_home(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; give the YAML file with your options.") from error
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give the YAML file with your options."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; fix that place.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold 'option: value' lines, such as 'epochs: 10'.")
-    return {str(key).replace("-", "_"): value for key, value in content.items()}
 
 
 C = TypeVar("C", bound=BaseModel)

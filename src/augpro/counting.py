@@ -1,9 +1,11 @@
 """What a run has counted and measured so far is part of its checkpoints: a resumed run reports on all its parts."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 # Its place among the states in trainer_state.json. The Trainer writes that file last, so a checkpoint that a kill
 # left without counts is one without a state, which nobody resumes from.
@@ -22,6 +24,9 @@ class CountsCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Restore the counts; seconds and memory are those of both processes."""
+        best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+        if state.best_model_checkpoint is None and best.is_dir():
+            state.best_model_checkpoint = str(best)  # the run's folder has another name now
         found = state.stateful_callbacks.get(KEY)
         if found is None:  # a new run, or a checkpoint from before counts were kept
             return

@@ -91,7 +91,7 @@ def score(
     teacher_logits: Tensor | None = None,
     keys: Sequence[int] | None = None,
 ) -> Scores:
-    """Score predictions against gold labels and against the teacher.
+    """:func:`measure` with a 95 % interval of the primary metric (:func:`score_interval`).
 
     Args:
         task: problem type and metrics.
@@ -99,19 +99,34 @@ def score(
         labels: as :func:`augpro.dataset.label_tensor` makes them; rows without one count only for the teacher.
         teacher_logits: [N, C], or None.
         keys: of each row, equal for equal texts (:func:`augpro.same_text.row_keys`); None if all texts differ.
+    """
+    scores = measure(task, logits, labels, teacher_logits)
+    gold, kept = gold_labels(labels, task.problem_type)
+    if kept.any():
+        clusters = None if keys is None else clusters_of(np.asarray(keys)[kept])
+        scores.interval = score_interval(task.metric, gold, decide(logits, task.problem_type)[kept], clusters)
+    return scores
+
+
+def measure(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Scores:
+    """Score predictions against gold labels and against the teacher.
+
+    Args:
+        task: problem type and metrics.
+        logits: [N, C].
+        labels: as :func:`augpro.dataset.label_tensor` makes them; rows without one count only for the teacher.
+        teacher_logits: [N, C], or None.
 
     Returns:
-        The metrics with a 95 % interval of the primary one (:func:`score_interval`). ``agreement`` is the share of
-        equal decisions (per label for multi-label; Pearson correlation for a regression); ``kl_to_teacher``
-        is the mean KL(teacher || student) in nats (mean squared error for a regression).
+        The metrics. ``agreement`` is the share of equal decisions (per label for multi-label; Pearson correlation
+        for a regression); ``kl_to_teacher`` is the mean KL(teacher || student) in nats (mean squared error for a
+        regression).
     """
     predicted = decide(logits, task.problem_type)
     scores = Scores(rows=len(logits))
     gold, kept = gold_labels(labels, task.problem_type)
     if kept.any():
         scores.metrics = {name: METRICS[name](gold, predicted[kept]) for name in metrics_of(task)}
-        clusters = None if keys is None else clusters_of(np.asarray(keys)[kept])
-        scores.interval = score_interval(task.metric, gold, predicted[kept], clusters)
     if teacher_logits is not None:
         theirs = decide(teacher_logits, task.problem_type)
         if task.problem_type == "regression":

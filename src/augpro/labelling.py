@@ -29,7 +29,7 @@ from augpro.reading import mean_states, over_rows, predict_logits, run_logits
 from augpro.teacher import Teacher
 from augpro.tokens import TokenTable, tokenize
 from augpro.trainer import DistillationTrainer
-from augpro.training import training_arguments
+from augpro.trainer_options import training_arguments, without_evaluation
 
 CHOSEN = "chosen-texts.safetensors"
 WARM_UP_SHARE = 0.2  # steps of the training before the choice, of those of the training after it
@@ -146,9 +146,11 @@ class Choice:
 
     def trained(self) -> PreTrainedModel:
         """A copy of the student after plain distillation on the training rows."""
-        options = {**self.config.trainer_options, "save_strategy": "no", "logging_strategy": "no"}
+        options = without_evaluation(self.config.trainer_options)
+        options |= {"save_strategy": "no", "logging_strategy": "no"}
         share = WARM_UP_SHARE * (1 + self.count / len(self.dataset))
-        epochs = share * float(options.pop("num_train_epochs", self.config.epochs))
+        assert self.config.epochs is not None  # settled by the plan
+        epochs = share * self.config.epochs
         if options.get("max_steps", 0) > 0:
             options["max_steps"] = max(1, round(WARM_UP_SHARE * options["max_steps"]))
         config = self.config.model_copy(update={"epochs": epochs, "trainer_options": options})

@@ -42,10 +42,12 @@ class OutputFolder:
         self.config, self.path, self.inputs = config, config.out, inputs or {}
         self.checkpoint: str | None = None
         self._held = ExitStack()
+        self._made: list[Path] = []  # folders that were not there before
 
     def __enter__(self) -> Self:
         """Lock the folder and write the options to it."""
         _check(self.config)
+        self._made = [part for part in (self.path, *self.path.parents) if not part.exists()]
         claim_folder(self.path)
         with ExitStack() as held:
             held.enter_context(folder_lock(self.path))
@@ -58,9 +60,29 @@ class OutputFolder:
             self._held = held.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Let others into the folder."""
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Let others into the folder; a new run that failed before there was anything to go on from leaves nothing.
+
+        So the same command, or a better one, can be given again. What a kill or Ctrl-C has left is gone on with.
+        """
+        if kind is not None and issubclass(kind, Exception) and not self.config.resume:
+            self._free()
         self._held.close()
+
+    def _free(self) -> None:
+        """Remove what this run has made, unless there is a checkpoint or a trained model."""
+        if self._find_checkpoint() or {entry.name for entry in self.path.iterdir()} - {
+            CONFIG,
+            CHECKPOINTS,
+            _LOCK,
+        }:
+            return
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        (self.path / CONFIG).unlink(missing_ok=True)
+        with suppress(OSError):  # some systems keep a file that is open, and others may be in a folder by now
+            (self.path / _LOCK).unlink()
+            for folder in self._made:
+                folder.rmdir()
 
     def finish(self) -> None:
         """Remove what the model itself replaces (the checkpoints) and what only a run needs (the lock)."""

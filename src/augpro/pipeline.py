@@ -1,6 +1,9 @@
 """The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
+from collections.abc import Sequence
+
 import torch
+from transformers import TrainerCallback
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.dataset import DistillationDataset, label_tensor
@@ -19,10 +22,17 @@ from augpro.scoring import score_splits
 from augpro.summary import notes_of, summarize
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationTrainer
-from augpro.training import load_teacher, online_augmentation, representation_loss, training_arguments
+from augpro.trainer_options import training_arguments
+from augpro.training import (
+    load_teacher,
+    online_augmentation,
+    representation_loss,
+    validation,
+    validation_notes,
+)
 
 
-def run(config: FinetuneConfig | DistillConfig) -> RunResult:
+def run(config: FinetuneConfig | DistillConfig, callbacks: Sequence[TrainerCallback] = ()) -> RunResult:
     """Train a model as the configuration says and write it to ``config.out``.
 
     The folder is an ordinary ``save_pretrained`` folder; beside the weights are ``result.json``,
@@ -30,17 +40,21 @@ def run(config: FinetuneConfig | DistillConfig) -> RunResult:
     ``training-rows.safetensors`` (hashes of the texts it was trained on) and, where texts were augmented,
     ``samples.md`` for people and ``samples.jsonl`` with up to 500 rows for programs.
 
+    Args:
+        config: of the run.
+        callbacks: of the Trainer, such as ``transformers.EarlyStoppingCallback(3)`` for a run with the options
+            ``eval_strategy`` and ``load_best_model_at_end``; give a resumed run the same.
+
     Raises:
         augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
     """
     check_output(config)
-    return run_plan(make_plan(config))
+    return run_plan(make_plan(config), callbacks)
 
 
-def run_plan(plan: Plan) -> RunResult:
+def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult:
     """:func:`run` for a plan that was made before."""
-    config, meter = plan.config, Meter()
-    arguments = training_arguments(config)
+    config, meter, arguments = plan.config, Meter(), training_arguments(plan.config, bool(callbacks))
     with meter.phase("load"):
         tokenizer = plan.student.load_tokenizer()
         student = load_start(plan)
@@ -66,9 +80,10 @@ def run_plan(plan: Plan) -> RunResult:
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
         augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
         matched = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
-        trainer = DistillationTrainer(
-            student, plan.objective, dataset, augmentation, meter, matched, args=arguments
-        )
+        watched = validation(plan, tokenizer, teacher, arguments, meter)
+        watched |= {"args": arguments, "callbacks": list(callbacks)}
+        parts = (student, plan.objective, dataset, augmentation, meter, matched)
+        trainer = DistillationTrainer(*parts, **watched)
         with meter.phase("student"):
             trainer.train(resume_from_checkpoint=folder.checkpoint)
             student = trainer.finished_student()
@@ -93,7 +108,7 @@ def run_plan(plan: Plan) -> RunResult:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
             write_json_lines(folder.path / SAMPLES, checked.lines)
-        result.notes = notes_of(plan, result, list(tables.values()))
+        result.notes = notes_of(plan, result, list(tables.values())) + validation_notes(plan, trainer)
         write_json(folder.path / RESULT, result.to_json())
         folder.finish()
         return result

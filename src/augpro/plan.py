@@ -17,6 +17,8 @@ from augpro.provenance import seen_rows
 from augpro.representation import Matching
 from augpro.tasks import Task
 from augpro.teacher import adopt_labels
+from augpro.trainer_options import check_trainer_options
+from augpro.validation import validation_split, with_metric
 
 SEARCH_TEXTS = 8  # different training texts that a search of layers needs, of which two are held back
 
@@ -68,6 +70,11 @@ class Plan:
         matching = plan_matching(self.config, self.student, layers, self.teacher)
         return replace(self, student_layers=layers, matching=matching)
 
+    @property
+    def validation_split(self) -> str | None:
+        """The split that the run is evaluated on while it trains, if it is."""
+        return validation_split(self.config.trainer_options, self.data.splits, self.eval_split)
+
     def scored_splits(self) -> dict[str, Split]:
         """Splits to evaluate on, under the names that the result gives them."""
         splits = {"evaluation": self.data.splits[self.eval_split]}
@@ -91,10 +98,17 @@ class Plan:
             + (f", {self.searched_layers} layers by a search" if self.searched_layers else "")
             + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
+            **self._describe_validation(),
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
             **({"representations": self.matching.describe()} if self.matching else {}),
             **self._describe_pool(),
         }
+
+    def _describe_validation(self) -> dict[str, str]:
+        if self.validation_split is None:
+            return {}
+        metric = self.config.trainer_options["metric_for_best_model"]
+        return {"evaluated while it trains on": f"{self.validation_split} split, checkpoints by {metric}"}
 
     def _describe_pool(self) -> dict[str, str]:
         if self.pool is None or not isinstance(self.config, DistillConfig):
@@ -141,12 +155,24 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     if changer and teacher:
         _check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
     scored = choose_eval_split(config, data)
+    config = _with_trainer_options(config, data, changer, scored)
     plan = Plan(config, data, scored, student, layers, teacher, changer, objective, method, matching, pool)
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:
         data.notes.extend(seen_rows(student.name, "model to start from", plan.scored_splits()))
     return plan
+
+
+def _with_trainer_options(
+    config: FinetuneConfig | DistillConfig, data: TaskData, changer: Augmenter | None, scored: str
+) -> FinetuneConfig | DistillConfig:
+    """The configuration with checked options of the Trainer, the metric of an evaluation among them."""
+    options = check_trainer_options(config, changer)
+    name = validation_split(options, data.splits, scored)
+    if name is not None:
+        options = with_metric(options, data.task, data.splits[name], isinstance(config, DistillConfig))
+    return config.model_copy(update={"trainer_options": options})
 
 
 def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, tuple[int, ...]]:
@@ -188,11 +214,6 @@ def _augmenter(config: DistillConfig, data: TaskData) -> Augmenter | None:
         for rule in sorted(changer.partner_rules):
             check_partner(rule, len(data.splits["train"]), data.task.problem_type == "single_label")
         changer.check()
-        for option in changer.excludes:
-            if config.trainer_options.get(option):
-                raise InputError(
-                    f"--augment {config.augment}: cannot be combined with {option}; leave that out."
-                )
     except InputError:
         raise
     except (ValueError, TypeError) as error:

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -108,6 +109,12 @@ class DistillationTrainer(Trainer):
         if self.representation is not None:
             self.representation.detach(self.model)  # type: ignore[arg-type]
         return self.model
+
+    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
+        """As the Trainer's, but training goes on as if there had been no evaluation: no random number is used up."""
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.meter.phase("evaluate"):
+            return super().evaluate(*arguments, **options)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":

@@ -1,56 +1,24 @@
-"""From the options of a run to what trains: ``transformers.TrainingArguments``, the teacher, the augmentation."""
+"""From the plan of a run to what trains: the teacher, the augmentation, what is looked at while it trains."""
+
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from augpro.augment import EmbeddingSpace
-from augpro.config import DistillConfig, FinetuneConfig, TrainOptions
-from augpro.errors import InputError
+from augpro.config import DistillConfig, FinetuneConfig
+from augpro.dataset import DistillationDataset, label_tensor
 from augpro.meter import Meter
 from augpro.online import OnlineAugmentation
 from augpro.output import CHECKPOINTS
 from augpro.plan import Plan
 from augpro.representation import RepresentationLoss
 from augpro.teacher import Teacher
-from augpro.tokens import TokenTable
+from augpro.tokens import TokenTable, tokenize
+from augpro.trainer import DistillationTrainer
+from augpro.trainer_options import FOLLOWS_A_METRIC
+from augpro.validation import compute_metrics
 from augpro.vocabulary import Vocabulary
-
-
-def training_arguments(config: TrainOptions) -> TrainingArguments:
-    """Arguments of the Trainer; ``config.trainer_options`` has the last word.
-
-    Raises:
-        InputError: if an option is unknown or its value does not fit.
-    """
-    options = {
-        "output_dir": str(config.out / CHECKPOINTS),
-        "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size,
-        "learning_rate": float(config.learning_rate),
-        "seed": config.seed,
-        "save_strategy": "epoch",
-        "save_total_limit": 1,
-        "logging_strategy": "epoch",
-        "report_to": "none",
-        # Said outright, or bf16=true would be refused on a machine that has only its CPU.
-        "use_cpu": not torch.accelerator.is_available(),
-        "disable_tqdm": False,  # it would follow the library's log level
-        # Batches of like length, as little is padded then.
-        "train_sampling_strategy": "group_by_length",
-        # Rows are numbers until they are collated, so there are no columns for the Trainer to remove.
-        "remove_unused_columns": False,
-        "label_names": ["labels"],
-        **config.trainer_options,
-    }
-    unknown = sorted(set(options) - set(TrainingArguments.__dataclass_fields__))
-    if unknown:
-        raise InputError(
-            f"--trainer-option {unknown[0]}: transformers.TrainingArguments has no such field; see its documentation."
-        )
-    try:
-        return TrainingArguments(**options)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--trainer-option: {str(error).splitlines()[0]}; fix that value.") from error
 
 
 def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
@@ -115,3 +83,55 @@ def representation_loss(
         bool(config.trainer_options.get("bf16")),
         meter,
     )
+
+
+def validation(
+    plan: Plan,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    arguments: TrainingArguments,
+    meter: Meter,
+) -> dict[str, Any]:
+    """What the Trainer takes to evaluate the student while it trains; nothing where the plan has no such evaluation.
+
+    The metrics are those of the result, with the distance to the teacher among them.
+    """
+    if plan.validation_split is None:
+        return {}
+    split = plan.data.splits[plan.validation_split]
+    with meter.phase("evaluate"):
+        logits = teacher.label(split.texts, split.pairs) if teacher else None
+        table = tokenize(tokenizer, split.texts, split.pairs, plan.config.max_tokens)
+    if logits is not None:
+        arguments.label_names = ["labels", "teacher_logits"]
+    rows = DistillationDataset(table, label_tensor(split.labels, plan.task), logits)
+    return {"eval_dataset": rows, "compute_metrics": compute_metrics(plan.task)}
+
+
+def validation_notes(plan: Plan, trainer: DistillationTrainer) -> list[str]:
+    """What the evaluation decided while the student was trained, and whether that makes the scores too good."""
+    args, state, rows = trainer.args, trainer.state, plan.validation_split
+    if rows is None:
+        return []
+    notes, of, metric = [], f"of {state.max_steps}", args.metric_for_best_model
+    if state.best_metric is None:
+        return [
+            f"the run ended before it was evaluated on the {rows} split; see eval_strategy and eval_steps"
+        ]
+    if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+        best = f"{metric} ({state.best_metric:.3f}) on the {rows} split"
+        notes.append(
+            f"the weights are those of step {state.best_global_step} {of}, which had the best {best}"
+        )
+    if state.global_step < state.max_steps:
+        notes.append(
+            f"training was stopped after step {state.global_step} {of}, by the {metric} on the {rows} split"
+        )
+    if args.lr_scheduler_type in FOLLOWS_A_METRIC:
+        notes.append(f"the learning rate followed the {metric} on the {rows} split")
+    if notes and rows == plan.eval_split:
+        splits = plan.data.splits
+        other = "score other rows by " + ("--eval-split test" if "test" in splits else "--holdout-rows")
+        fix = "the holdout is not affected" if "holdout" in splits else other
+        notes.append(f"the {rows} split decided that, and is scored too: its scores are too good; {fix}")
+    return notes

@@ -1,27 +1,56 @@
-"""The values of options, as they are written on a command line."""
+"""The values of options, as they are written on a command line and in a YAML file."""
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
 
 from augpro.errors import InputError
 
 P = TypeVar("P", str, Path)
 
+_DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")  # such as .5 and 1., which JSON lacks
+
 
 def parse_value(text: str) -> Any:
-    """The value in ``key=value``: JSON where it is JSON (Python's True and None too), else the text itself.
+    """The value in ``key=value``: JSON where it is JSON (True, None, .5 and 1. too), else the text itself.
 
     Not YAML, whose ``no`` is a boolean and whose ``1e-4`` is text. A ``~`` in front is the home folder.
 
-    >>> [parse_value(text) for text in ("0.3", "1e-4", "true", "False", "no", "dot")]
-    [0.3, 0.0001, True, False, 'no', 'dot']
+    >>> [parse_value(text) for text in ("0.3", ".5", "1e-4", "true", "False", "no", "dot")]
+    [0.3, 0.5, 0.0001, True, False, 'no', 'dot']
     """
     try:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except ValueError:
-        return os.path.expanduser(text)
+        return float(text) if _DECIMAL.fullmatch(text) else os.path.expanduser(text)
+
+
+def parse_mapping(options: Any) -> Any:
+    """Options by name, read alike wherever they come from: names with underscores, texts by :func:`parse_value`.
+
+    Lists and mappings are gone through. None is no options; anything else that is no mapping is left to be refused.
+
+    >>> parse_mapping({"weight-decay": "1e-2", "bf16": True, "lr_scheduler_kwargs": {"min_lr": "1e-6"}})
+    {'weight_decay': 0.01, 'bf16': True, 'lr_scheduler_kwargs': {'min_lr': 1e-06}}
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        return options
+    return {str(key).strip().replace("-", "_"): _parsed(value) for key, value in options.items()}
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse_value(value)
+    if isinstance(value, Mapping):
+        return {key: _parsed(part) for key, part in value.items()}
+    return [_parsed(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def at_home(path: P) -> P:
@@ -47,10 +76,33 @@ def at_home(path: P) -> P:
     return type(path)(expanded) if expanded != text else path
 
 
-def values_at_home(value: Any) -> Any:
-    """The options of a method or a trainer, with the home folder in front of every text that begins with ``~/``."""
-    if isinstance(value, dict):
-        return {key: values_at_home(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(values_at_home(item) for item in value)
-    return os.path.expanduser(value) if isinstance(value, str) else value
+class _TextLoader(yaml.SafeLoader):
+    """Leaves every value but null as the text that it is, so that a file is read as flags are: ``no``, ``1e-2``."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in found if tag.rpartition(":")[2] in ("null", "merge")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Options from a YAML file: texts, lists and mappings of them, or None.
+
+    Raises:
+        InputError: if it is missing, not YAML, or not a mapping of options.
+    """
+    path = at_home(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; give the YAML file with your options.") from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the YAML file with your options."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}; fix that place.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold 'option: value' lines, such as 'epochs: 10'.")
+    return {str(key).replace("-", "_"): value for key, value in content.items()}

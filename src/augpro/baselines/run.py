@@ -14,7 +14,8 @@ from augpro.plan import Plan, make_plan
 from augpro.results import RunResult
 from augpro.scoring import score_splits
 from augpro.summary import describe_run, notes_of
-from augpro.training import load_teacher, training_arguments
+from augpro.trainer_options import training_arguments
+from augpro.training import load_teacher
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""A run that fails before there is anything to go on from leaves the folder as it found it."""
+
+import pytest
+
+from augpro.config import DistillConfig
+from augpro.errors import InputError
+from augpro.output import CONFIG, OutputFolder
+
+
+@pytest.fixture
+def config(tmp_path):
+    return DistillConfig(data="x", teacher="y", out=tmp_path / "runs" / "student")
+
+
+def fail(config, *files, error=ValueError):
+    """A run that writes some files and ends by an error."""
+
+    def run():
+        with OutputFolder(config):
+            for name in files:
+                path = config.out / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("{}")
+            raise error
+
+    with pytest.raises(error):
+        run()
+
+
+def test_what_it_has_made_is_removed_and_another_command_fits(config, tmp_path):
+    fail(config, "checkpoints/teacher-labels/block.safetensors", "checkpoints/checkpoint-3/model.safetensors")
+    assert not (tmp_path / "runs").exists()
+    with OutputFolder(config.model_copy(update={"temperature": 2.0})) as folder:
+        assert (folder.path / CONFIG).is_file()
+
+
+@pytest.mark.parametrize("empty", ["runs", "runs/student"])
+def test_folders_that_were_there_stay(config, tmp_path, empty):
+    (tmp_path / empty).mkdir(parents=True)
+    if empty == "runs":
+        (tmp_path / "runs" / "mine.txt").write_text("mine")
+    fail(config)
+    kept = [tmp_path / "runs" / "mine.txt"] if empty == "runs" else [tmp_path / "runs" / "student"]
+    assert sorted((tmp_path / "runs").iterdir()) == kept
+
+
+@pytest.mark.parametrize("name", ["checkpoints/checkpoint-3/trainer_state.json", "model.safetensors"])
+def test_a_checkpoint_or_a_model_is_kept(config, name):
+    fail(config, name)
+    assert (config.out / name).is_file()
+    with pytest.raises(InputError, match="is not empty; use --resume"):
+        OutputFolder(config).__enter__()
+    with OutputFolder(config.model_copy(update={"resume": True})) as folder:
+        assert (folder.checkpoint is not None) == (name != "model.safetensors")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_keeps_what_it_has_and_can_be_resumed(config, error):
+    fail(config, "checkpoints/teacher-labels/block.safetensors", error=error)
+    fail(config.model_copy(update={"resume": True}))
+    assert (config.out / "checkpoints" / "teacher-labels" / "block.safetensors").is_file()
