@@ -24,6 +24,8 @@ ROWS = [
         "leakage",
         "projection.chunks",
     ],
+    ["label_cells"],
+    ["label_lists", "label_names"],
     ["sources", "labels", "columns", "vocabulary", "projection.coarse"],
     ["projection.candidates"],
     ["projection.neighbours"],

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from augpro.columns import Columns, choose_columns, read_texts
 from augpro.errors import InputError
-from augpro.labels import Label, LabelSet, decode_labels
+from augpro.labels import Label, LabelHints, LabelSet, decode_labels
 from augpro.readers import listed
 from augpro.same_text import key_of, row_keys
 from augpro.sources import Source, open_source
@@ -68,7 +68,8 @@ class DataSpec:
     are taken from the train split; a few more where rows of one text would be separated. ``split_seed`` and the
     texts decide the holdout and the validation rows, ``seed`` which of the others are trained on and their
     order: runs of several seeds, and their teacher, share one holdout. ``make_validation`` is whether a lone
-    train split gives up a tenth of its rows.
+    train split gives up a tenth of its rows. ``classes`` are those of a model that the labels are for, where its
+    names help to read them: see :class:`augpro.labels.LabelHints`.
     """
 
     source: str
@@ -81,6 +82,7 @@ class DataSpec:
     seed: int = 0
     split_seed: int = 0
     make_validation: bool = True
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def load_data(spec: DataSpec) -> TaskData:
         notes += guessed
     texts = {name: read_texts(table, columns.text) for name, table in source.tables.items()}
     pairs = {name: read_texts(t, columns.pair) for name, t in source.tables.items()} if columns.pair else {}
-    decoded = decode_labels(source.tables, columns.label, spec.problem_type, glue)
+    decoded = decode_labels(source.tables, columns.label, LabelHints(spec.problem_type, glue, spec.classes))
     if spec.make_validation and decoded.problem_type == "single_label" and "train" in source.tables:
         _check_classes(source.tables["train"].source, columns.label, decoded)
     splits = {
