@@ -15,7 +15,7 @@ from augpro.labels import Label, LabelHints, LabelSet, decode_labels
 from augpro.readers import listed
 from augpro.same_text import key_of, row_keys
 from augpro.sources import Source, open_source
-from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
+from augpro.tasks import DEFAULT_METRIC, ProblemType, Task, UnprovenLabels
 
 __all__ = ["DataSpec", "Label", "Split", "TaskData", "load_data"]
 
@@ -87,11 +87,15 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task with its splits (among train, validation, test, holdout), and what the user should be told."""
+    """A task with its splits (among train, validation, test, holdout), and what the user should be told.
+
+    ``unproven`` is set while it is open which class of a model each label is (:mod:`augpro.alignment`).
+    """
 
     task: Task
     splits: dict[str, Split]
     notes: list[str]
+    unproven: UnprovenLabels | None = None
 
 
 def load_data(spec: DataSpec) -> TaskData:
