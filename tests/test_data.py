@@ -176,12 +176,6 @@ def test_no_label_at_all(tmp_path: Path) -> None:
     assert any("--label-column" in note for note in data.notes)
 
 
-def test_minus_one_is_no_label(tmp_path: Path) -> None:
-    data = load(write_parquet(tmp_path / "f.parquet", {"text": ["x", "y", "z"], "label": [0, -1, 1]}))
-    assert rows_of(data) == [("x", "0"), ("y", None), ("z", "1")]
-    assert any("-1" in note for note in data.notes)
-
-
 def test_regression(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "f.csv", [["text", "score"], ["x", "-1"], ["y", "2.5"], ["z", ""]])
     data = load(path)

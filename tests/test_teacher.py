@@ -1,17 +1,11 @@
-"""The teacher reads text, its answers belong to their rows, and labels line up by name."""
-
-from dataclasses import replace
-from types import SimpleNamespace
+"""The teacher reads text, and its answers belong to their rows."""
 
 import pytest
 import torch
 
-from augpro.data import Split, TaskData
-from augpro.errors import InputError
 from augpro.models import same_tokenizer
 from augpro.reading import predict_logits
-from augpro.tasks import Task
-from augpro.teacher import Teacher, adopt_labels
+from augpro.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import WORDS, tiny_bert, wordpiece
@@ -182,121 +176,3 @@ def test_a_student_without_token_types_and_a_teacher_with(model, tokenizer):
     teacher = Teacher(model, tokenizer)
     labels = teacher.label_tokens(rows, Vocabulary(student_tokenizer, len(student_tokenizer)))
     torch.testing.assert_close(labels, teacher.label(["my app"], ["slow team"]), rtol=1e-4, atol=1e-5)
-
-
-# --- labels ----------------------------------------------------------------------------------------------
-
-
-def config(*names, problem_type=None):
-    return SimpleNamespace(problem_type=problem_type, num_labels=len(names), id2label=dict(enumerate(names)))
-
-
-def data(names, labels, problem="single_label", metric="accuracy") -> TaskData:
-    split = Split([f"text {i}" for i in range(len(labels))], None, list(labels), "rows.csv")
-    task = Task("reviews", problem, metric, tuple(names), label_column="mood")
-    return TaskData(task, {"train": split, "test": split.select([0])}, ["a note"])
-
-
-def test_labels_line_up_by_name_in_any_order_and_case():
-    given = data(("Bad", "GOOD", "so-so"), [0, 1, 2, None, 1])
-    adopted = adopt_labels(given, config("so-so", "good", "unsure", "bad"), "T")
-    assert adopted.task.label_names == ("so-so", "good", "unsure", "bad")
-    assert adopted.splits["train"].labels == [3, 1, 0, None, 1]
-    assert adopted.splits["test"].labels == [3]
-    assert adopted.notes == ["a note"]
-    assert given.splits["train"].labels == [0, 1, 2, None, 1]  # the input is left as it was
-    names = [given.task.label_names[i] for i in (0, 1, 2)]
-    again = [adopted.task.label_names[adopted.splits["train"].labels[row]] for row in (0, 1, 2)]
-    assert [n.casefold() for n in names] == [n.casefold() for n in again]
-
-
-def test_an_exact_name_comes_before_one_in_another_case_and_before_a_number():
-    given = data(("US", "us"), [0, 1])
-    assert adopt_labels(given, config("US", "us"), "T").splits["train"].labels == [0, 1]
-    assert adopt_labels(given, config("us", "US"), "T").splits["train"].labels == [1, 0]
-    generic = config(*[f"LABEL_{number}" for number in range(12)])
-    named = adopt_labels(data(("LABEL_10", "LABEL_2", "LABEL_3"), [0, 1, 2]), generic, "T")
-    assert named.splits["train"].labels == [10, 2, 3]
-    assert named.notes == ["a note"]
-    with pytest.raises(
-        InputError, match="label 'bad' in column 'mood'"
-    ):  # which two of the three would it be?
-        adopt_labels(data(("bad", "ugly"), [0, 1]), config("LABEL_0", "LABEL_1", "LABEL_2"), "T")
-
-
-def test_several_labels_line_up_by_name():
-    given = data(("fast", "nice"), [(0, 1), (), (1,), None], "multi_label", "micro_f1")
-    teacher = config("nice", "odd", "fast", problem_type="multi_label_classification")
-    assert adopt_labels(given, teacher, "T").splits["train"].labels == [(2, 0), (), (0,), None]
-
-
-def test_names_that_say_nothing_are_matched_by_number():
-    adopted = adopt_labels(data(("bad", "good"), [0, 1, None]), config("LABEL_0", "LABEL_1"), "T")
-    assert adopted.splits["train"].labels == [0, 1, None]
-    assert adopted.task.label_names == ("bad", "good")
-    assert any("by number" in note for note in adopted.notes)
-    fewer = adopt_labels(data(("0", "2"), [0, 1]), config("LABEL_0", "LABEL_1", "LABEL_2"), "T")
-    assert fewer.splits["train"].labels == [0, 2]
-    assert fewer.task.label_names == ("LABEL_0", "LABEL_1", "LABEL_2")
-
-
-def test_bare_numbers_are_matched_by_number():
-    adopted = adopt_labels(data(("0", "1"), [0, 1, 1]), config("negative", "positive"), "T")
-    assert adopted.splits["train"].labels == [0, 1, 1]
-    assert adopted.task.label_names == ("negative", "positive")
-    assert any("by number" in note for note in adopted.notes)
-    # Where the teacher's names are numbers themselves, they are names.
-    stars = adopt_labels(data(("1", "2"), [0, 1]), config("2", "1"), "T")
-    assert stars.splits["train"].labels == [1, 0]
-    assert stars.notes == ["a note"]
-
-
-def test_numbers_that_are_sorted_as_text_keep_their_names():
-    """Numbers in quotes come sorted as text, "10" before "2": class 2 must still be called "2"."""
-    names = sorted(str(number) for number in range(11))
-    adopted = adopt_labels(data(names, [names.index("2")]), config(*[f"LABEL_{i}" for i in range(11)]), "T")
-    assert adopted.splits["train"].labels == [2]
-    assert adopted.task.label_names[2] == "2"
-
-
-def test_unlabelled_data_takes_the_teachers_names():
-    adopted = adopt_labels(data((), [None, None]), config("bad", "good"), "T")
-    assert adopted.task.label_names == ("bad", "good")
-    assert adopted.task.problem_type == "single_label"
-    assert adopted.splits["train"].labels == [None, None]
-    assert adopted.notes == ["a note"]
-    score = adopt_labels(data((), [None]), config("score"), "T").task
-    assert (score.problem_type, score.label_names, score.metric) == ("regression", (), "pearson")
-    several = config("a", "b", problem_type="multi_label_classification")
-    task = adopt_labels(data((), [None]), several, "T").task
-    assert (task.problem_type, task.label_names, task.metric) == ("multi_label", ("a", "b"), "micro_f1")
-
-
-@pytest.mark.parametrize(
-    ("names", "theirs", "named"),
-    [
-        (("good", "terrible"), ("good", "bad"), "terrible"),
-        (("1", "2"), ("negative", "positive"), "2"),
-        (("0", "7"), ("LABEL_0", "LABEL_1"), "7"),
-        (("a", "b", "c"), ("LABEL_0", "LABEL_1"), "c"),
-    ],
-)
-def test_a_label_that_the_teacher_lacks_is_named(names, theirs, named):
-    with pytest.raises(InputError, match=f"label '{named}' in column 'mood' of rows.csv.*big-teacher"):
-        adopt_labels(data(names, range(len(names))), config(*theirs), "big-teacher")
-
-
-def test_problem_types_must_be_the_same():
-    scores = data((), [0.5, 1.0], "regression", "pearson")
-    with pytest.raises(
-        InputError, match=r"single_label teacher but column 'mood' of rows\.csv is regression"
-    ):
-        adopt_labels(scores, config("bad", "good"), "T")
-    with pytest.raises(InputError, match=r"regression teacher .* is single_label"):
-        adopt_labels(data(("a", "b"), [0, 1]), config("score"), "T")
-    multi = config("a", "b", problem_type="multi_label_classification")
-    with pytest.raises(InputError, match="multi_label teacher"):
-        adopt_labels(data(("a", "b"), [0, 1]), multi, "T")
-    kept = adopt_labels(scores, config("score"), "T")
-    assert kept.splits["train"].labels == [0.5, 1.0]
-    assert kept.task == replace(scores.task)

@@ -96,6 +96,8 @@ def _metavar(annotation: Any) -> str:
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
     if get_origin(annotation) not in (Union, types.UnionType, None):
         return "|".join(map(str, kinds)) if isinstance(kinds[0], str) else "LIST"
+    if get_origin(kinds[0]) is tuple:
+        return "LIST"
     choices = get_args(kinds[0])
     if choices:
         return "|".join(map(str, choices))

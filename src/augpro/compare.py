@@ -56,19 +56,22 @@ class Outcome:
     left_out: list[Cell] = field(default_factory=list)
 
 
-def check_grid(grid: Grid) -> None:
+def check_grid(grid: Grid) -> str:
     """Check every method against data and models, before anything runs.
+
+    Returns:
+        What is left to be checked when the teacher is loaded, see ``Plan.label_check``.
 
     Raises:
         InputError: as ``augpro distill`` would raise it.
     """
     sizes = grid.config.sizes or (None,)
+    left = ""
     for method in grid.methods:
         config = grid.distill_config(Cell(method, sizes[-1], grid.config.seeds[0], 1.0), Path("checked"))
-        if isinstance(config, BaselineConfig):
-            plan_baseline(config)
-        else:
-            make_plan(config)
+        plan = plan_baseline(config).plan if isinstance(config, BaselineConfig) else make_plan(config)
+        left = plan.label_check
+    return left
 
 
 def _check_output(out: Path) -> None:
@@ -125,7 +128,7 @@ def plan_compare(config: CompareConfig, console: Console) -> None:
     """
     grid = Grid(config)
     _check_output(config.out)
-    check_grid(grid)
+    left = check_grid(grid)
     cells = list(grid.cells())
     finished = _finished(ResultsFile(config.out / RESULTS), config.out)
     missing = [cell for cell in cells if grid.key(cell) not in finished]
@@ -134,6 +137,8 @@ def plan_compare(config: CompareConfig, console: Console) -> None:
     )
     for cell in missing:
         console.print(f"  {shown(cell.method)}, {_rows(cell)}, seed {cell.seed}", highlight=False)
+    if left:
+        console.print(f"labels: {shown(left)}", highlight=False)
 
 
 def equal_seconds_cells(grid: Grid, rows: list[dict[str, Any]]) -> list[Cell]:

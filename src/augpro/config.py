@@ -94,6 +94,22 @@ class FinetuneConfig(TrainOptions):
     learning_rate: float = Field(5e-5, gt=0, description="Peak; falls linearly to 0.")
 
 
+class LabelOptions(BaseModel):
+    """How the labels of the data are matched to the classes of a model."""
+
+    label_order: tuple[str, ...] | None = Field(
+        None,
+        description="Labels of the data in the order of the model's classes, e.g. negative,neutral,positive; by "
+        "default matched by name, else by the model's answers to labelled rows.",
+    )
+
+    @field_validator("label_order", mode="before")
+    @classmethod
+    def _split_order(cls, value: Any) -> Any:
+        items = split_list(value)
+        return [str(item) for item in items] if isinstance(items, list) else items
+
+
 class StudentOptions(LearnOptions):
     """Who learns from whom, and by which loss."""
 
@@ -171,7 +187,7 @@ class StudentOptions(LearnOptions):
         return int(self.student_layers.removeprefix("auto:")) if isinstance(self.student_layers, str) else 0
 
 
-class DistillConfig(StudentOptions, TrainOptions):
+class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
     """Train a student on a teacher's output."""
 
     epochs: float | None = Field(  # type: ignore[assignment]
@@ -202,7 +218,7 @@ class BaselineConfig(DistillConfig):
     augment: str = "none"
 
 
-class CompareConfig(StudentOptions, TaskOptions):
+class CompareConfig(StudentOptions, LabelOptions, TaskOptions):
     """Train a student with each of several methods, seeds and training sizes, and compare them."""
 
     epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
@@ -240,7 +256,7 @@ def split_list(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-class EvaluateConfig(DataOptions):
+class EvaluateConfig(LabelOptions, DataOptions):
     """Score a model, beside its teacher where one is given."""
 
     model: NameOption = Field(description=f"Model {MODEL_CHOICES}.")

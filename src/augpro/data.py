@@ -11,11 +11,11 @@ from functools import cached_property
 
 from augpro.columns import Columns, choose_columns, read_texts
 from augpro.errors import InputError
-from augpro.labels import Label, LabelSet, decode_labels
+from augpro.labels import Label, LabelHints, LabelSet, decode_labels
 from augpro.readers import listed
 from augpro.same_text import key_of, row_keys
 from augpro.sources import Source, open_source
-from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
+from augpro.tasks import DEFAULT_METRIC, ProblemType, Task, UnprovenLabels
 
 __all__ = ["DataSpec", "Label", "Split", "TaskData", "load_data"]
 
@@ -68,7 +68,8 @@ class DataSpec:
     are taken from the train split; a few more where rows of one text would be separated. ``split_seed`` and the
     texts decide the holdout and the validation rows, ``seed`` which of the others are trained on and their
     order: runs of several seeds, and their teacher, share one holdout. ``make_validation`` is whether a lone
-    train split gives up a tenth of its rows.
+    train split gives up a tenth of its rows. ``classes`` are those of a model that the labels are for, where its
+    names help to read them: see :class:`augpro.labels.LabelHints`.
     """
 
     source: str
@@ -81,15 +82,20 @@ class DataSpec:
     seed: int = 0
     split_seed: int = 0
     make_validation: bool = True
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task with its splits (among train, validation, test, holdout), and what the user should be told."""
+    """A task with its splits (among train, validation, test, holdout), and what the user should be told.
+
+    ``unproven`` is set while it is open which class of a model each label is (:mod:`augpro.alignment`).
+    """
 
     task: Task
     splits: dict[str, Split]
     notes: list[str]
+    unproven: UnprovenLabels | None = None
 
 
 def load_data(spec: DataSpec) -> TaskData:
@@ -117,7 +123,7 @@ def load_data(spec: DataSpec) -> TaskData:
     # Not for GLUE tasks, which are pairs by their definition.
     optional = columns.pair is not None and not (spec.pair_column or glue)
     texts = read_texts(list(source.tables.values()), columns.text, columns.pair, optional)
-    decoded = decode_labels(source.tables, columns.label, spec.problem_type, glue)
+    decoded = decode_labels(source.tables, columns.label, LabelHints(spec.problem_type, glue, spec.classes))
     if spec.make_validation and decoded.problem_type == "single_label" and "train" in source.tables:
         _check_classes(source.tables["train"].source, columns.label, decoded)
     splits = {

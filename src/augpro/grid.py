@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from augpro.alignment import spec_for
 from augpro.augment import AUGMENTERS
 from augpro.baselines import BASELINES
 from augpro.config import BaselineConfig, CompareConfig, DistillConfig, StudentOptions, build
@@ -152,7 +153,8 @@ class Grid:
 
     @cached_property
     def _inputs(self) -> dict[str, str]:
-        data = load_data(self.config.data_spec())
+        teacher = ModelSource(self.config.teacher, self.config.trust_remote_code).load_config()
+        data = load_data(spec_for(self.config.data_spec(), teacher))
         training = {name: split for name, split in data.splits.items() if name == "train"}
         found = {
             "data": data_fingerprint(data),

@@ -1,26 +1,21 @@
 """From raw label cells to class ids, scores or label sets, whatever way a file writes them."""
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
 from augpro.errors import InputError
+from augpro.label_cells import Cells, drop_minus_one, drop_missing, show
+from augpro.label_lists import ask_about_lists, read_flags, split_cells
+from augpro.label_names import merge_spellings, name_booleans, read_numbers
 from augpro.readers import Table, listed
 from augpro.tasks import ProblemType, Task
 
 Label = int | float | tuple[int, ...] | None  # class id | score | ids of the labels that apply | no label
-_Atom = str | int  # what names a class in a file: its name, or its id
+_Atom = str | int | float  # what names a class in a file: its name, or its id
 
-SEPARATOR = "|"  # between the labels of a multi-label row in a CSV or TSV file
 _MANY_CLASSES = 500
-# As JSON writes numbers, so that codes such as 007 stay names; nan and inf are caught later, with their row.
-_WHOLE = re.compile(r"[+-]?(?:0|[1-9]\d{,99})", re.ASCII)
-_NUMBER = re.compile(
-    r"[+-]?(?:(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -33,72 +28,59 @@ class LabelSet:
     notes: list[str]
 
 
-class _Cells:
-    """The label cells of all splits, cleaned: ``None``, a string, a number or a list of them."""
+@dataclass(frozen=True)
+class LabelHints:
+    """What is known of the labels before they are read.
 
-    def __init__(self, tables: dict[str, Table], column: str) -> None:
-        self.tables, self.column = tables, column
-        self.values: dict[str, list[object]] = {
-            split: [_clean(value) for value in table.columns.get(column, [None] * len(table))]
-            for split, table in tables.items()
-        }
+    Attributes:
+        problem_type: the one that the user asks for; guessed from the values without it.
+        glue: the GLUE task that the data is known to be; its ids and names hold.
+        classes: names of the classes of the model that the labels are for: spellings that are two of them stay two,
+            and flags are named by them.
+    """
 
-    def each(self) -> Iterator[tuple[str, int, object]]:
-        for split, values in self.values.items():
-            for index, value in enumerate(values):
-                if value is not None:
-                    yield split, index, value
-
-    def error(self, split: str, index: int, problem: str, fix: str) -> InputError:
-        return InputError(f"{self.tables[split].place(index, self.column)}: {problem}; {fix}")
-
-    def untyped(self) -> Iterator[tuple[str, int, str]]:
-        for split, index, value in self.each():
-            if not self.tables[split].typed and isinstance(value, str):
-                yield split, index, value
+    problem_type: ProblemType | None = None
+    glue: Task | None = None
+    classes: tuple[str, ...] = ()
 
 
-def decode_labels(
-    tables: dict[str, Table], column: str | None, wanted: ProblemType | None, glue: Task | None
-) -> LabelSet:
+def decode_labels(tables: dict[str, Table], column: str | None, hints: LabelHints) -> LabelSet:
     """Give every row its label, with ``None`` for rows that have none.
 
     Args:
         tables: The raw rows of each split.
         column: The label column, if there is one.
-        wanted: The problem type that the user asks for; guessed from the values without it.
-        glue: The GLUE task that the data is known to be; its ids and names hold.
+        hints: What is known of them.
 
     Raises:
-        InputError: If a label does not fit the others, or the problem type.
+        InputError: If a label does not fit the others, or the problem type, or may mean two things.
     """
-    cells = _Cells(tables, column or "label")
+    cells = Cells(tables, column or "label")
+    glue, wanted = hints.glue, hints.problem_type
     known = _known_names(tables, cells.column) if column else ()
     if glue:
         wanted, known = glue.problem_type, glue.label_names
+    classes = known or hints.classes
+    notes = drop_missing(cells, classes)
     if wanted == "multi_label":
-        _split_strings(cells)
-    _parse_numbers(cells, wanted)
-    kind = _one_kind(cells)
-    problem = _problem_type(cells, kind, wanted)
-    notes = []
-    if problem == "regression":
-        names: tuple[str, ...] = ()
-        labels = _scores(cells, glue)
+        notes += split_cells(cells)
     else:
-        notes = _drop_minus_one(cells, known) if problem == "single_label" else []
+        notes += drop_minus_one(cells, everywhere=bool(glue or known))
+    if not known:
+        known, read = read_flags(cells, wanted, hints.classes)
+        notes += read
+    name_booleans(cells)
+    notes += read_numbers(cells, wanted)
+    if wanted is None:
+        ask_about_lists(cells)
+    notes += merge_spellings(cells, classes)
+    problem = _problem_type(cells, _one_kind(cells), wanted)
+    names: tuple[str, ...] = ()
+    if problem == "regression":
+        labels = _scores(cells)
+    else:
         names, labels = _ids(cells, problem, known)
     return LabelSet(problem, names, labels, notes + _count_notes(labels))
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    return value
 
 
 def _known_names(tables: dict[str, Table], column: str) -> tuple[str, ...]:
@@ -110,31 +92,6 @@ def _known_names(tables: dict[str, Table], column: str) -> tuple[str, ...]:
                 f"of {known[0][0].source} ({listed(known[0][1], 10)}); write all splits with the same names"
             )
     return known[0][1] if known else ()
-
-
-def _split_strings(cells: _Cells) -> None:
-    split_rows = [
-        (split, index, [part.strip() for part in value.split(SEPARATOR) if part.strip()])
-        for split, index, value in cells.each()
-        if isinstance(value, str)
-    ]
-    numbers = all(_WHOLE.fullmatch(part) for _, _, parts in split_rows for part in parts)
-    for split, index, parts in split_rows:
-        cells.values[split][index] = [int(part) for part in parts] if numbers else parts
-
-
-def _parse_numbers(cells: _Cells, wanted: ProblemType | None) -> None:
-    """Turn the strings of CSV and TSV files into numbers, if all of them are numbers."""
-    found = list(cells.untyped())
-    for split, index, value in found:
-        if not _NUMBER.fullmatch(value):
-            if wanted == "regression":
-                raise cells.error(
-                    split, index, f"{_show(value)} is not a score", "write a number, or leave the cell empty"
-                )
-            return
-    for split, index, value in found:
-        cells.values[split][index] = int(value) if _WHOLE.fullmatch(value) else float(value)
 
 
 def _kind(value: object) -> str:
@@ -150,7 +107,7 @@ def _kind(value: object) -> str:
     return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"
 
 
-def _one_kind(cells: _Cells) -> str | None:
+def _one_kind(cells: Cells) -> str | None:
     """Check that all labels are of one kind: text, numbers, or lists of one of them."""
     first = ""
     for split, index, value in cells.each():
@@ -165,7 +122,7 @@ def _one_kind(cells: _Cells) -> str | None:
     return "a list" if first.startswith("a list") else first or None
 
 
-def _problem_type(cells: _Cells, kind: str | None, wanted: ProblemType | None) -> ProblemType:
+def _problem_type(cells: Cells, kind: str | None, wanted: ProblemType | None) -> ProblemType:
     if kind is None:
         return wanted or "single_label"
     split, index, value = next(cells.each())
@@ -178,24 +135,20 @@ def _problem_type(cells: _Cells, kind: str | None, wanted: ProblemType | None) -
     if kind == "a number":
         return _number_type(cells, wanted)
     if wanted == "regression":
-        raise cells.error(split, index, f"{_show(value)} is not a score", "write a number without quotes")
+        raise cells.error(split, index, f"{show(value)} is not a score", "write a number without quotes")
     return "single_label"
 
 
-def _number_type(cells: _Cells, wanted: ProblemType | None) -> ProblemType:
+def _number_type(cells: Cells, wanted: ProblemType | None) -> ProblemType:
     for split, index, value in cells.each():
         if isinstance(value, float) and not math.isfinite(value):
             problem = f"the label {value} is not a finite number"
             raise cells.error(split, index, problem, "correct it, or leave it empty or null for no label")
-    for split, index, value in cells.each():
-        if isinstance(value, float) and not value.is_integer():
-            if wanted == "single_label":
-                raise cells.error(split, index, f"{value} is no class id", "pass --problem-type regression")
-            return "regression"
-    return wanted or "single_label"
+    broken = any(isinstance(value, float) and not value.is_integer() for *_, value in cells.each())
+    return wanted or ("regression" if broken else "single_label")
 
 
-def _scores(cells: _Cells, glue: Task | None) -> dict[str, list[Label]]:
+def _scores(cells: Cells) -> dict[str, list[Label]]:
     labels: dict[str, list[Label]] = {split: [None] * len(values) for split, values in cells.values.items()}
     for split, index, value in cells.each():
         try:
@@ -204,39 +157,25 @@ def _scores(cells: _Cells, glue: Task | None) -> dict[str, list[Label]]:
             score = math.inf
         if score == math.inf:
             raise cells.error(split, index, "the label is too large a number", "correct it")
-        if not (glue and score == -1):  # GLUE writes -1 for the withheld scores of its test sets
-            labels[split][index] = score
+        labels[split][index] = score
     return labels
 
 
-def _drop_minus_one(cells: _Cells, known: tuple[str, ...]) -> list[str]:
-    """Take -1 for "no label", as GLUE's test sets do, unless the ids go below it."""
-    numbers = [value for _, _, value in cells.each() if isinstance(value, int | float)]
-    if -1 not in numbers or (min(numbers) < -1 and not known):
-        return []
-    dropped = 0
-    for split, index, value in cells.each():
-        if value == -1:
-            cells.values[split][index] = None
-            dropped += 1
-    return [f"{dropped} rows have the label -1, which counts as no label; if it is a class, write its name"]
-
-
-def _atoms(cells: _Cells, split: str, index: int, value: object) -> list[_Atom]:
+def _atoms(cells: Cells, split: str, index: int, value: object) -> list[_Atom]:
     atoms: list[_Atom] = []
     for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, float) and not item.is_integer():
+        if isinstance(item, float) and not item.is_integer() and isinstance(value, list):
             raise cells.error(split, index, f"{item} is no class id", "write whole numbers or names")
-        atoms.append(int(item) if isinstance(item, float) else cast(_Atom, item))
+        whole = isinstance(item, float) and item.is_integer()
+        atoms.append(int(cast(float, item)) if whole else cast(_Atom, item))
     if len(set(atoms)) < len(atoms):
-        raise cells.error(
-            split, index, "a label is there twice", "list the labels that apply, not a 0 or 1 for each label"
-        )
+        fix = "list the labels that apply, or in every row a 0 or 1 for each of all labels"
+        raise cells.error(split, index, "a label is there twice", fix)
     return atoms
 
 
 def _ids(
-    cells: _Cells, problem: ProblemType, known: tuple[str, ...]
+    cells: Cells, problem: ProblemType, known: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, list[Label]]]:
     found = [(split, index, _atoms(cells, split, index, value)) for split, index, value in cells.each()]
     source = "train" if any(split == "train" for split, _, _ in found) else None
@@ -255,7 +194,7 @@ def _ids(
         if unknown:
             shown = listed(known or [str(atom) for atom in ids], 10)
             raise cells.error(
-                split, index, f"the label {_show(unknown[0])} is not one of the known labels ({shown})",
+                split, index, f"the label {show(unknown[0])} is not one of the known labels ({shown})",
                 "correct it" if known else "correct it, or add rows with it to the train split",
             )  # fmt: skip
         row = tuple(sorted(ids[atom] for atom in atoms))
@@ -263,7 +202,7 @@ def _ids(
     return known or tuple(str(atom) for atom in ids), labels
 
 
-def _check_free_text(cells: _Cells, counts: Counter[_Atom]) -> None:
+def _check_free_text(cells: Cells, counts: Counter[_Atom]) -> None:
     if len(counts) > _MANY_CLASSES and sum(count == 1 for count in counts.values()) > len(counts) / 2:
         text = isinstance(next(iter(counts)), str)
         what = "is this column free text?" if text else "is this column a row number or a score?"
@@ -273,10 +212,6 @@ def _check_free_text(cells: _Cells, counts: Counter[_Atom]) -> None:
             f"{table.source}, column {cells.column!r}: it has {len(counts)} different labels, most of them "
             f"on one row only ({what}); name the label column by --label-column{fix}"
         )
-
-
-def _show(value: object) -> str:
-    return repr(value if len(str(value)) <= 60 else f"{str(value)[:57]}...")
 
 
 def _count_notes(labels: dict[str, list[Label]]) -> list[str]:

@@ -1,6 +1,7 @@
 """The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from transformers import TrainerCallback
@@ -9,6 +10,7 @@ from augpro.config import DistillConfig, FinetuneConfig
 from augpro.dataset import DistillationDataset, label_tensor
 from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
 from augpro.identity import input_fingerprints
+from augpro.label_check import match_by_rows
 from augpro.labelling import add_pool
 from augpro.layer_search import load_start, search_layers
 from augpro.meter import Meter
@@ -57,9 +59,9 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult
     config, meter, arguments = plan.config, Meter(), training_arguments(plan.config, bool(callbacks))
     with meter.phase("load"):
         tokenizer = plan.student.load_tokenizer()
-        student = load_start(plan)
-        torch.nn.Module.to(student, arguments.device)
         teacher = load_teacher(plan, config, arguments.device)
+        plan = replace(plan, data=match_by_rows(plan.data, teacher))
+        student = torch.nn.Module.to(load_start(plan), arguments.device)
         train, scored = plan.data.splits["train"], plan.scored_splits()
         tables = {
             name: tokenize(tokenizer, split.texts, split.pairs, config.max_tokens)

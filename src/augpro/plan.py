@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from augpro.alignment import adopt_labels, spec_for
 from augpro.augment import Augmenter, augmenter
 from augpro.augment.partners import check_partner
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
@@ -16,7 +17,6 @@ from augpro.pool import open_pool
 from augpro.provenance import seen_rows
 from augpro.representation import Matching
 from augpro.tasks import Task
-from augpro.teacher import adopt_labels
 from augpro.trainer_options import check_trainer_options
 from augpro.validation import validation_split, with_metric
 
@@ -63,6 +63,17 @@ class Plan:
         """How many layers of the student a search is to choose; 0 for none."""
         return self.config.searched_layers if isinstance(self.config, DistillConfig) else 0
 
+    @property
+    def label_check(self) -> str:
+        """What labelled rows will have to show before the training; empty where names prove it."""
+        unproven = self.data.unproven
+        if unproven is None:
+            return ""
+        return (
+            "before the training, the teacher's answers to labelled rows will show which of its classes "
+            f"({', '.join(unproven.classes[:10])}) each of {', '.join(self.task.label_names[:10])} is"
+        )
+
     def with_layers(self, layers: tuple[int, ...]) -> "Plan":
         """The plan once a search has found the layers."""
         assert isinstance(self.config, DistillConfig)
@@ -89,7 +100,7 @@ class Plan:
         return {
             "task": self.task.name,
             "problem type": self.task.problem_type,
-            "labels": ", ".join(self.task.label_names) or "a score",
+            "labels": self.label_check or ", ".join(self.task.label_names) or "a score",
             "rows": ", ".join(f"{name} {len(split)}" for name, split in self.data.splits.items()),
             "evaluated on": ", ".join(self.scored_splits()) + f" ({self.eval_split} split)",
             "teacher": self.teacher.name if self.teacher else "none: gold labels only",
@@ -124,10 +135,10 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     Raises:
         InputError: with one sentence that names the fix.
     """
-    data = load_data(config.data_spec())
     layers: tuple[int, ...] = ()
     teacher, changer, matching, pool, method = None, None, None, None, "finetune"
     if isinstance(config, FinetuneConfig):
+        data = load_data(config.data_spec())
         student = _source(config, config.model)
         objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
         if not data.splits["train"].labelled:
@@ -137,8 +148,9 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
             )
     else:
         teacher = _source(config, config.teacher)
+        data = load_data(spec_for(config.data_spec(), teacher.load_config()))
         student, layers = _student(config, teacher)
-        data = adopt_labels(data, teacher.load_config(), config.teacher)
+        data = adopt_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
         changer = _augmenter(config, data)
         objective = _objective(config, data.task)
         matching = plan_matching(config, student, layers, teacher)

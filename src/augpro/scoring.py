@@ -7,18 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from augpro.alignment import adopt_labels, class_names, spec_for
 from augpro.config import EvaluateConfig
 from augpro.data import TaskData, load_data
 from augpro.dataset import label_tensor
 from augpro.errors import InputError
 from augpro.evaluation import score
 from augpro.files import write_json
+from augpro.label_check import match_by_rows
 from augpro.models import ModelSource
 from augpro.output import check_file, claim_file
 from augpro.plan import Plan, choose_eval_split
 from augpro.provenance import seen_rows
 from augpro.results import Scores
-from augpro.teacher import Teacher, adopt_labels
+from augpro.teacher import Teacher
 
 
 def score_splits(
@@ -62,33 +64,27 @@ def evaluate_model(
         check_file(config.out, [Path(config.data)])
     source = ModelSource(config.model, config.trust_remote_code)
     teacher_source = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
-    data = adopt_labels(
-        load_data(replace(config.data_spec(), make_validation=False)), source.load_config(), config.model
-    )
-    if teacher_source:
-        theirs = adopt_labels(data, teacher_source.load_config(), teacher_source.name).task.label_names
-        if theirs != data.task.label_names:
-            raise InputError(
-                f"{config.teacher} has the classes {', '.join(theirs[:10])}, {config.model} has "
-                f"{', '.join(data.task.label_names[:10])}; give a teacher with the same classes in the same order."
-            )
+    data = load_data(spec_for(replace(config.data_spec(), make_validation=False), source.load_config()))
+    data = adopt_labels(data, source.load_config(), config.model, config.label_order or ())
+    if teacher_source and data.unproven is None:
+        _check_classes(config, data, teacher_source)
     names = {"evaluation": _split(config, data)} | (
         {"holdout": "holdout"} if "holdout" in data.splits else {}
     )
+    if config.out:
+        claim_file(config.out)
+    model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
+    data = match_by_rows(data, model)
+    teacher = None
+    if teacher_source:
+        teacher = Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
+        data.notes.extend(_check_classes(config, data, teacher_source, teacher))
     scored = {name: data.splits[key] for name, key in names.items()}
     data.notes.extend(seen_rows(config.model, "model", scored))
     if config.teacher:
         data.notes.extend(seen_rows(config.teacher, "teacher", scored))
     for note in data.notes:
         tell(note)
-    if config.out:
-        claim_file(config.out)
-    model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
-    teacher = (
-        Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
-        if teacher_source
-        else None
-    )
     scores = {}
     for name, split in scored.items():
         scores[name] = score(
@@ -101,6 +97,36 @@ def evaluate_model(
     if config.out:
         write_json(config.out, {name: vars(value) for name, value in scores.items()})
     return scores
+
+
+def _check_classes(
+    config: EvaluateConfig, data: TaskData, source: ModelSource, teacher: Teacher | None = None
+) -> list[str]:
+    """Refuse a teacher whose classes are not the model's; before it is loaded only what its names tell.
+
+    Returns:
+        Notes on how its classes were found to be these.
+    """
+    known, ours = source.load_config(), data.task.label_names
+    names = class_names(known)
+    # The user's word is on the labels of the data; names that both have still count.
+    order = ours if config.label_order and set(names) != set(ours) else ()
+    theirs = match_by_rows(adopt_labels(data, known, source.name, order), teacher)
+    if theirs.unproven is not None:
+        return []
+    same = theirs.task.label_names == ours
+    if not same and set(names) != set(ours) and theirs.task.outputs == data.task.outputs:
+        # Other names for what may be the same classes: the rows say which is which.
+        pairs = [(split.labels, data.splits[name].labels) for name, split in theirs.splits.items()]
+        same = any(split.labelled for split in data.splits.values()) and all(
+            their == our for their, our in pairs
+        )
+    if not same:
+        raise InputError(
+            f"{config.teacher} has the classes {', '.join(names[:10])}, {config.model} has {', '.join(ours[:10])}; "
+            "give a teacher with the same classes in the same order, or say by --label-order that they are these."
+        )
+    return theirs.notes[len(data.notes) :]
 
 
 def _split(config: EvaluateConfig, data: TaskData) -> str:

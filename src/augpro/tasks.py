@@ -34,6 +34,18 @@ class Task:
         return len(self.label_names) or 1
 
 
+@dataclass(frozen=True)
+class UnprovenLabels:
+    """Labels of a data set of which nothing but rows can show which class of a model each of them is.
+
+    ``classes`` are the model's, ``expected[i]`` is the class of label ``i`` if both are in the usual order.
+    """
+
+    model: str
+    classes: tuple[str, ...]
+    expected: tuple[int, ...]
+
+
 DEFAULT_METRIC: dict[ProblemType, str] = {
     "single_label": "accuracy",
     "multi_label": "micro_f1",

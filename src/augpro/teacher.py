@@ -1,14 +1,12 @@
-"""The teacher: text in, logits out, and the labels it knows.
+"""The teacher: text in, logits out.
 
 It reads text through its own tokenizer. Token ids are handed over only where its tokenizer is proven
 identical to the student's, which spares decoding and tokenizing again.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from augpro.data import Split, TaskData
-from augpro.errors import InputError
 from augpro.files import fingerprint, write_tensors
 from augpro.models import same_tokenizer
 from augpro.reading import ROWS_AT_ONCE, predict_logits
-from augpro.tasks import DEFAULT_METRIC, ProblemType, Task
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary
 
@@ -34,12 +29,6 @@ _NO_EFFECT = {
     "_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype",
     "id2label", "label2id", "problem_type",
 }  # fmt: skip
-_GENERIC_LABEL = re.compile(r"LABEL_\d+")
-_PROBLEM_TYPE: dict[str, ProblemType] = {
-    "single_label_classification": "single_label",
-    "multi_label_classification": "multi_label",
-    "regression": "regression",
-}
 
 
 class Teacher:
@@ -152,77 +141,3 @@ def _decisive(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     return {key: _decisive(value) for key, value in config.items() if key not in _NO_EFFECT}
-
-
-def adopt_labels(data: TaskData, config: Any, name: str) -> TaskData:
-    """Give the data the teacher's classes: same names, same order, so that logits and labels line up.
-
-    Labels are matched by name. Where the teacher's names say nothing ("LABEL_0") or the data's are bare
-    numbers, they are matched by number, which is noted.
-
-    Args:
-        data: the task as it was read; unlabelled data has no classes yet.
-        config: the teacher's Hugging Face config.
-        name: the teacher's name, for messages.
-
-    Raises:
-        InputError: if the data has a label that the teacher does not have, or the problem types differ.
-    """
-    task, notes = data.task, list(data.notes)
-    problem = _problem_of(config, task)
-    labelled = any(split.labelled for split in data.splits.values())
-    if labelled and problem != task.problem_type:
-        raise InputError(
-            f"{name} is a {problem} teacher but column {task.label_column!r} of {_a_source(data)} is "
-            f"{task.problem_type}; give a teacher of that type or say --problem-type."
-        )
-    if problem == "regression":
-        return replace(
-            data, task=replace(task, problem_type=problem, label_names=(), metric=_metric(task, problem))
-        )
-    theirs = [str(config.id2label[index]) for index in range(config.num_labels)]
-    generic = all(_GENERIC_LABEL.fullmatch(label) for label in theirs)
-    numbers = bool(task.label_names) and all(label.isdigit() for label in task.label_names)
-    exact = {label: index for index, label in enumerate(theirs)}
-    folded = {label.casefold(): index for index, label in enumerate(theirs)}
-    mapping = [exact.get(label, folded.get(label.casefold(), -1)) for label in task.label_names]
-    if -1 in mapping and (numbers or (generic and len(task.label_names) >= len(theirs))):
-        mapping = [int(label) if numbers else index for index, label in enumerate(task.label_names)]
-        if generic and len(task.label_names) == len(theirs):
-            theirs = [label for _, label in sorted(zip(mapping, task.label_names, strict=True))]
-        if task.label_names:
-            notes.append(f"labels were matched to {name} by number, not by name: check its accuracy below")
-    for label, index in zip(task.label_names, mapping, strict=True):
-        if not 0 <= index < len(theirs):
-            raise InputError(
-                f"label {label!r} in column {task.label_column!r} of {_a_source(data)} is not one that {name} "
-                f"has ({', '.join(theirs[:10])}); remove those rows or give a teacher that was trained on them."
-            )
-    task = replace(task, problem_type=problem, label_names=tuple(theirs), metric=_metric(task, problem))
-    splits = {key: _relabel(split, mapping) for key, split in data.splits.items()}
-    return replace(data, task=task, splits=splits, notes=notes)
-
-
-def _problem_of(config: Any, task: Task) -> ProblemType:
-    if config.problem_type is not None:
-        return _PROBLEM_TYPE[config.problem_type]
-    if config.num_labels == 1:
-        return "regression"
-    return "single_label" if task.problem_type == "regression" else task.problem_type
-
-
-def _metric(task: Task, problem: ProblemType) -> str:
-    return task.metric if task.problem_type == problem else DEFAULT_METRIC[problem]
-
-
-def _a_source(data: TaskData) -> str:
-    return next(iter(data.splits.values())).source
-
-
-def _relabel(split: Split, mapping: Sequence[int]) -> Split:
-    def new(label: Any) -> Any:
-        if label is None:
-            return None
-        return tuple(mapping[i] for i in label) if isinstance(label, tuple) else mapping[label]
-
-    return replace(split, labels=[new(label) for label in split.labels])

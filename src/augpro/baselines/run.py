@@ -8,6 +8,7 @@ from augpro.baselines.head import fit_head
 from augpro.config import BaselineConfig
 from augpro.errors import InputError
 from augpro.files import write_json, write_tensors
+from augpro.label_check import match_by_rows
 from augpro.meter import Meter
 from augpro.output import PREDICTIONS, RESULT, OutputFolder
 from augpro.plan import Plan, make_plan
@@ -64,19 +65,19 @@ def run_baseline(config: BaselineConfig) -> RunResult:
     """
     planned = plan_baseline(config)
     plan, meter = planned.plan, Meter()
-    train, scored = plan.data.splits["train"], plan.scored_splits()
     device = training_arguments(plan.config).device
     with meter.phase("load"):
         teacher = load_teacher(plan, plan.config, device)
+        plan = replace(plan, data=match_by_rows(plan.data, teacher))
     assert teacher is not None
+    train, scored = plan.data.splits["train"], plan.scored_splits()
     with OutputFolder(config) as folder:
         with meter.phase("teacher_originals"):
             teacher_logits = teacher.label(train.texts, train.pairs)
         label_seconds = meter.seconds["teacher_originals"] + teacher.saved_seconds
         with meter.phase("student"):
-            features = planned.baseline.features(
-                train, teacher_logits, replace(planned.setting, device=device)
-            )
+            setting = replace(planned.setting, task=plan.task, device=device)
+            features = planned.baseline.features(train, teacher_logits, setting)
             head = fit_head(
                 features.of(train), teacher_logits, plan.task.problem_type, train.keys, config.seed
             )
