@@ -198,6 +198,60 @@ def table_file(tmp_path):
     return folder
 
 
+# --- models that do not fit ---
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Save a model and perhaps a tokenizer; returns the folder."""
+
+    def build(model, tokenizer, name="model", **options):
+        torch.manual_seed(0)
+        model.save_pretrained(tmp_path / name, **options)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return build
+
+
+@pytest.fixture
+def planned(table_file, teacher_folder, tmp_path):
+    """A plan for the teacher's own student, or with another teacher or another start."""
+    from augpro.config import DistillConfig
+    from augpro.plan import make_plan
+
+    def build(teacher=None, **options):
+        given = {"teacher": str(teacher or teacher_folder), "student": str(teacher_folder), "augment": "none"}
+        return make_plan(DistillConfig(data=str(table_file), out=tmp_path, batch_size=4, **(given | options)))
+
+    return build
+
+
+@pytest.fixture
+def refused(table_file, tmp_path, planned):
+    """That a model is refused before anything is loaded: as teacher, when it is scored, and as a start."""
+    from augpro.config import EvaluateConfig, FinetuneConfig
+    from augpro.errors import InputError
+    from augpro.plan import make_plan
+    from augpro.scoring import evaluate_model
+
+    def check(folder, match, start=True):
+        data, name = str(table_file), str(folder)
+        runs = [
+            lambda: planned(teacher=folder),
+            lambda: evaluate_model(EvaluateConfig(data=data, model=name)),
+        ]
+        if start:
+            config = FinetuneConfig(data=data, model=name, out=tmp_path, batch_size=4)
+            runs += [lambda: planned(student=name), lambda: make_plan(config)]
+        for run in runs:
+            with pytest.raises(InputError, match=match):
+                run()
+
+    return check
+
+
 # --- text methods ---
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from augpro.augment.partners import BLOCK_ROWS, aligned_ids, partner_rows
 from augpro.draws import Draws
-from augpro.tokens import tokenize
+from augpro.tokens import SPECIAL, tokenize
 
 
 @pytest.mark.parametrize("rows", [2, 3, 255, 256, 257, 511, 512, 700, 1025])
@@ -105,9 +105,10 @@ def test_alignment_goes_segment_by_segment(tokenizer, repeat):
             assert aligned[row].tolist() == expected
 
 
-def test_a_typed_special_token_of_the_partner_meets_nothing(tokenizer):
+def test_a_special_token_within_the_partner_meets_nothing(tokenizer):
     own = tokenize(tokenizer, ["the movie works"]).batch([0])
-    other = tokenize(tokenizer, ["not [SEP] again"]).batch([0])
+    other = tokenize(tokenizer, ["not bad again"]).batch([0])
+    other.segments[0, 2] = SPECIAL
     again = tokenizer.convert_tokens_to_ids("again")
     aligned = aligned_ids(own, other)[0].tolist()
     assert aligned == [-1, tokenizer.convert_tokens_to_ids("not"), -1, again, -1]

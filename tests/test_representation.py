@@ -494,14 +494,15 @@ def test_a_run_matches_pooled_vectors_of_other_tokens_and_another_width(config, 
     assert result.metric is not None
 
 
-def test_a_teacher_that_reads_less_is_refused(config, wide_teacher, save_model, tokenizer):
-    student = save_model(tokenizer, layers=2)
-    longer = ModelSource(str(student)).load_tokenizer()
-    longer.model_max_length = 64
-    longer.save_pretrained(student)
-    with pytest.raises(InputError, match=r"reads up to 32 tokens, .* 64; say --max-tokens 32"):
-        make_plan(config(student=str(student), hidden_weight=1))
-    assert make_plan(config(student=str(student), hidden_weight=1, max_tokens=32)).matching
+def test_a_teacher_that_reads_less_is_refused(config, save_model, tokenizer):
+    student, teacher = (save_model(tokenizer, layers=layers) for layers in (2, 3))
+    shorter = ModelSource(str(teacher)).load_tokenizer()
+    shorter.model_max_length = 20
+    shorter.save_pretrained(teacher)
+    given = {"student": str(student), "teacher": str(teacher), "hidden_weight": 1}
+    with pytest.raises(InputError, match=r"reads up to 20 tokens, .* 32; say --max-tokens 20"):
+        make_plan(config(**given))
+    assert make_plan(config(**given, max_tokens=20)).matching
 
 
 def test_encoder_decoders_are_refused(config, translator):

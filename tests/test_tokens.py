@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from augpro.tokens import SPECIAL, max_length, tokenize
 from conftest import wordpiece
@@ -107,11 +109,28 @@ def test_limit_is_the_smaller_of_both(tokenizer):
 
 
 @pytest.mark.parametrize("typed", ["[SEP]", "[CLS]", "[MASK]", "[PAD]"])
-def test_a_special_token_typed_in_a_text_is_special(tokenizer, typed):
+def test_a_special_token_typed_in_a_text_is_text(tokenizer, typed):
     batch = tokenize(tokenizer, [f"good {typed} film"]).batch([0])
-    assert batch.ids[0, 2] == tokenizer.convert_tokens_to_ids(typed)
-    assert batch.segments.tolist() == [[-1, 0, -1, 0, -1]]
-    assert batch.mask.tolist() == [[1] * 5]  # it is read by the model all the same
+    assert tokenizer.convert_tokens_to_ids(typed) not in batch.ids[0, 1:-1]
+    letters = list(typed[1:-1].lower())
+    pieces = [letters[0], *(f"##{letter}" for letter in letters[1:])]
+    expected = ["[CLS]", "good", "[UNK]", *pieces, "[UNK]", "film", "[SEP]"]  # no token has a bracket
+    assert tokenizer.convert_ids_to_tokens(batch.ids[0].tolist()) == expected
+    assert batch.segments.tolist() == [[-1, *[0] * (len(expected) - 2), -1]]
+
+
+@pytest.mark.parametrize("unknown", ["<unk>", None])
+def test_a_vocabulary_that_has_a_special_token_as_a_piece(unknown):
+    """SentencePiece's Unigram finds "</s>" among its pieces; a second end would move the answer of T5."""
+    pieces = ["<pad>", "</s>", "<unk>", "\u2581good", "\u2581film", "\u2581"]
+    inner = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=2))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace()
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    names = {"unk_token": unknown} if unknown else {}
+    own = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", **names)
+    batch = tokenize(own, ["good </s> film"]).batch([0])
+    assert batch.ids.tolist() == [[3, 5, 2 if unknown else 1, 4, 1]]
+    assert batch.segments.tolist() == [[0, 0, 0 if unknown else -1, 0, -1]]
 
 
 def test_an_unknown_word_belongs_to_its_text(tokenizer):

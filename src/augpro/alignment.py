@@ -38,7 +38,17 @@ def spec_for(spec: DataSpec, config: Any) -> DataSpec:
 
 
 def class_names(config: Any) -> tuple[str, ...]:
-    """Names of a model's classes, by its Hugging Face config."""
+    """Names of a model's classes, by its Hugging Face config.
+
+    Raises:
+        InputError: if they are not numbered from 0.
+    """
+    missing = [index for index in range(config.num_labels) if index not in config.id2label]
+    if missing:
+        raise InputError(
+            f"{config.name_or_path}: id2label of its config.json has no class {missing[0]}; number its "
+            f"{config.num_labels} classes from 0."
+        )
     return tuple(str(config.id2label[index]) for index in range(config.num_labels))
 
 
@@ -209,6 +219,11 @@ def _ordered(data: TaskData, name: str, classes: Sequence[str], order: Sequence[
 
 def _problem_of(config: Any, task: Task) -> ProblemType:
     if config.problem_type is not None:
+        if config.problem_type not in _PROBLEM_TYPE:
+            raise InputError(
+                f"{config.name_or_path}: problem_type {config.problem_type!r} of its config.json is not known; write "
+                f"one of {', '.join(_PROBLEM_TYPE)}, or leave it out."
+            )
         return _PROBLEM_TYPE[config.problem_type]
     if config.num_labels == 1:
         return "regression"

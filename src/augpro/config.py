@@ -49,6 +49,9 @@ class TaskOptions(BaseModel):
     holdout_rows: int = Field(0, ge=0, description="Training rows held out as an additional evaluation set.")
     eval_split: EvalSplit = Field("auto", description="auto: validation where it has labels, else test.")
     max_tokens: int | None = Field(None, ge=8, description="Cut texts here; default is the model's limit.")
+    allow_unknown_tokens: bool = Field(
+        False, description="Go on where a tokenizer does not know most of the text."
+    )
     split_seed: int = Field(0, ge=0, description="Decides which rows are set aside, for all seeds alike.")
     trust_remote_code: bool = Field(False, description="Run code that comes with a model from the hub.")
 

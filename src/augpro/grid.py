@@ -23,7 +23,16 @@ from augpro.values import parse_value
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
 # What a run reads is told by its content, and where it writes does not matter.
-_NOT_IN_KEY = {"data", "unlabelled", "teacher", "student", "out", "resume", "label_store"}
+_NOT_IN_KEY = {
+    "data",
+    "unlabelled",
+    "teacher",
+    "student",
+    "out",
+    "resume",
+    "label_store",
+    "allow_unknown_tokens",
+}
 _SHARED = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
 _POOL = ("unlabelled", "label_budget", "label_by")
 # Options of `augpro distill` that one method of a grid may have otherwise than the rest.

@@ -24,8 +24,11 @@ from transformers import (
 from augpro.errors import InputError
 from augpro.layers import keep_layers
 from augpro.named_models import model_location
+from augpro.padding import agree_on_padding, is_token, limit_to_positions
 from augpro.tasks import ProblemType, Task
+from augpro.weights import misfit
 
+_SETTINGS = "tokenizer_config.json"  # which some tokenizers list among the files of their vocabulary
 HF_PROBLEM_TYPE: dict[ProblemType, str] = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
@@ -59,18 +62,28 @@ class ModelSource:
         Raises:
             InputError: if it is missing, or no fast tokenizer.
         """
-        tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
+        # Saved with the tokenizer: a special token's name in a text is read as text elsewhere too.
+        tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer, split_special_tokens=True)
         if not tokenizer.is_fast:
             raise InputError(
                 f"{self.name}: augpro needs a fast tokenizer; save the model with its tokenizer.json beside it."
             )
-        # A decoder finds the last token of a row by the padding that its own configuration names.
-        if tokenizer.pad_token_id is None:
-            padding = getattr(self.load_config(), "pad_token_id", None)
-            if padding is None:
-                return tokenizer
-            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+        self._check_tokenizer_files(tokenizer)
+        config = self.load_config()
+        agree_on_padding(config, tokenizer, self.name)
+        limit_to_positions(config, tokenizer, self.trust_remote_code)
         return tokenizer
+
+    def _check_tokenizer_files(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse a folder without a tokenizer: one with an empty vocabulary is made up for it."""
+        folder = Path(model_location(self.name))
+        names = {"tokenizer.json", "tekken.json", *type(tokenizer).vocab_files_names.values()} - {_SETTINGS}
+        if not folder.is_dir() or any((folder / name).is_file() for name in names):
+            return
+        if not any(folder.glob("*.model")) and not any(folder.glob("*.tiktoken")):
+            raise InputError(
+                f"{self.name}: this folder has no tokenizer; save it there with tokenizer.save_pretrained."
+            )
 
     def load_classifier(self, **options: Any) -> PreTrainedModel:
         """The model as the start of a sequence classifier; a head that is missing or does not fit is made anew.
@@ -78,11 +91,25 @@ class ModelSource:
         Raises:
             InputError: if the weights are missing or not safetensors.
         """
-        model: PreTrainedModel = self._load(
-            AutoModelForSequenceClassification, use_safetensors=True, ignore_mismatched_sizes=True, **options
+        model, info = self._load(
+            AutoModelForSequenceClassification,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
         )
-        model.float()  # a checkpoint in half precision is trained and scored in float32
-        return model
+        for key, stored, made in info["mismatched_keys"]:
+            if key.startswith(f"{model.base_model_prefix}."):
+                raise misfit(self.name, key, stored, made)
+        return self._padded(model.float())  # a checkpoint in half precision is trained and scored in float32
+
+    def _padded(self, model: Any) -> PreTrainedModel:
+        """The model with a configuration that names its padding, as its tokenizer does."""
+        config = model.config.get_text_config()
+        if not is_token(config, config.pad_token_id):
+            config.pad_token_id = model.config.pad_token_id = self.load_tokenizer().pad_token_id
+        padded: PreTrainedModel = model
+        return padded
 
     def load_finished(self) -> PreTrainedModel:
         """The model as the sequence classifier that it was trained to be: a teacher, or a student that is scored.
@@ -90,7 +117,7 @@ class ModelSource:
         Raises:
             InputError: if the weights are missing, not safetensors, or lack the head.
         """
-        return self._load_whole(AutoModelForSequenceClassification, "classifier")
+        return self._padded(self._load_whole(AutoModelForSequenceClassification, "classifier"))
 
     def load_masked_lm(self) -> PreTrainedModel:
         """The model with the masked-language-model head that it was trained with.
@@ -119,9 +146,11 @@ class ModelSource:
     def _load_whole(self, loader: Any, kind: str) -> PreTrainedModel:
         """A model in float32 none of whose weights is made anew."""
         loaded: tuple[PreTrainedModel, dict[str, Any]] = self._load(
-            loader, use_safetensors=True, output_loading_info=True
+            loader, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
         )
         model, info = loaded
+        for key, stored, made in info["mismatched_keys"]:
+            raise misfit(self.name, key, stored, made)
         if info["missing_keys"]:
             missing = min(info["missing_keys"])
             raise InputError(f"{self.name}: no trained {kind} ({missing} is missing); name one that is.")
@@ -137,7 +166,7 @@ class ModelSource:
             )
         try:
             return loader.from_pretrained(path, trust_remote_code=self.trust_remote_code, **options)
-        except (OSError, ValueError, ImportError, SafetensorError) as error:
+        except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
             where = "in this folder" if Path(path).is_dir() else "on the hub"
             first = str(error).strip().splitlines()[0].rstrip(".")
             raise InputError(
@@ -187,8 +216,8 @@ def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
     """Whether two tokenizers give the same ids for every text.
 
     Proven by comparing the whole definitions (normalizer, splitting, vocabulary, merges, post-processing),
-    not the sizes of the vocabularies, and whether both give token types; the settings of truncation and
-    padding do not count.
+    not the sizes of the vocabularies, the padding token, and whether both give token types; other settings of
+    truncation and padding do not count.
     """
     return _definition(one) == _definition(other)
 
@@ -196,4 +225,5 @@ def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
 def _definition(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     definition: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     kept = {key: value for key, value in definition.items() if key not in ("truncation", "padding")}
-    return kept | {"gives token types": "token_type_ids" in tokenizer.model_input_names}
+    types = "token_type_ids" in tokenizer.model_input_names
+    return kept | {"gives token types": types, "padding token": tokenizer.pad_token_id}

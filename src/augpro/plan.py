@@ -6,6 +6,7 @@ from typing import Any
 from augpro.alignment import adopt_labels, spec_for
 from augpro.augment import Augmenter, augmenter
 from augpro.augment.partners import check_partner
+from augpro.compatibility import Role, check_models
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data import Split, TaskData, load_data
 from augpro.defaults import default_layers, settled
@@ -169,6 +170,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     scored = choose_eval_split(config, data)
     config = _with_trainer_options(config, data, changer, scored)
     plan = Plan(config, data, scored, student, layers, teacher, changer, objective, method, matching, pool)
+    data.notes.extend(_check_models(plan))
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:
@@ -250,6 +252,16 @@ def _check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: 
             f"--augment {name}: it moves the teacher's embeddings as the student's, and these are {widths[0]} "
             f"wide, those of {teacher.name} {widths[1]}; {fix}"
         )
+
+
+def _check_models(plan: Plan) -> list[str]:
+    """Notes on the models; refused where they do not fit their tokenizers or cannot read the texts."""
+    start = "student" if plan.teacher else "model"
+    roles = [Role(start, plan.student, finished=plan.student == plan.teacher, trained=True)]
+    if plan.teacher and plan.teacher != plan.student:
+        roles.append(Role("teacher", plan.teacher, finished=True))
+    splits = [plan.data.splits["train"], *plan.scored_splits().values(), *([plan.pool] if plan.pool else [])]
+    return check_models(roles, splits, plan.config.max_tokens, plan.config.allow_unknown_tokens)
 
 
 def _objective(config: DistillConfig, task: Task) -> Objective:

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from augpro.padding import reads_padding
 from augpro.tokens import TokenBatch, TokenTable
 
 ROWS_AT_ONCE = 128  # of a pass without a gradient: more rows take memory and are hardly read faster
@@ -27,7 +28,8 @@ def predict_logits(
     """
     training = model.training
     model.eval()
-    logits = over_rows(table, lambda batch: run_logits(model, batch), batch_size, what)
+    apart = reads_padding(model.config)
+    logits = over_rows(table, lambda batch: run_logits(model, batch), batch_size, what, apart)
     model.train(training)
     return logits
 
@@ -43,6 +45,7 @@ def over_rows(
     run: Callable[[TokenBatch], Tensor],
     batch_size: int = ROWS_AT_ONCE,
     what: str = "reading",
+    unpadded: bool = False,
 ) -> Tensor:
     """What ``run`` gives for every row, [rows, ...], as float32 on the CPU, without gradients.
 
@@ -51,12 +54,17 @@ def over_rows(
         run: from a batch on the CPU, of B rows, to a tensor [B, ...].
         batch_size: rows at once.
         what: name of the progress bar.
+        unpadded: whether only rows of one length are read at once.
     """
     order = np.argsort(table.lengths, kind="stable")
+    alike = np.split(order, np.flatnonzero(np.diff(table.lengths[order])) + 1) if unpadded else [order]
+    batches = [
+        rows[start : start + batch_size] for rows in alike for start in range(0, len(rows), batch_size)
+    ]
     parts = []
     with torch.inference_mode():
-        for start in tqdm(range(0, len(order), batch_size), desc=what, delay=2, leave=False):
-            parts.append(run(table.batch(order[start : start + batch_size])).float().cpu())
+        for rows in tqdm(batches, desc=what, delay=2, leave=False):
+            parts.append(run(table.batch(rows)).float().cpu())
     result = torch.empty(len(order), *parts[0].shape[1:])
     result[torch.from_numpy(order)] = torch.cat(parts)
     return result
@@ -78,4 +86,4 @@ def mean_states(body: Any, table: TokenTable, what: str) -> Tensor:
         found: Tensor = (states * present).sum(1) / present.sum(1)
         return found
 
-    return over_rows(table, run, what=what)
+    return over_rows(table, run, what=what, unpadded=reads_padding(body.config))

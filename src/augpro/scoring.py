@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from augpro.alignment import adopt_labels, class_names, spec_for
+from augpro.compatibility import Role, check_models
 from augpro.config import EvaluateConfig
 from augpro.data import TaskData, load_data
 from augpro.dataset import label_tensor
@@ -71,6 +72,11 @@ def evaluate_model(
     names = {"evaluation": _split(config, data)} | (
         {"holdout": "holdout"} if "holdout" in data.splits else {}
     )
+    roles = [Role("model", source, finished=True)]
+    if teacher_source:
+        roles.append(Role("teacher", teacher_source, finished=True))
+    read = [data.splits[key] for key in names.values()]
+    data.notes.extend(check_models(roles, read, config.max_tokens, config.allow_unknown_tokens))
     if config.out:
         claim_file(config.out)
     model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.files import fingerprint, write_tensors
 from augpro.models import same_tokenizer
+from augpro.padding import reads_padding
 from augpro.reading import ROWS_AT_ONCE, predict_logits
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary
@@ -117,7 +118,8 @@ class Teacher:
             batch: rows in the student's tokens.
             vocabulary: of the student, which turns them into text.
         """
-        if self.reads_rows_of(vocabulary.tokenizer, batch.ids.shape[1]):
+        as_it_is = self.reads_rows_of(vocabulary.tokenizer, batch.ids.shape[1])
+        if as_it_is and not reads_padding(self.model.config):
             with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
                 parts = batch.parts(ROWS_AT_ONCE)
                 return torch.cat([self.model(**part.model_inputs()).logits.float() for part in parts])

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
-_NO_LIMIT = 10**9  # a tokenizer without a limit reports 1e30
+NO_LIMIT = 10**9  # a tokenizer without a limit reports 1e30
 _BLOCK = 2048  # rows whose encodings, some 6 KB each, are in memory at once
 SPECIAL = -1  # segment of [CLS], [SEP] and padding: never changed, never mixed
 
@@ -119,7 +119,8 @@ class TokenTable:
         present = columns[None, :] < lengths[:, None]
         where = np.where(present, self.offsets[index][:, None] + columns[None, :], 0)
         padding = np.array([self.pad_id, SPECIAL, 0])[:, None, None]
-        ids, segments, types = torch.from_numpy(np.where(present, self.flat[:, where], padding))
+        flat = self.flat if self.flat.size else padding[:, 0]  # no row may have a token
+        ids, segments, types = torch.from_numpy(np.where(present, flat[:, where], padding))
         return TokenBatch(
             ids=ids,
             mask=torch.from_numpy(present.astype(np.int64)),
@@ -159,7 +160,7 @@ def max_length(tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> 
     """Tokens a row may have: the tokenizer's limit or a smaller ``limit``; 512 if neither is known."""
     own = int(tokenizer.model_max_length)
     if limit is None:
-        return own if own < _NO_LIMIT else 512
+        return own if own < NO_LIMIT else 512
     return min(own, limit)
 
 
@@ -211,9 +212,13 @@ def _block(
 ) -> tuple[list[np.ndarray], int]:
     """Id, segment and type of each token of each row, and how many rows were cut."""
     encodings, cut = encode(tokenizer, columns, [limit] * len(columns[0]))
-    # By id: a "[SEP]" typed in a text is one too. An unknown word is still a word of its text.
-    special = [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
-    return [_columns(encoding, special) for encoding in encodings], cut
+    special, unknown = only_special(tokenizer), tokenizer.unk_token_id
+    return [_columns(encoding, special, unknown) for encoding in encodings], cut
+
+
+def only_special(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the special tokens but the unknown one, which stands for a word of a text."""
+    return [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
 
 
 def encode(
@@ -221,27 +226,41 @@ def encode(
 ) -> tuple[list[Encoding], int]:
     """What a fast tokenizer makes of rows, with the place of each token in its text, and how many rows were cut.
 
+    The name of a special token in a text is text as any other.
+
     Args:
         tokenizer: a fast one.
         columns: the rows' texts, and their second texts where they are pairs.
         limits: most tokens that each row may have.
     """
     # Tokenized without a cut first: a row of exactly its limit's tokens is whole, and only a full pass can tell.
-    encodings = list(tokenizer(*map(list, columns), truncation=False, verbose=False).encodings or [])
+    options = {"split_special_tokens": True, "verbose": False}
+    encodings = list(tokenizer(*map(list, columns), truncation=False, **options).encodings or [])
     too_long = [row for row, limit in enumerate(limits) if len(encodings[row].ids) > limit]
     for limit in {limits[row] for row in too_long}:
         rows = [row for row in too_long if limits[row] == limit]
         cut = tokenizer(
-            *[[column[row] for row in rows] for column in columns], truncation=True, max_length=limit
+            *[[column[row] for row in rows] for column in columns],
+            truncation=True,
+            max_length=limit,
+            **options,
         )
         for row, encoding in zip(rows, cut.encodings or [], strict=True):
             encodings[row] = encoding
     return encodings, len(too_long)
 
 
-def _columns(encoding: Encoding, special_ids: list[int]) -> np.ndarray:
-    """Id, segment and type of each token of one row, int32 [3, tokens]."""
+def _columns(encoding: Encoding, special_ids: list[int], unknown: int | None) -> np.ndarray:
+    """Id, segment and type of each token of one row, int32 [3, tokens].
+
+    A vocabulary may have a special token's name as a piece of text (SentencePiece's Unigram does). Typed in a text it
+    is an unknown word; it stays special where the tokenizer has no unknown token.
+    """
     ids = np.array(encoding.ids, dtype=np.int32)
-    sequences = [SPECIAL if sequence is None else sequence for sequence in encoding.sequence_ids]
-    segments = np.where(np.isin(ids, special_ids), SPECIAL, sequences)
+    segments = np.array([SPECIAL if sequence is None else sequence for sequence in encoding.sequence_ids])
+    typed = np.isin(ids, special_ids) & (segments != SPECIAL)
+    if unknown is None:
+        segments = np.where(typed, SPECIAL, segments)
+    else:
+        ids = np.where(typed, unknown, ids)
     return np.stack([ids, segments, encoding.type_ids]).astype(np.int32)

@@ -213,7 +213,8 @@ class Vocabulary:
     def _tokens(self, texts: list[str], pairs: list[str] | None = None) -> list[list[int]]:
         """Token rows of texts, without special tokens."""
         nothing_else = {"return_attention_mask": False, "return_token_type_ids": False}
-        found = self.tokenizer(texts, pairs, add_special_tokens=False, verbose=False, **nothing_else)
+        nothing_else |= {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        found = self.tokenizer(texts, pairs, **nothing_else)
         return list(found["input_ids"])
 
 

@@ -13,10 +13,8 @@ from augpro.augment.checks import check_range, check_whole
 from augpro.augment.text import TextAugmenter, check_text, in_full, sample
 from augpro.errors import InputError
 from augpro.models import ModelSource
-from augpro.tokens import TokenBatch, max_length, tokenize
+from augpro.tokens import NO_LIMIT, TokenBatch, max_length, tokenize
 from augpro.vocabulary import Vocabulary
-
-_UNCUT = 10**9  # a limit that no text reaches
 
 
 @dataclass
@@ -43,8 +41,8 @@ class Filler:
             InputError: if it is missing, or no masked language model.
         """
         model, tokenizer = source.load_masked_lm(), source.load_tokenizer()
-        limit = max_length(tokenizer, getattr(model.config, "max_position_embeddings", None))
-        tokenizer.model_max_length = _UNCUT
+        limit = max_length(tokenizer)
+        tokenizer.model_max_length = NO_LIMIT
         return cls(model, tokenizer, Vocabulary(tokenizer, model.config.vocab_size), limit)
 
 
@@ -108,7 +106,7 @@ class MaskedLM(TextAugmenter):
         """Fill rows of like length together, each from both of its texts."""
         filler = context.load((self.name, self.model), self._load)
         filler.model.to(row_ids.device)
-        table = tokenize(filler.tokenizer, columns[0], columns[1] if len(columns) > 1 else None, _UNCUT)
+        table = tokenize(filler.tokenizer, columns[0], columns[1] if len(columns) > 1 else None, NO_LIMIT)
         order = np.argsort(table.lengths, kind="stable")
         order = order[table.lengths[order] <= filler.limit]
         rewritten = [list(column) for column in columns]

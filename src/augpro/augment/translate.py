@@ -180,7 +180,9 @@ class BackTranslation(TextAugmenter):
         tokenizer, model = translator.tokenizer, translator.model
         steps = min(self.max_tokens + 1, translator.positions or self.max_tokens + 1)
         limit = max_length(tokenizer, translator.positions)
-        encoded = tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        encoded = tokenizer(list(texts), truncation=False, verbose=False, split_special_tokens=True)[
+            "input_ids"
+        ]
         rows = [row for row, text in enumerate(texts) if text.strip() and len(encoded[row]) <= limit]
         rows.sort(key=lambda row: len(encoded[row]))
         translated = [""] * len(texts)
