@@ -105,8 +105,8 @@ def test_what_a_file_is(tmp_path: Path, name: str, content: str | bytes, what: s
 # --- named, with a command that makes a file that can be read ---
 
 COMMANDS: list[Any] = [
-    ("f.csv.gz", gzip.compress(GOOD.encode()), "f.csv"),
-    ("f.csv", gzip.compress(GOOD.encode()), "f-unpacked.csv"),
+    ("f.csv.gz", gzip.compress(GOOD.encode(), mtime=0), "f.csv"),
+    ("f.csv", gzip.compress(GOOD.encode(), mtime=0), "f-unpacked.csv"),
     ("f.csv.bz2", bz2.compress(GOOD.encode()), "f.csv"),
     ("f.csv.xz", lzma.compress(GOOD.encode()), "f.csv"),
     ("f.zip", zipped(data__train=GOOD, **{"more.csv": GOOD}), "more.csv"),
