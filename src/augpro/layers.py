@@ -118,7 +118,7 @@ def _reason(error: Exception) -> str:
 def _trial_logits(model: PreTrainedModel) -> Tensor:
     """Answers to two rows of random tokens, the second one padded."""
     config = _text_config(model)
-    padding, ends = (getattr(config, name, None) for name in ("pad_token_id", "eos_token_id"))
+    padding, ends = int(config.pad_token_id), getattr(config, "eos_token_id", None)
     ends = ends if isinstance(ends, list) else [ends]
     tokens = range(len(model.get_input_embeddings().get_parameter("weight")))
     ordinary = torch.tensor([token for token in tokens if token not in (padding, *ends)])
