@@ -13,7 +13,7 @@ SOURCE = Path(augpro.__file__).parent
 # A module imports only from rows above its own, or from its own row where the order below allows it.
 ROWS = [
     ["errors", "tasks", "draws", "files", "same_text", "resampling", "spelling", "terminal"],
-    ["values"],
+    ["values", "finite"],
     ["formats"],
     ["delimited", "json_rows"],
     [
@@ -55,7 +55,7 @@ ROWS = [
     ["trainer", "evaluation", "config"],
     ["audit"],
     ["samples", "output"],
-    ["provenance", "matching", "pool", "defaults", "trainer_options"],
+    ["provenance", "matching", "pool", "defaults", "trainer_options", "steps", "score_notes"],
     ["validation"],
     ["plan"],
     ["training", "identity"],

@@ -6,7 +6,7 @@ correction. Everything else is a mean with an interval.
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,20 @@ from augpro.figures import Figure, Group, ScoredSplit, best_method, unbeaten_bas
 from augpro.grid import RESULTS, Grid
 from augpro.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
 from augpro.tables import Table, tests_note
+from augpro.terminal import shown
 
 
 @dataclass
 class Comparison:
-    """All tables of a grid."""
+    """All tables of a grid, and what every run of it was told."""
 
     tables: list[Table]
+    notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
         """One Markdown page."""
         return "# Comparison\n\n" + "\n".join(
-            [*(table.markdown() for table in self.tables), self.tests_note, ""]
+            [*(table.markdown() for table in self.tables), self.tests_note, *self._notes(), ""]
         )
 
     def show(self, console: Console) -> None:
@@ -38,6 +40,11 @@ class Comparison:
         for table in self.tables:
             table.show(console)
         console.print(self.tests_note, highlight=False)
+        for note in self._notes():
+            console.print(shown(note), highlight=False)
+
+    def _notes(self) -> list[str]:
+        return [f"- note: {note}" for note in self.notes]
 
     @property
     def tests_note(self) -> str:
@@ -60,7 +67,8 @@ def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> C
         for size in grid.config.sizes or (None,):
             of_size = [row for row in alike if row["cell"]["size"] == size]
             tables += _tables_of_size(grid, of_size, predictions, f" [{condition}]" if condition else "")
-    return Comparison(tables)
+    told = [row.get("notes", []) for row in wanted] or [[]]
+    return Comparison(tables, [note for note in told[0] if all(note in notes for notes in told)])
 
 
 def _tables_of_size(grid: Grid, rows: list[dict[str, Any]], predictions: Path, suffix: str) -> list[Table]:

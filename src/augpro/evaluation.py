@@ -159,7 +159,7 @@ def row_distances(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemT
 def score_interval(
     name: str, gold: Array, predicted: Array, clusters: Array | None = None
 ) -> tuple[float, float]:
-    """95 % interval of a metric over the rows, (nan, nan) for fewer than two different ones.
+    """95 % interval of a metric over the rows, (nan, nan) for fewer than two different ones, or values of it.
 
     Wilson's for accuracy, which needs no resampling; else the percentile bootstrap of 1,000 resamples, one at a
     time. Rows of one cluster count as one draw.
@@ -176,7 +176,8 @@ def score_interval(
     if name == "accuracy":
         return wilson_interval((gold == predicted).reshape(len(gold), -1).all(1), clusters)
     low, high = np.percentile(Resampling(clusters).metric(METRICS[name], gold, predicted), [2.5, 97.5])
-    return (float(low), float(high))
+    # Not certainty: no resample differed.
+    return (float(low), float(high)) if low < high else (float("nan"), float("nan"))
 
 
 def wilson_interval(hits: Array, clusters: Array, confidence: float = 0.95) -> tuple[float, float]:
@@ -208,4 +209,4 @@ def wilson_interval(hits: Array, clusters: Array, confidence: float = 0.95) -> t
 def majority_share(labels: Tensor) -> float:
     """Accuracy of always answering the most frequent class, over the labelled rows."""
     known = labels[labels >= 0]
-    return float(torch.bincount(known).max() / len(known)) if len(known) else 0.0
+    return int(torch.bincount(known).max()) / len(known) if len(known) else 0.0

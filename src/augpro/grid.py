@@ -36,6 +36,8 @@ _NOT_IN_KEY = {
 _SHARED = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
 _POOL = ("unlabelled", "label_budget", "label_by")
 # Options of `augpro distill` that one method of a grid may have otherwise than the rest.
+# Why what was named may be only a part of what was meant.
+_MARKS = "here a comma starts the next method and a colon the next option, so that no value holds one"
 _OWN = {"train_rows", *StudentOptions.model_fields} - {
     "teacher",
     "student",
@@ -70,13 +72,13 @@ class Cell:
         if name not in (FINETUNE, PLAIN_KD, *AUGMENTERS, *BASELINES):
             raise InputError(
                 f"--methods {self.method}: unknown method {name!r}; "
-                f"use {FINETUNE}, {PLAIN_KD}, {', '.join((*AUGMENTERS, *BASELINES))}."
+                f"use {FINETUNE}, {PLAIN_KD}, {', '.join((*AUGMENTERS, *BASELINES))} ({_MARKS})."
             )
         given: dict[str, Any] = {}
         for item in items:
             key, equals, value = item.partition("=")
             if not equals:
-                raise InputError(f"--methods {self.method}: write {item!r} as option=value.")
+                raise InputError(f"--methods {self.method}: write {item!r} as option=value ({_MARKS}).")
             given[key.strip().replace("-", "_")] = parse_value(value)
         if name in BASELINES:
             own = {key: given.pop(key) for key in {"train_rows"} & given.keys()}

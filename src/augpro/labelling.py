@@ -153,6 +153,8 @@ class Choice:
         epochs = share * self.config.epochs
         if options.get("max_steps", 0) > 0:
             options["max_steps"] = max(1, round(WARM_UP_SHARE * options["max_steps"]))
+        if options.get("warmup_steps", 0) >= 1:  # below 1 it is a share already
+            options["warmup_steps"] = max(1, round(WARM_UP_SHARE * options["warmup_steps"]))
         config = self.config.model_copy(update={"epochs": epochs, "trainer_options": options})
         weight = self.plan.objective.teacher_weight or 1.0
         trainer = DistillationTrainer(

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from augpro.errors import InputError
+from augpro.finite import blamed
 
 _PLACES = {"layer_idx", "layer_id"}  # a decoder's layer knows by it its place in the cache
 _ROUNDING = 1e-5  # of the largest logit: the same weights may be added up in another order
@@ -103,6 +104,11 @@ def _check_that_it_loads(model: PreTrainedModel, load: Callable[[str], PreTraine
             raise UncuttableError(
                 f"{option}: a {kind} cut to these layers cannot be saved, loaded and run ({reason}); {fix}"
             ) from error
+    if not torch.isfinite(ours).all():
+        raise InputError(
+            f"{option}: the answers of this {kind} are no finite numbers{blamed(model)}; give a model that was "
+            "trained and saved without overflow, such as in float32."
+        )
     if not (ours - theirs).abs().max() <= _ROUNDING * ours.abs().max():
         raise UncuttableError(
             f"{option}: a {kind} cut to these layers gives other logits when it is saved and loaded; {fix}"

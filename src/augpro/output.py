@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+from zipfile import is_zipfile
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 
 from augpro.config import TrainOptions
 from augpro.errors import InputError
@@ -105,7 +107,7 @@ class OutputFolder:
 
     def _find_checkpoint(self) -> str | None:
         found = (self.path / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")
-        whole = [path.parent for path in found if _is_json(path)]
+        whole = [path.parent for path in found if _is_whole(path)]
         return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
@@ -129,13 +131,21 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def _is_json(path: Path) -> bool:
-    """Whether the file is whole. The Trainer writes its state last: else the run was killed while saving."""
+def _is_whole(state: Path) -> bool:
+    """Whether a checkpoint can be gone on from, by the ends of its files; nothing large is read.
+
+    The Trainer writes its state last: without it the run was killed while saving. The other files can be cut short
+    too, as by a power failure.
+    """
+    folder = state.parent
     try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        json.loads(state.read_text(encoding="utf-8"))
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "pt"):
+                pass
+    except (OSError, ValueError, SafetensorError):
         return False
-    return True
+    return all(map(is_zipfile, [*folder.glob("*.pt"), *folder.glob("*.pth")]))
 
 
 def check_output(config: TrainOptions) -> None:

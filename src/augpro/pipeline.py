@@ -20,7 +20,7 @@ from augpro.provenance import write_training_rows
 from augpro.reading import predict_logits
 from augpro.results import RunResult
 from augpro.samples import check_rows, joined, samples_markdown
-from augpro.scoring import score_splits
+from augpro.scoring import label_scored, score_splits
 from augpro.summary import notes_of, summarize
 from augpro.tokens import tokenize
 from augpro.trainer import DistillationTrainer
@@ -80,12 +80,12 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult
             tables["train"] = dataset.table
         # Now, as a checkpoint's clock is added later, and stored answers are those that it has counted.
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
+        theirs = label_scored(plan, teacher, meter)
         augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
         matched = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
         watched = validation(plan, tokenizer, teacher, arguments, meter)
-        watched |= {"args": arguments, "callbacks": list(callbacks)}
         parts = (student, plan.objective, dataset, augmentation, meter, matched)
-        trainer = DistillationTrainer(*parts, **watched)
+        trainer = DistillationTrainer(*parts, args=arguments, callbacks=list(callbacks), **watched)
         with meter.phase("student"):
             trainer.train(resume_from_checkpoint=folder.checkpoint)
             student = trainer.finished_student()
@@ -97,7 +97,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult
 
         with meter.phase("evaluate"):
             logits = {name: predict_logits(student, tables[name]) for name in scored}
-            scores, teacher_scores, predictions = score_splits(plan, logits, teacher)
+            scores, teacher_scores, predictions = score_splits(plan, logits, theirs)
             write_tensors(folder.path / PREDICTIONS, predictions)
         checked = None
         if augmentation and augmentation.augmenter.makes_text:

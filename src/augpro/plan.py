@@ -17,6 +17,8 @@ from augpro.models import ModelSource, same_tokenizer
 from augpro.pool import open_pool
 from augpro.provenance import seen_rows
 from augpro.representation import Matching
+from augpro.score_notes import label_notes
+from augpro.steps import step_notes
 from augpro.tasks import Task
 from augpro.trainer_options import check_trainer_options
 from augpro.validation import validation_split, with_metric
@@ -170,6 +172,8 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     scored = choose_eval_split(config, data)
     config = _with_trainer_options(config, data, changer, scored)
     plan = Plan(config, data, scored, student, layers, teacher, changer, objective, method, matching, pool)
+    trained = len(data.splits["train"]) + (getattr(config, "label_budget", None) or 0)
+    data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(config, trained)])
     data.notes.extend(_check_models(plan))
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))

@@ -7,6 +7,7 @@ from typing import Any
 from augpro.report_data import Panel, Study
 from augpro.samples import differences
 from augpro.tables import Table
+from augpro.terminal import visible
 
 LEAK = "\u2716 leak"  # a sign and a word: red alone says nothing to many readers
 _LEAK_SHARE = 0.01
@@ -25,6 +26,7 @@ _MEASURES = [
     ("entropy before, nats", "teacher_entropy_before", _NATS),
     ("entropy after, nats", "teacher_entropy_after", _NATS),
     ("duplicates", "duplicates", _SHARE),
+    ("unchanged", "unchanged_texts", _SHARE),
     ("equal to a scored row", "exact_duplicates_of_evaluation", _SHARE),
     ("originals equal to one", "exact_duplicates_of_evaluation_before", _SHARE),
     ("near a scored row", "near_duplicates", _SHARE),
@@ -52,7 +54,7 @@ def texts_table(panel: Panel) -> Table | None:
         "Checked: the number of texts of each run, at most 500, behind the shares to the right.",
         "Label flips: the teacher decides otherwise than on the original.",
         "Flips unchanged: the same on the originals, read as the student's tokens spell them.",
-        "Duplicates: equal to another augmented text or to a training text.",
+        "Duplicates: equal to another augmented text or to a training text. Unchanged: equal to its original.",
         "Scored rows: all of the evaluation set and the holdout. Equal: but for case, accents and spaces.",
         "Near: equal, or with a cosine of at least 0.9 of character n-grams.",
     ]
@@ -133,5 +135,5 @@ def _runs(original: str, augmented: str) -> list[list[str]]:
             for side in sides:
                 side.append("")
         for side, part in zip(sides, words, strict=True):
-            side.append(" ".join(part))
+            side.append(visible(" ".join(part)))
     return sides

@@ -1,6 +1,7 @@
 """Originals beside their augmented text, with the changed words marked, for people to read."""
 
 import difflib
+import operator
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from augpro.leakage import find_copies
 from augpro.online import OnlineAugmentation
 from augpro.results import RunResult, Sample
 from augpro.tasks import Task
+from augpro.terminal import visible
 from augpro.tokens import TokenBatch
 
 # A special character, or what makes a number at the start of a line a list item.
@@ -92,6 +94,7 @@ def check_rows(
         **teacher_changes(before, after, task.problem_type),
         **_flips_unchanged(before, as_read, task),
         "duplicates": duplicates(texts, known + originals),
+        "unchanged_texts": sum(map(operator.eq, texts, originals)) / len(texts),
         **_leakage(texts, originals, held_back),
     }
     fields = (originals, texts, _label_names(task, before), _label_names(task, after))
@@ -173,7 +176,7 @@ def differences(original: str, augmented: str) -> Iterator[tuple[bool, list[str]
 
 
 def _escape(text: str) -> str:
-    return _MARKDOWN.sub(r"\\", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\", visible(" ".join(text.split())))
 
 
 def joined(texts: Sequence[str], pairs: Sequence[str] | None) -> list[str]:

@@ -15,37 +15,56 @@ from augpro.dataset import label_tensor
 from augpro.errors import InputError
 from augpro.evaluation import score
 from augpro.files import write_json
+from augpro.finite import check_logits
 from augpro.label_check import match_by_rows
+from augpro.meter import Meter
 from augpro.models import ModelSource
 from augpro.output import check_file, claim_file
 from augpro.plan import Plan, choose_eval_split
 from augpro.provenance import seen_rows
 from augpro.results import Scores
+from augpro.score_notes import answer_notes, label_notes
 from augpro.teacher import Teacher
 
 
+def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str, Tensor]:
+    """The teacher's logits of every scored split, [N, C]; nothing without a teacher.
+
+    Asked for before the training, which a teacher that cannot answer would make worthless.
+    """
+    if teacher is None:
+        return {}
+    with meter.phase("evaluate"):
+        return {name: teacher.label(split.texts, split.pairs) for name, split in plan.scored_splits().items()}
+
+
 def score_splits(
-    plan: Plan, logits: Mapping[str, Tensor], teacher: Teacher | None
+    plan: Plan, logits: Mapping[str, Tensor], teacher_logits: Mapping[str, Tensor]
 ) -> tuple[dict[str, Scores], dict[str, Scores], dict[str, Tensor]]:
     """Scores of a run and of its teacher, and what they were made from, for every scored split.
 
     Args:
-        plan: of the run.
+        plan: of the run; notes on answers that are all alike are added.
         logits: the run's, [N, C], for every scored split.
-        teacher: its teacher, if it has one.
+        teacher_logits: the teacher's, likewise; empty without a teacher.
+
+    Raises:
+        InputError: if the run's logits are nan or infinite.
     """
     scores: dict[str, Scores] = {}
     teacher_scores: dict[str, Scores] = {}
     predictions: dict[str, Tensor] = {}
     for name, split in plan.scored_splits().items():
-        labels = label_tensor(split.labels, plan.task)
-        teacher_logits = teacher.label(split.texts, split.pairs) if teacher else None
-        scores[name] = score(plan.task, logits[name], labels, teacher_logits, split.keys)
+        labels, theirs = label_tensor(split.labels, plan.task), teacher_logits.get(name)
+        check_logits(logits[name], split.texts, "the trained model")
+        plan.data.notes.extend(answer_notes(plan.task, logits[name], labels, f"the trained model, {name}"))
+        scores[name] = score(plan.task, logits[name], labels, theirs, split.keys)
         keys = torch.tensor(split.keys, dtype=torch.int64)
         predictions |= {f"{name}.student": logits[name], f"{name}.labels": labels, f"{name}.row_keys": keys}
-        if teacher_logits is not None:
-            teacher_scores[name] = score(plan.task, teacher_logits, labels, keys=split.keys)
-            predictions[f"{name}.teacher"] = teacher_logits
+        if theirs is not None:
+            plan.data.notes.extend(answer_notes(plan.task, theirs, labels, f"the teacher, {name}"))
+            teacher_scores[name] = score(plan.task, theirs, labels, keys=split.keys)
+            predictions[f"{name}.teacher"] = theirs
     return scores, teacher_scores, predictions
 
 
@@ -86,6 +105,7 @@ def evaluate_model(
         teacher = Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
         data.notes.extend(_check_classes(config, data, teacher_source, teacher))
     scored = {name: data.splits[key] for name, key in names.items()}
+    data.notes.extend(label_notes(data.task, scored))
     data.notes.extend(seen_rows(config.model, "model", scored))
     if config.teacher:
         data.notes.extend(seen_rows(config.teacher, "teacher", scored))
@@ -93,13 +113,11 @@ def evaluate_model(
         tell(note)
     scores = {}
     for name, split in scored.items():
-        scores[name] = score(
-            data.task,
-            model.label(split.texts, split.pairs),
-            label_tensor(split.labels, data.task),
-            teacher.label(split.texts, split.pairs) if teacher else None,
-            split.keys,
-        )
+        labels, logits = label_tensor(split.labels, data.task), model.label(split.texts, split.pairs)
+        theirs = teacher.label(split.texts, split.pairs) if teacher else None
+        for note in answer_notes(data.task, logits, labels, f"{config.model}, {name}"):
+            tell(note)
+        scores[name] = score(data.task, logits, labels, theirs, split.keys)
     if config.out:
         write_json(config.out, {name: vars(value) for name, value in scores.items()})
     return scores

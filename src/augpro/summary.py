@@ -108,6 +108,12 @@ def notes_of(plan: Plan, result: RunResult) -> list[str]:
             "keep of them (case, accents or characters are lost): the student cannot follow it there; a student with "
             "the teacher's tokenizer could"
         )
+    same = result.replacement.get("unchanged_texts", 0.0)
+    if same > 0.5:
+        notes.append(
+            f"{same:.1%} of the augmented texts are their originals: {result.method} finds little to change in them "
+            "with these options"
+        )
     labels = label_tensor(plan.scored_splits()["evaluation"].labels, plan.task)
     if plan.task.problem_type == "single_label" and "evaluation" in result.teacher:
         accuracy, majority = result.teacher["evaluation"].metrics.get("accuracy"), majority_share(labels)

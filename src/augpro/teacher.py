@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.files import fingerprint, write_tensors
+from augpro.finite import check_logits
 from augpro.models import same_tokenizer
 from augpro.padding import reads_padding
 from augpro.reading import ROWS_AT_ONCE, predict_logits
@@ -68,6 +69,9 @@ class Teacher:
 
         They are made in blocks of 2,048 rows. With a store each is kept, so that a labelling that was killed goes on
         with the block that it was at. A block's batches are its own: its logits do not depend on what is stored.
+
+        Raises:
+            augpro.errors.InputError: if logits are nan or infinite; they are not stored.
         """
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(texts), _BLOCK)]
         logits = []
@@ -75,12 +79,17 @@ class Teacher:
             block = tokenize(self.tokenizer, texts[rows], None if pairs is None else pairs[rows], self.limit)
             what = f"teacher labels, part {number} of {len(blocks)}"
             if self.store is None:
-                logits.append(predict_logits(self.model, block, what=what))
+                logits.append(self._predicted(block, texts[rows], what))
             else:
-                logits.append(self._stored(block, self.store, what))
+                logits.append(self._stored(block, texts[rows], self.store, what))
         return torch.cat(logits)
 
-    def _stored(self, table: TokenTable, store: Path, what: str) -> Tensor:
+    def _predicted(self, table: TokenTable, texts: Sequence[str], what: str) -> Tensor:
+        logits = predict_logits(self.model, table, what=what)
+        check_logits(logits, texts, self.model.name_or_path or type(self.model).__name__, self.model)
+        return logits
+
+    def _stored(self, table: TokenTable, texts: Sequence[str], store: Path, what: str) -> Tensor:
         """Logits of a block of rows from the store, made first where there are none that can be read."""
         inputs = f"{table.pad_id} {table.has_types}".encode()
         tokens = [table.flat.tobytes(), table.offsets.tobytes(), inputs]
@@ -89,11 +98,11 @@ class Teacher:
             stored = load_file(path)
         except (OSError, SafetensorError):  # none yet, or one that was damaged
             stored = {}
-        if len(stored.get("logits", ())) == len(table):
+        if len(stored.get("logits", ())) == len(table) and stored["logits"].isfinite().all():
             self.saved_seconds += float(stored.get("seconds", 0.0))
             return stored["logits"]
         started = time.perf_counter()
-        logits = predict_logits(self.model, table, what=what)
+        logits = self._predicted(table, texts, what)
         write_tensors(path, {"logits": logits, "seconds": torch.tensor(time.perf_counter() - started)})
         return logits
 

@@ -18,6 +18,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from augpro.augment.base import VirtualRows
 from augpro.counting import CountsCallback, store_counts
 from augpro.dataset import DistillationDataset
+from augpro.errors import InputError
+from augpro.finite import blamed
 from augpro.losses import Objective
 from augpro.meter import Meter
 from augpro.online import OnlineAugmentation
@@ -147,7 +149,11 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Distillation loss of one batch; augmented rows are part of it in training only."""
+        """Distillation loss of one batch; augmented rows are part of it in training only.
+
+        Raises:
+            InputError: if a loss in training is nan or infinite.
+        """
         batch = TokenBatch(
             inputs["input_ids"],
             inputs["attention_mask"],
@@ -180,4 +186,23 @@ class DistillationTrainer(Trainer):
                 loss = loss + self.objective.smoothness(ours, logits[:rows])
             else:
                 loss = loss + self.objective.augmented(ours, theirs)
+        if model.training:
+            self._check_finite(loss, theirs)
         return (loss, {"logits": logits[:rows]}) if return_outputs else loss
+
+    def _check_finite(self, loss: Tensor, teacher_logits: Tensor | None) -> None:
+        """Stop before a loss that is no number spreads to every weight; the Trainer would leave it out of its log.
+
+        Not in float16, whose loss scaling leaves out such a step.
+        """
+        if self.accelerator.scaler is not None or torch.isfinite(loss):
+            return
+        if teacher_logits is not None and not torch.isfinite(teacher_logits).all():
+            why = "the teacher's answers to augmented texts are no finite numbers; give another teacher"
+        elif self.state.global_step == 0:
+            why = f"before any weight was changed{blamed(self.model)}; give another model to start from"
+        else:
+            why = "the training has diverged; give a lower --learning-rate"
+        raise InputError(
+            f"the loss of step {self.state.global_step + 1} of {self.state.max_steps} is no finite number: {why}."
+        )

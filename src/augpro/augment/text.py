@@ -21,6 +21,7 @@ from augpro.augment.wordnet import WordNet, find_wordnet
 from augpro.spelling import in_case_of
 from augpro.tokens import TokenBatch, tokenize
 
+_WORD = re.compile(r"\s*\S+")  # with the white space before it
 _PUNCTUATED = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)  # before the word, the word, after it
 
 
@@ -183,8 +184,11 @@ class EDA(TextAugmenter):
 def _rewrite(
     text: str, shares: Sequence[tuple[str, float]], draw: Iterator[float], synonyms: Synonyms
 ) -> str:
-    """Apply an operation that the first draw picks; a text that it leaves alone keeps its white space too."""
-    words = text.split()
+    """Apply an operation that the first draw picks.
+
+    White space stays before its word, or where words are exchanged in its place; new words have a space.
+    """
+    words = _WORD.findall(f" {text.strip()}")
     if not words:
         return text
     name, share = _pick(shares, draw)
@@ -197,7 +201,10 @@ def _rewrite(
         else:
             change = replace_words if name == "synonym" else insert_words
             new = change(words, count, draw, synonyms)
-    return " ".join(new) if new != words else text
+    if new == words:
+        return text
+    start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    return text[:start] + "".join(new).strip() + text[end:]
 
 
 def replace_words(words: list[str], count: int, draw: Iterator[float], synonyms: Synonyms) -> list[str]:
@@ -217,7 +224,7 @@ def insert_words(words: list[str], count: int, draw: Iterator[float], synonyms: 
     new = list(words)
     for _ in range(count if sources else 0):
         synonym = _pick(synonyms(_pick(sources, draw)), draw)
-        new.insert(int(next(draw) * (len(new) + 1)), synonym)
+        new.insert(int(next(draw) * (len(new) + 1)), f" {synonym}")
     return new
 
 
@@ -227,7 +234,7 @@ def swap_words(words: list[str], count: int, draw: Iterator[float]) -> list[str]
     for _ in range(count if len(words) > 1 else 0):
         one, other = int(next(draw) * len(new)), int(next(draw) * (len(new) - 1))
         other += other >= one
-        new[one], new[other] = new[other], new[one]
+        new[one], new[other] = _in_place_of(new[one], new[other]), _in_place_of(new[other], new[one])
     return new
 
 
@@ -238,6 +245,10 @@ def delete_words(words: list[str], probability: float, draw: Iterator[float]) ->
 
 def _pick(items: Sequence[Item], draw: Iterator[float]) -> Item:
     return items[int(next(draw) * len(items))]
+
+
+def _in_place_of(old: str, new: str) -> str:
+    return old[: len(old) - len(old.lstrip())] + new.lstrip()
 
 
 def _bare(word: str) -> str:

@@ -13,7 +13,7 @@ from augpro.meter import Meter
 from augpro.output import PREDICTIONS, RESULT, OutputFolder
 from augpro.plan import Plan, make_plan
 from augpro.results import RunResult
-from augpro.scoring import score_splits
+from augpro.scoring import label_scored, score_splits
 from augpro.summary import describe_run, notes_of
 from augpro.trainer_options import training_arguments
 from augpro.training import load_teacher
@@ -75,6 +75,7 @@ def run_baseline(config: BaselineConfig) -> RunResult:
         with meter.phase("teacher_originals"):
             teacher_logits = teacher.label(train.texts, train.pairs)
         label_seconds = meter.seconds["teacher_originals"] + teacher.saved_seconds
+        theirs = label_scored(plan, teacher, meter)
         with meter.phase("student"):
             setting = replace(planned.setting, task=plan.task, device=device)
             features = planned.baseline.features(train, teacher_logits, setting)
@@ -83,7 +84,7 @@ def run_baseline(config: BaselineConfig) -> RunResult:
             )
         with meter.phase("evaluate"):
             logits = {name: head.logits(features.of(split)) for name, split in scored.items()}
-            scores, teacher_scores, predictions = score_splits(plan, logits, teacher)
+            scores, teacher_scores, predictions = score_splits(plan, logits, theirs)
             write_tensors(folder.path / PREDICTIONS, predictions)
         result = describe_run(plan, scores, teacher_scores, meter)
         result.label_seconds, result.notes = label_seconds, notes_of(plan, result)

@@ -1,0 +1,58 @@
+"""How many steps a training makes, and options that do not fit that number."""
+
+import math
+
+from augpro.config import TrainOptions
+from augpro.errors import InputError
+
+_NO_WARM_UP = ("constant", "reduce_lr_on_plateau", "greedy")  # schedules that take no warm-up
+
+
+def step_notes(config: TrainOptions, rows: int) -> list[str]:
+    """What to tell of a training that is not what its options seem to say.
+
+    Args:
+        config: of the run, its options for the Trainer checked.
+        rows: to train on.
+
+    Raises:
+        InputError: if the number of steps is none.
+    """
+    options, size = config.trainer_options, config.batch_size
+    drops, joined = options.get("dataloader_drop_last", False), options.get("gradient_accumulation_steps", 1)
+    batches = rows // size if drops else math.ceil(rows / size)
+    notes = []
+    if drops and rows % size:
+        notes.append(f"dataloader_drop_last leaves out {rows % size} of {rows} training rows in every epoch")
+    if joined > batches:
+        notes.append(
+            f"gradient_accumulation_steps={joined}: an epoch has {batches} batches, so a step takes "
+            f"{min(rows, batches * size)} rows and not {joined * size}"
+        )
+    per_epoch = max(1, math.ceil(batches / joined))
+    steps = options.get("max_steps", -1)
+    if steps == -1:  # the library's word for: by the epochs
+        steps = math.ceil(config.epochs * per_epoch)
+    elif steps < 1:
+        raise InputError(
+            f"--trainer-option max_steps={steps}: give at least 1, or leave it out to train for --epochs."
+        )
+    else:
+        notes.append(f"max_steps={steps} makes the training {steps / per_epoch:.3g} epochs long, "
+                     f"in place of {config.epochs:g}")  # fmt: skip
+    return [*notes, *_warm_up_notes(config, steps)]
+
+
+def _warm_up_notes(config: TrainOptions, steps: int) -> list[str]:
+    options = config.trainer_options
+    given, schedule = options.get("warmup_steps", 0), options.get("lr_scheduler_type")
+    warm_up = int(given) if given >= 1 else math.ceil(steps * given)
+    if warm_up and schedule in _NO_WARM_UP:
+        return [f"warmup_steps={given:g} has no effect with lr_scheduler_type={schedule!s}"]
+    if warm_up and warm_up >= steps:
+        # The first step has a rate of 0, the last one is that of the step before the end.
+        share = f"{(steps - 1) / warm_up:.1%} of {config.learning_rate:g}"
+        return [
+            f"warmup_steps={given:g} of {steps} steps: the learning rate rises to the end, and gets to {share}"
+        ]
+    return []
