@@ -36,6 +36,7 @@ ROWS = [
     ["projection.neighbours"],
     ["projection.rays"],
     ["projection"],
+    ["split_notes"],
     ["data", "models", "meter", "reading"],
     ["teacher", "alignment", "compatibility"],
     ["label_check"],

@@ -294,7 +294,7 @@ def test_copies_of_every_scored_row_are_looked_for(distill, table_file, tmp_path
 def test_long_rows_are_cut_and_told(distill, table_file):
     with open(table_file / "train.csv", "a") as file:
         file.write(f"{' '.join(TEXTS)},positive\n")
-    assert "1 of 29 texts were longer" in " ".join(distill().output.split())
+    assert "1 of 29 rows have more than 32 tokens" in " ".join(distill().output.split())
 
 
 def test_unlabelled_rows_are_enough_to_distil(distill, tmp_path):

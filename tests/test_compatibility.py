@@ -53,8 +53,9 @@ def test_most_of_the_text_must_be_known(strangers, refused):
 
 def test_the_share_of_unknown_tokens_is_told(strangers, planned, table_file):
     notes = planned(teacher=strangers, allow_unknown_tokens=True).data.notes
-    assert [note for note in notes if "unknown" in note] == [
-        f"{strangers}, the teacher: 100.0% of the tokens of all 28 rows are unknown to its tokenizer"
+    assert [note for note in notes if "that its tokenizer" in note or "unknown" in note] == [
+        f"{strangers}, the teacher: 100.0% of the tokens of all 28 rows are unknown to its tokenizer",
+        f"{strangers}, the teacher: 100.0% of all 28 rows have no token that its tokenizer knows",
     ]
     told = []
     evaluate_model(
@@ -90,9 +91,9 @@ def test_rows_without_a_token_are_told(planned, save, table_file):
     teacher = save(gpt2(len(tokenizer)), tokenizer)
     path = table_file / "train.csv"
     path.write_text(path.read_text() + "漢 漢,negative\n")
-    assert told_of(planned(teacher=teacher), "have no token") == [
-        f"{teacher}, the teacher: 3.4% of all 29 rows have no token in its tokenizer"
-    ]
+    assert f"{teacher}, the teacher: 3.4% of all 29 rows have no token that its tokenizer knows" in told_of(
+        planned(teacher=teacher), "have no token"
+    )
     model, own = ModelSource(str(teacher)).load_finished(), ModelSource(str(teacher)).load_tokenizer()
     rows = ["漢", "good film"]
     alone = torch.cat([predict_logits(model, tokenize(own, [row])) for row in rows])

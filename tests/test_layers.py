@@ -212,11 +212,6 @@ def test_a_cut_decoder_still_answers(saved):
     assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1]
 
 
-def test_a_decoder_without_padding_is_tried_on_one_row(saved):
-    config = GPT2Config(**GPT2 | {"pad_token_id": None})
-    assert load_student(saved(config), TASK, [0, 3]).config.num_hidden_layers == 2
-
-
 def test_trying_leaves_no_trace(teacher_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = torch.get_rng_state()

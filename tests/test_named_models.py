@@ -316,7 +316,8 @@ def test_a_student_of_another_kind_learns_from_mpnet(tiny_mpnet, teacher_folder,
     """The teacher's tokens are others: it reads the augmented text."""
     config = DistillConfig(
         data=str(table_file), teacher=str(tiny_mpnet), student=str(teacher_folder), student_layers=(0, 2), epochs=1,
-        batch_size=4, out=tmp_path / "student", trainer_options={"save_strategy": "no"},
+        label_order=("negative", "positive"), batch_size=4, out=tmp_path / "student",
+        trainer_options={"save_strategy": "no"},
     )  # fmt: skip
     result = run(config)
     assert result.replacement["changed"] > 0

@@ -105,8 +105,8 @@ def test_what_a_file_is(tmp_path: Path, name: str, content: str | bytes, what: s
 # --- named, with a command that makes a file that can be read ---
 
 COMMANDS: list[Any] = [
-    ("f.csv.gz", gzip.compress(GOOD.encode()), "f.csv"),
-    ("f.csv", gzip.compress(GOOD.encode()), "f-unpacked.csv"),
+    ("f.csv.gz", gzip.compress(GOOD.encode(), mtime=0), "f.csv"),
+    ("f.csv", gzip.compress(GOOD.encode(), mtime=0), "f-unpacked.csv"),
     ("f.csv.bz2", bz2.compress(GOOD.encode()), "f.csv"),
     ("f.csv.xz", lzma.compress(GOOD.encode()), "f.csv"),
     ("f.zip", zipped(data__train=GOOD, **{"more.csv": GOOD}), "more.csv"),
@@ -215,7 +215,7 @@ def test_a_lone_row_of_json_is_a_row(tmp_path: Path) -> None:
 
 
 def test_names_that_a_shell_would_run_are_not_in_a_command(tmp_path: Path) -> None:
-    message = refused(tmp_path / "$(touch x).csv.gz", gzip.compress(b"x"))
+    message = refused(tmp_path / "$(touch x).csv.gz", gzip.compress(b"x", mtime=0))
     assert 'gunzip < "FILE" > "FILE-unpacked"' in message
     assert "Path('FILE')" in refused(tmp_path / "`x`'.csv", GOOD.encode("utf-16"))
     hostile = json.dumps({"$(touch x)": RECORDS})

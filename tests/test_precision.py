@@ -74,4 +74,4 @@ def test_autocast_is_on_in_training_and_off_after_it(config, monkeypatch):
         assert all(calls[start:end]), role
         assert end - start >= 8  # steps
         assert not any(calls[end:]), role
-        assert len(calls) > end + 2  # both splits, and the samples
+        assert len(calls) > end  # both splits, and the samples

@@ -5,7 +5,6 @@ import re
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,21 @@ PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
-    """Folder, output and seconds of `augpro quickstart --fast`, run as a user would."""
+    """Folder, output and processor seconds of `augpro quickstart --fast`, run as a user would."""
     folder = tmp_path_factory.mktemp("quickstart")
-    started = time.perf_counter()
+    started = processor_seconds()
     done = subprocess.run(
         [sys.executable, "-m", "augpro.cli", "quickstart", "--fast", "--out", "augpro-quickstart"],
-        check=False, cwd=folder, capture_output=True, text=True, timeout=600,
+        check=False, cwd=folder, capture_output=True, text=True, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder, done.stdout, time.perf_counter() - started
+    return folder, done.stdout, processor_seconds() - started
+
+
+def processor_seconds():
+    """Of the processes that were started here and have ended: other work on the machine does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.e2e
@@ -38,7 +43,7 @@ def test_quickstart_compares_three_students_with_their_teacher(quickstart):
     assert results["KD + AugPro-Mix"]["train_rows"] == 250
     assert 0 < results["KD + AugPro-Mix"]["replacement"]["new"] < 1
     assert "Traceback" not in output
-    assert seconds < 180, "a smoke test of 90 s, with room for a slow machine"
+    assert seconds < 360, "a smoke test of 90 s on two cores, with room for a slow machine"
     gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     assert gib < 4
 

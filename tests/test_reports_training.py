@@ -422,7 +422,7 @@ def test_a_method_that_changes_next_to_nothing_is_told(share, told):
                            scored_splits=lambda: {"evaluation": Split(["x"], None, [0], "f")})  # fmt: skip
     result = RunResult("t", "eda", 0, 20, 1.0, "accuracy", 0.5, 0.6, 0.7, 0.1, 8, 1.0)
     result.replacement = {"unchanged_texts": share}
-    notes = notes_of(plan, result, [])
+    notes = notes_of(plan, result)
     assert any("51.0% of the augmented texts are their originals" in note for note in notes) == told
 
 

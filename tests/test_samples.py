@@ -270,12 +270,11 @@ def run_with(accuracy):
     return result
 
 
-def test_notes_of_the_data_come_first_and_are_left_as_they_were(tokenizer):
+def test_notes_of_the_data_come_first_and_are_left_as_they_were():
     plan = plan_with([0, 1], ["columns guessed"])
-    tables = [tokenize(tokenizer, ["good film", *(["very " * 50] * long)]) for long in (2, 1)]
-    notes = notes_of(plan, run_with(0.9), tables)
+    notes = notes_of(plan, run_with(0.2))
     assert notes[0] == "columns guessed"
-    assert "3 of 5 texts were longer" in notes[1]
+    assert len(notes) == 2
     assert plan.data.notes == ["columns guessed"]
 
 
@@ -283,11 +282,11 @@ def test_notes_of_the_data_come_first_and_are_left_as_they_were(tokenizer):
     ("accuracy", "warned"), [(0.2, True), (0.74, True), (0.75, False), (0.9, False), (None, False)]
 )
 def test_a_teacher_worse_than_the_most_frequent_class_is_told(accuracy, warned):
-    notes = notes_of(plan_with([1, 1, 1, 0, None]), run_with(accuracy), [])
+    notes = notes_of(plan_with([1, 1, 1, 0, None]), run_with(accuracy))
     assert any("most frequent class (0.750)" in note for note in notes) == warned
 
 
 def test_a_teacher_without_labels_to_compare_is_not_judged():
-    assert notes_of(plan_with([None, None]), run_with(None), []) == []
+    assert notes_of(plan_with([None, None]), run_with(None)) == []
     regression = Task("t", "regression", "pearson")
-    assert notes_of(plan_with([1.0, 2.0], task=regression), run_with(0.0), []) == []
+    assert notes_of(plan_with([1.0, 2.0], task=regression), run_with(0.0)) == []

@@ -236,7 +236,7 @@ def test_what_the_student_cannot_see_is_measured_and_told(cased_teacher, tokeniz
     for share, told in ((flips, True), (0.01, False)):
         result = run_with(None)
         result.replacement = {"label_flips_unchanged": share}
-        notes = notes_of(plan_with([0, 1]), result, [])
+        notes = notes_of(plan_with([0, 1]), result)
         assert any(f"otherwise on {share:.1%} of the texts" in note for note in notes) == told
 
 

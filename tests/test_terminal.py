@@ -103,10 +103,8 @@ def test_a_table_without_help_would_let_them_through(console):
     assert "\x1b" in console.file.getvalue()
 
 
-def test_a_sentence_about_wrong_input(tmp_path):
-    done = invoke(
-        "distill", "--data", tmp_path / BAD, "--teacher", "t", "--student", "s", "--out", tmp_path / "out"
-    )
+def test_a_sentence_about_wrong_input(tmp_path, teacher_folder):
+    done = invoke("distill", "--data", tmp_path / BAD, "--teacher", teacher_folder, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert SEEN in done.output
     assert controls(done.output) <= {"\n"}

@@ -121,7 +121,8 @@ def _guess_text(table: Table, free: list[str]) -> str:
     if len(strings) != 1:
         raise InputError(
             f"{table.source}: which column is the text cannot be told from its columns "
-            f"({listed(list(table.columns))}); name it by --text-column"
+            f"({listed(list(table.columns))}); name it by --text-column, or write a first line with the names of the "
+            "columns if that is the first row of the data"
         )
     return strings[0]
 

@@ -18,8 +18,8 @@ from augpro.errors import InputError
 from augpro.models import ModelSource, same_tokenizer
 from augpro.named_models import model_location
 from augpro.padding import padded_at_start, reads_padding
-from augpro.tokens import only_special, tokenize
-from augpro.weights import check_shapes, stored_shapes
+from augpro.tokens import max_length, only_special, tokenize
+from augpro.weights import check_shapes, newer_weights, stored_shapes
 
 _SMALLEST_SHARE = (
     0.5  # of a model's embeddings that its tokenizer has a token for; padded vocabularies have over 0.9
@@ -70,8 +70,8 @@ def check_models(
     tokenizers: list[tuple[str, PreTrainedTokenizerBase]] = []
     for role in roles:
         tokenizer = check_model(role.source, role.finished)
-        notes += _padding_notes(role)
-        same = [place for place, (_, known) in enumerate(tokenizers) if same_tokenizer(known, tokenizer)]
+        notes += [*_padding_notes(role), *_weights_notes(role.source.name)]
+        same = [place for place, (_, known) in enumerate(tokenizers) if _reads_as(known, tokenizer)]
         if same:
             title, known = tokenizers[same[0]]
             tokenizers[same[0]] = f"{title}, and {role.source.name}, the {role.title}", known
@@ -106,6 +106,16 @@ def check_model(source: ModelSource, finished: bool) -> PreTrainedTokenizerBase:
         shapes = stored_shapes(folder, source.name)
         check_shapes(config, shapes, source.name, finished, source.trust_remote_code)
     return tokenizer
+
+
+def _weights_notes(name: str) -> list[str]:
+    folder = Path(model_location(name))
+    newer = newer_weights(folder) if folder.is_dir() else None
+    return [f"{name}: {newer}"] if newer else []
+
+
+def _reads_as(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    return max_length(one) == max_length(other) and same_tokenizer(one, other)
 
 
 def _check_size(name: str, tokenizer: PreTrainedTokenizerBase, size: int) -> None:
@@ -178,21 +188,23 @@ def _read(
         InputError: if most of the text cannot be read, unless that is allowed.
     """
     table = tokenize(tokenizer, sample.texts, sample.pairs, limit)
+    unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
     of_text, rows = table.flat[1] >= 0, np.repeat(np.arange(len(table)), table.lengths)
+    known = of_text & (table.flat[0] != unknown)
     texts = [
         " ".join(parts)
         for parts in zip(*(c for c in (sample.texts, sample.pairs) if c is not None), strict=True)
     ]
-    without = np.bincount(rows[of_text], minlength=len(table)) == 0
+    without = np.bincount(rows[known], minlength=len(table)) == 0
     empty = sum(bool(none and text.strip()) for none, text in zip(without, texts, strict=True))
-    unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+    counted = sample.which.removeprefix("all ")
     notes = []
     for share, what in (
         (
-            float((table.flat[0][of_text] == unknown).mean()) if of_text.any() else 0.0,
+            float((~known[of_text]).mean()) if of_text.any() else 0.0,
             "of the tokens of {} are unknown to its tokenizer",
         ),
-        (empty / max(1, len(texts)), "of {} have no token in its tokenizer"),
+        (empty / max(1, len(texts)), "of {} have no token that its tokenizer knows"),
     ):
         told = f"{title}: {share:.1%} {what.format(sample.which)}"
         if share > _REFUSED and not allow:
@@ -201,11 +213,17 @@ def _read(
             )
         if share > _NOTED:
             notes.append(told)
+    if table.truncated:
+        lost = "first" if tokenizer.truncation_side == "left" else "last"
+        notes.append(
+            f"{title}: {table.truncated} of {counted} have more than {table.limit} tokens, and their {lost} words "
+            "are not read"
+        )
     names = map(re.escape, tokenizer.convert_ids_to_tokens(only_special(tokenizer)))
     typed = [found[0] for found in map(re.compile("|".join(names) or "(?!)").search, texts) if found]
     if typed:
         notes.append(
-            f"{title}: {len(typed)} of {sample.which.removeprefix('all ')} contain the name of a special token, such "
+            f"{title}: {len(typed)} of {counted} contain the name of a special token, such "
             f"as {typed[0]!r}, which is read as ordinary text"
         )
     return notes

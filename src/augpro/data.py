@@ -15,6 +15,7 @@ from augpro.labels import Label, LabelHints, LabelSet, decode_labels
 from augpro.readers import listed
 from augpro.same_text import key_of, row_keys
 from augpro.sources import Source, open_source
+from augpro.split_notes import contradictions, overlaps, unseen_labels
 from augpro.tasks import DEFAULT_METRIC, ProblemType, Task, UnprovenLabels
 
 __all__ = ["DataSpec", "Label", "Split", "TaskData", "load_data"]
@@ -41,9 +42,12 @@ class Split:
     def select(self, rows: Sequence[int]) -> "Split":
         """Return the rows with these indices, in this order."""
         pairs = None if self.pairs is None else [self.pairs[row] for row in rows]
-        return Split(
+        chosen = Split(
             [self.texts[row] for row in rows], pairs, [self.labels[row] for row in rows], self.source
         )
+        if "keys" in vars(self):  # a million take ten seconds
+            vars(chosen)["keys"] = [self.keys[row] for row in rows]
+        return chosen
 
     def without_labels(self) -> "Split":
         """Return the same rows with no label on any of them."""
@@ -134,7 +138,12 @@ def load_data(spec: DataSpec) -> TaskData:
     own = (columns.text, columns.pair, columns.label)
     task = glue or Task(source.name, decoded.problem_type, metric, decoded.names, *own)
     notes += decoded.notes
-    return TaskData(task, _divide(spec, splits, notes), notes)
+    splits = _divide(spec, splits, notes)
+    for name, split in splits.items():
+        notes += contradictions(name, split.texts, split.keys, split.labels, decoded.problem_type)
+    if spec.make_validation and decoded.problem_type != "regression":
+        notes += unseen_labels({name: split.labels for name, split in splits.items()}, decoded.names)
+    return TaskData(task, splits, notes)
 
 
 def _check_classes(source: str, column: str | None, decoded: LabelSet) -> None:
@@ -200,7 +209,7 @@ def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[
     if "validation" in parts:
         size = len(parts["validation"])
         notes.append(f"took {size} of the train rows as the validation split, as there is none")
-    notes += _overlaps(splits)
+    notes += overlaps({name: split.keys for name, split in splits.items()})
     taken = {row for rows in parts.values() for row in rows}
     rest = [row for row in range(len(train)) if row not in taken]
     random.Random(spec.seed).shuffle(rest)
@@ -260,20 +269,6 @@ def _take(groups: list[list[int]], wanted: int) -> list[int]:
         if len(rows) == wanted:
             return rows
     return rows + min(passed, key=len, default=[])
-
-
-def _overlaps(splits: dict[str, Split]) -> list[str]:
-    """Notes on rows of the user's own splits that the train split holds too."""
-    known = set(splits["train"].keys)
-    notes = []
-    for name, split in splits.items():
-        again = sum(key in known for key in split.keys) if name != "train" else 0
-        if again:
-            notes.append(
-                f"{name}: {again} of {len(split)} rows have a text that is also in the train split; "
-                "a model that was trained on it scores too well there"
-            )
-    return notes
 
 
 def _train_size(wanted: float | None, available: int, source: str) -> int:

@@ -16,6 +16,7 @@ from augpro.formats import more_rows
 
 _SAID = re.compile(r'"?sep=([^\w"\r\n ])"?(\r\n|\r|\n)', re.IGNORECASE)
 _MARKS = ",;\t|"
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _SAMPLE = 1 << 16  # letters that the separator is told from
 _QUOTES = 'put the cell in double quotes and write each quote within it twice ("")'
 
@@ -55,6 +56,7 @@ def read_delimited(name: str, text: str, ending: str) -> Cells:
     header = [column.strip() for column in _trimmed(first)]
     # Where there is one column, a blank cell is a row whose text is missing.
     numbered = [row for row in numbered if _trimmed(row[1]) or len(row[1]) == len(header) == 1]
+    _check_quotes(name, mark, header, numbered)
     place = f"{name}, row {line}"
     doubled = sorted({column for column in header if column and header.count(column) > 1})
     if doubled:
@@ -128,12 +130,6 @@ def _records(name: str, text: str, mark: str, start: int) -> list[tuple[int, lis
     line, before = start, start - 1
     try:
         for record in reader:
-            if mark == "\t" and any("\t" in cell and "\n" in cell for cell in record):
-                raise InputError(
-                    f"{name}, row {line}: a quote opened here takes in whole rows, up to row "
-                    f"{before + reader.line_num}; put cells that hold a quote in double quotes and write each quote "
-                    'within twice ("")'
-                )
             if record:
                 found.append((line, record))
             line = before + reader.line_num + 1
@@ -143,6 +139,69 @@ def _records(name: str, text: str, mark: str, start: int) -> list[tuple[int, lis
         )  # fmt: skip
         raise InputError(f"{name}, row {line}: {told}; {_QUOTES}") from error
     return found
+
+
+def _check_quotes(name: str, mark: str, header: list[str], numbered: list[tuple[int, list[str]]]) -> None:
+    """Refuse a cell of several lines that are rows themselves: its quote was a stray one, and no reader sees that."""
+    several = [row for row in numbered if any("\n" in cell or "\r" in cell for cell in row[1])]
+    if not several:
+        return
+    apart = {line for line, _ in several}
+    plain = [record for line, record in numbered if line not in apart]
+    known = [
+        {record[index] for record in plain if index < len(record) and record[index].strip()}
+        for index in range(len(header))
+    ]
+    for line, record in several:
+        for index, cell in enumerate(record):
+            lines = _LINE_END.split(cell) if mark in cell else [cell]
+            # No text has a tab in it; a comma may belong to a text.
+            if len(lines) > 1 and (mark == "\t" or _are_rows(lines[:-1], record[:index], mark, known)):
+                last = line + sum(len(_LINE_END.findall(each)) for each in record)
+                raise InputError(
+                    f"{name}, row {line}: a quote opened here takes in whole rows, up to row {last}; {_QUOTES}"
+                )
+
+
+def _are_rows(lines: list[str], before: list[str], mark: str, known: list[set[str]]) -> bool:
+    """Whether all lines of a cell but its last are rows, rather than lines of a text with separators in it.
+
+    Each needs as many cells as the header, with no space after a separator, and one of them a label that other rows
+    have too (a cell in a column that is not the texts'), or a number among numbers; but not behind a decimal comma.
+
+    Args:
+        lines: of the cell, without the last, which is followed by the rest of its row in either case.
+        before: the cells before it.
+        mark: the separator.
+        known: what rows of one line hold, column by column.
+    """
+    own, width = len(before), len(known)
+    rows = []
+    for number, line in enumerate(lines):
+        row = line.split(mark) if number else [*before, *line.split(mark)]
+        if line.strip() or not number:
+            if not _fits(row, width) or any(cell[:1].isspace() for cell in row[1:]):
+                return False
+            rows.append(row)
+    return any(
+        not (index and row[index][:1].isdigit() and row[index - 1][-1:].isdigit())
+        and _is_like(row[index], known[index])
+        for number, row in enumerate(rows)
+        for index in range(0 if number else own + 1, width)
+        if index != own
+    )
+
+
+def _is_like(cell: str, others: set[str]) -> bool:
+    return cell in others or bool(others and _is_number(cell) and all(map(_is_number, others)))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_rows(name: str, header: list[str], numbered: list[tuple[int, list[str]]]) -> None:

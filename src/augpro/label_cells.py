@@ -67,7 +67,7 @@ def _clean(value: object) -> object:
 def fold(name: str) -> str:
     r"""A name without what makes no other label of it: case, spaces around and between, the Unicode form of accents.
 
-    >>> fold("Caf\\u00e9  Latte") == fold("cafe\\u0301 latte ")
+    >>> fold("Caf\u00e9  Latte") == fold("cafe\u0301 latte ")
     True
     """
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())

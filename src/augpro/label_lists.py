@@ -183,7 +183,7 @@ def read_flags(
         The names of the labels, and a note; both empty if these are no flags.
 
     Raises:
-        InputError: if they are flags and could mean two things, or do not fit the model or the problem type.
+        InputError: if they are flags and do not fit the model or the problem type.
     """
     rows = [(split, index, _flags(value, wanted)) for split, index, value in cells.each()]
     lengths = {len(flags) if flags else 0 for *_, flags in rows}
@@ -201,27 +201,19 @@ def read_flags(
         raise cells.error(
             split, index, problem, "write one 0 or 1 for each class, in the order of the model's"
         )
-    _check_one_hot(cells, rows, wanted)
+    several = [(split, index) for split, index, flags in rows if sum(flags or ()) != 1]
+    if wanted == "single_label" and several:
+        problem = "not one of its flags is 1, but none or several"
+        raise cells.error(*several[0], problem, "pass --problem-type multi_label")
     for split, index, flags in rows:
         ids: list[object] = [place for place, flag in enumerate(flags or ()) if flag]
         cells.values[split][index] = ids[0] if wanted == "single_label" else ids
     names = classes or tuple(map(str, range(length)))
-    which = f"flags of the labels {listed(names, 10)}"
-    return names, [f"column {cells.column!r}: its rows of {length} zeros and ones are read as {which}"]
-
-
-def _check_one_hot(
-    cells: Cells, rows: list[tuple[str, int, list[int] | None]], wanted: ProblemType | None
-) -> None:
-    several = [(split, index) for split, index, flags in rows if sum(flags or ()) != 1]
-    if wanted == "single_label" and several:
-        raise cells.error(
-            *several[0], "not one of its flags is 1, but none or several", "pass --problem-type multi_label"
-        )
+    note = f"column {cells.column!r}: its rows of {length} zeros and ones are read as flags of the labels "
+    note += listed(names, 10)
     if wanted is None and not several:
-        split, index, _ = rows[0]
-        fix = "give --problem-type single_label for one class a row, or multi_label for any number of them"
-        raise cells.error(split, index, "exactly one flag is 1 here and in all other rows", fix)
+        note += "; one flag is 1 in every row, so --problem-type single_label may be what is meant"
+    return names, [note]
 
 
 def _flags(value: object, wanted: ProblemType | None) -> list[int] | None:

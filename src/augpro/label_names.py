@@ -32,31 +32,35 @@ def name_booleans(cells: Cells) -> None:
         cells.values[split][index] = named(value)
 
 
-def read_numbers(cells: Cells, wanted: ProblemType | None) -> list[str]:
+def read_numbers(cells: Cells, wanted: ProblemType | None, classes: tuple[str, ...] = ()) -> list[str]:
     """Turn the text of CSV and TSV files into numbers, if all of it is numbers and these are no names.
 
     Args:
         cells: the labels.
         wanted: the problem type that the user asks for: for classes only ids are numbers, each spelled one way.
+        classes: names that are known to be classes.
 
     Returns:
         A note where numbers are taken for names.
 
     Raises:
-        InputError: if a text is no score where scores are wanted, or could be a score and a name.
+        InputError: if a text is no score where scores are wanted, or could be a score and a name, or stands among
+            scores.
     """
     found = cells.untyped()
     values = Counter(text for *_, text in found)
-    for split, index, text in found:
-        if _NUMBER.fullmatch(text) is None:
-            if wanted == "regression":
-                raise cells.error(
-                    split, index, f"{show(text)} is not a score", "write a number, or leave the cell empty"
-                )
-            if wanted is None:
-                _ask_about_grouped(cells)
-                _check_booleans(cells)
-            return []
+    words = [cell for cell in found if _NUMBER.fullmatch(cell[2]) is None]
+    if words and wanted == "regression":
+        split, index, text = words[0]
+        raise cells.error(
+            split, index, f"{show(text)} is not a score", "write a number, or leave the cell empty"
+        )
+    if words and wanted is None:
+        _ask_about_grouped(cells)
+        _check_booleans(cells)
+        return _words_among_numbers(cells, values, words, classes)
+    if words:
+        return []
     numbers = {text: int(text) if WHOLE.fullmatch(text) else float(text) for text in values}
     if wanted == "single_label" and not _are_ids(numbers):
         return []
@@ -72,6 +76,30 @@ def read_numbers(cells: Cells, wanted: ProblemType | None) -> list[str]:
 def _are_ids(numbers: dict[str, int | float]) -> bool:
     whole = all(isinstance(number, int) or number.is_integer() for number in numbers.values())
     return whole and len(set(numbers.values())) == len(numbers)
+
+
+def _words_among_numbers(
+    cells: Cells, values: Counter[str], words: list[tuple[str, int, str]], classes: tuple[str, ...]
+) -> list[str]:
+    """A note if few words among numbers make names of them all; empty if most are words, or known classes.
+
+    Raises:
+        InputError: if the numbers without the words would be scores.
+    """
+    named = {fold(name) for name in classes}
+    strange = [cell for cell in words if fold(cell[2]) not in named]
+    if not strange or 2 * len(words) >= values.total():
+        return []
+    split, index, text = strange[0]
+    numbers = Counter({value: count for value, count in values.items() if _NUMBER.fullmatch(value)})
+    said = f"is not a number, and {numbers.total()} of {values.total()} labels are"
+    if all(float(number).is_integer() for number in numbers):
+        return [f"column {cells.column!r}: the label {show(text)} {said}; all are read as names"]
+    names = _versions(cells, numbers)
+    if not names:
+        fix = "correct it or leave the cell empty, or give --problem-type single_label if all are names"
+        raise cells.error(split, index, f"the label {show(text)} {said}", fix)
+    return names
 
 
 def _ask_about_grouped(cells: Cells) -> None:

@@ -70,7 +70,7 @@ def decode_labels(tables: dict[str, Table], column: str | None, hints: LabelHint
         known, read = read_flags(cells, wanted, hints.classes)
         notes += read
     name_booleans(cells)
-    notes += read_numbers(cells, wanted)
+    notes += read_numbers(cells, wanted, classes)
     if wanted is None:
         ask_about_lists(cells)
     notes += merge_spellings(cells, classes)

@@ -122,9 +122,9 @@ def _reason(error: Exception) -> str:
 
 
 def _trial_logits(model: PreTrainedModel) -> Tensor:
-    """Answers to two rows of random tokens, the second one padded; to one row where there is no padding token."""
+    """Answers to two rows of random tokens, the second one padded."""
     config = _text_config(model)
-    padding, ends = (getattr(config, name, None) for name in ("pad_token_id", "eos_token_id"))
+    padding, ends = int(config.pad_token_id), getattr(config, "eos_token_id", None)
     ends = ends if isinstance(ends, list) else [ends]
     tokens = range(len(model.get_input_embeddings().get_parameter("weight")))
     ordinary = torch.tensor([token for token in tokens if token not in (padding, *ends)])
@@ -132,10 +132,7 @@ def _trial_logits(model: PreTrainedModel) -> Tensor:
     if model.config.is_encoder_decoder:
         ids[0, -1] = ids[1, 7] = ends[0]  # where it is asked for its answer
     mask = torch.ones_like(ids)
-    if padding is None:
-        ids, mask = ids[:1], mask[:1]
-    else:
-        ids[1, 8:], mask[1, 8:] = padding, 0
+    ids[1, 8:], mask[1, 8:] = padding, 0
     training = model.training
     with torch.no_grad():
         logits: Tensor = model.eval()(input_ids=ids, attention_mask=mask).logits.float()

@@ -154,8 +154,8 @@ def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of each row's chosen values, [B]."""
-    return values.masked_fill(~chosen, 0.0).flatten(1).sum(1) / chosen.flatten(1).sum(1)
+    """Mean of each row's chosen values, 0 where there is none, [B]."""
+    return values.masked_fill(~chosen, 0.0).flatten(1).sum(1) / chosen.flatten(1).sum(1).clamp(min=1)
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from augpro.layers import keep_layers
 from augpro.named_models import model_location
 from augpro.padding import agree_on_padding, is_token, limit_to_positions
 from augpro.tasks import ProblemType, Task
-from augpro.weights import misfit
+from augpro.weights import check_loaded
 
 _SETTINGS = "tokenizer_config.json"  # which some tokenizers list among the files of their vocabulary
 HF_PROBLEM_TYPE: dict[ProblemType, str] = {
@@ -89,7 +89,7 @@ class ModelSource:
         """The model as the start of a sequence classifier; a head that is missing or does not fit is made anew.
 
         Raises:
-            InputError: if the weights are missing or not safetensors.
+            InputError: if weights below the head are missing, or they are not safetensors.
         """
         model, info = self._load(
             AutoModelForSequenceClassification,
@@ -98,9 +98,7 @@ class ModelSource:
             output_loading_info=True,
             **options,
         )
-        for key, stored, made in info["mismatched_keys"]:
-            if key.startswith(f"{model.base_model_prefix}."):
-                raise misfit(self.name, key, stored, made)
+        check_loaded(info, self.name, "model", model.base_model_prefix)
         return self._padded(model.float())  # a checkpoint in half precision is trained and scored in float32
 
     def _padded(self, model: Any) -> PreTrainedModel:
@@ -149,11 +147,7 @@ class ModelSource:
             loader, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
         )
         model, info = loaded
-        for key, stored, made in info["mismatched_keys"]:
-            raise misfit(self.name, key, stored, made)
-        if info["missing_keys"]:
-            missing = min(info["missing_keys"])
-            raise InputError(f"{self.name}: no trained {kind} ({missing} is missing); name one that is.")
+        check_loaded(info, self.name, kind)
         model.float()  # as in load_classifier
         return model
 
@@ -216,8 +210,8 @@ def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
     """Whether two tokenizers give the same ids for every text.
 
     Proven by comparing the whole definitions (normalizer, splitting, vocabulary, merges, post-processing),
-    not the sizes of the vocabularies, the padding token, and whether both give token types; other settings of
-    truncation and padding do not count.
+    not the sizes of the vocabularies, the padding token, whether both give token types, and at which end both
+    cut; other settings of truncation and padding do not count.
     """
     return _definition(one) == _definition(other)
 
@@ -226,4 +220,5 @@ def _definition(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     definition: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     kept = {key: value for key, value in definition.items() if key not in ("truncation", "padding")}
     types = "token_type_ids" in tokenizer.model_input_names
-    return kept | {"gives token types": types, "padding token": tokenizer.pad_token_id}
+    sides = {"padding token": tokenizer.pad_token_id, "cuts at": tokenizer.truncation_side}
+    return kept | {"gives token types": types} | sides

@@ -110,7 +110,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
             write_json_lines(folder.path / SAMPLES, checked.lines)
-        result.notes = notes_of(plan, result, list(tables.values())) + validation_notes(plan, trainer)
+        result.notes = notes_of(plan, result) + validation_notes(plan, trainer)
         write_json(folder.path / RESULT, result.to_json())
         folder.finish()
         return result

@@ -73,6 +73,8 @@ def over_rows(
 def mean_states(body: Any, table: TokenTable, what: str) -> Tensor:
     """Mean of the last hidden states over the tokens of each row, padding left out, [rows, D].
 
+    A row without tokens has zeros.
+
     Args:
         body: a Hugging Face model without a head, in the mode in which it shall read.
         table: its own tokens.
@@ -83,7 +85,7 @@ def mean_states(body: Any, table: TokenTable, what: str) -> Tensor:
         batch = batch.to(body.device)
         states = body(**batch.model_inputs()).last_hidden_state.float()
         present = batch.mask[..., None].float()
-        found: Tensor = (states * present).sum(1) / present.sum(1)
+        found: Tensor = (states * present).sum(1) / present.sum(1).clamp(min=1)
         return found
 
     return over_rows(table, run, what=what, unpadded=reads_padding(body.config))

@@ -34,8 +34,8 @@ def put_in(text: str, words: Iterable[Word]) -> str:
         text: as it was.
         words: all of its words, in order.
 
-    >>> put_in("The  FILM, isn't", [Word(0, 3, None), Word(5, 9, "PLOT"), Word(9, 10, None), Word(11, 16, None)])
-    'The  PLOT, isn't'
+    >>> put_in("The  FILM, was", [Word(0, 3, None), Word(5, 9, "PLOT"), Word(9, 10, None), Word(11, 14, None)])
+    'The  PLOT, was'
     >>> put_in("20%", [Word(0, 2, None), Word(2, 3, "men")])
     '20 men'
     """

@@ -1,7 +1,6 @@
 """From the parts of a finished run to its :class:`~augpro.results.RunResult`."""
 
 import json
-from collections.abc import Sequence
 
 from augpro.augment import ReplacementCounts
 from augpro.data import Label, Split
@@ -12,7 +11,6 @@ from augpro.meter import Meter
 from augpro.plan import Plan
 from augpro.results import RowsHash, RunResult, Scores, library_versions, machine_facts
 from augpro.tasks import Task
-from augpro.tokens import TokenTable
 from augpro.trainer import DistillationTrainer
 
 
@@ -98,12 +96,9 @@ def _rows_hash(split: Split, task: Task) -> RowsHash:
     return RowsHash(*(fingerprint([json.dumps(part).encode()]) for part in (texts, labels)))
 
 
-def notes_of(plan: Plan, result: RunResult, tables: Sequence[TokenTable]) -> list[str]:
-    """What the user should be told: about the data, about cut texts, about a teacher that may not fit."""
+def notes_of(plan: Plan, result: RunResult) -> list[str]:
+    """What the user should be told: about the data, and about a teacher that may not fit."""
     notes = list(plan.data.notes)
-    cut, rows = sum(table.truncated for table in tables), sum(len(table) for table in tables)
-    if cut:
-        notes.append(f"{cut} of {rows} texts were longer than the model's limit and were cut")
     if result.layer_search:
         notes.append(result.layer_search.describe())
     unseen = result.replacement.get("label_flips_unchanged", 0.0)

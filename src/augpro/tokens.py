@@ -247,6 +247,8 @@ def encode(
         )
         for row, encoding in zip(rows, cut.encodings or [], strict=True):
             encodings[row] = encoding
+    # Else a later save would write the cut into tokenizer.json, where other programs follow it.
+    tokenizer.backend_tokenizer.no_truncation()
     return encodings, len(too_long)
 
 

@@ -87,7 +87,7 @@ def run_baseline(config: BaselineConfig) -> RunResult:
             scores, teacher_scores, predictions = score_splits(plan, logits, theirs)
             write_tensors(folder.path / PREDICTIONS, predictions)
         result = describe_run(plan, scores, teacher_scores, meter)
-        result.label_seconds, result.notes = label_seconds, notes_of(plan, result, [])
+        result.label_seconds, result.notes = label_seconds, notes_of(plan, result)
         result.parameters = {"baseline": features.parameters + head.weights.size}
         write_json(folder.path / RESULT, result.to_json())
         folder.finish()
