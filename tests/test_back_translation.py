@@ -50,6 +50,7 @@ def back(context, folder, columns, seed=0, **options):
     return method.rewrite(columns, torch.arange(len(columns[0])), context(seed=seed))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("kind", ["translator", "marian"])
 def test_translations_do_not_depend_on_the_models_batch(request, kind, context):
     folder = request.getfixturevalue(kind)

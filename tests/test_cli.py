@@ -130,6 +130,7 @@ def test_flags_override_the_file(distill, tmp_path):
     assert (saved["temperature"], saved["epochs"], saved["augment"]) == (2.0, 1.0, "none")
 
 
+@pytest.mark.e2e
 def test_a_killed_run_resumes_to_the_same_student(distill, tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
@@ -151,6 +152,7 @@ def test_a_killed_run_resumes_to_the_same_student(distill, tmp_path, monkeypatch
     assert (again.exit_code, "finished" in again.output) == (2, True)
 
 
+@pytest.mark.e2e
 def test_a_run_that_was_killed_while_saving_resumes_from_the_checkpoint_before(
     distill, tmp_path, monkeypatch
 ):
@@ -166,6 +168,7 @@ def test_a_run_that_was_killed_while_saving_resumes_from_the_checkpoint_before(
     assert result["epochs"] == 3.0
 
 
+@pytest.mark.e2e
 def test_resume_with_other_options_is_refused(distill, tmp_path):
     assert distill().exit_code == 0
     (tmp_path / "student" / "result.json").unlink()

@@ -41,6 +41,7 @@ def test_every_example_is_run_here():
             assert f'"{path.name}"' in here, path.name
 
 
+@pytest.mark.e2e
 def test_distil_your_own_file(reviews, teacher_folder, save_model, tokenizer, tmp_path, monkeypatch, capsys):
     student, out = save_model(tokenizer, layers=3, seed=4), tmp_path / "student"
     run_script(

@@ -75,6 +75,7 @@ def test_given_teachers_are_not_trained(data, tmp_path):
     assert [(name, options["teacher"]) for name, options in commands(done)] == [("compare", "mine/rte")]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -174,6 +174,7 @@ def test_labels_alone_are_no_warm_up(choice):
 # --- what a run does with them ---
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("by", CRITERIA)
 def test_what_is_labelled_is_trained_on_and_nothing_else(train, read, tmp_path, by):
     result = train("student", label_by=by)
@@ -220,6 +221,7 @@ def test_each_row_of_the_training_has_the_teachers_answer_to_it(
     assert order != sorted(order), "texts of the pool stand together"
 
 
+@pytest.mark.e2e
 def test_without_a_budget_all_are_labelled_and_a_store_serves_them(train, read, tmp_path):
     store = tmp_path / "store"
     first = train("first", label_budget=None, label_store=store)
@@ -234,6 +236,7 @@ def test_without_a_budget_all_are_labelled_and_a_store_serves_them(train, read, 
 # --- kill and resume ---
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("by", ["coverage", "bald"])
 def test_killed_after_the_choice_a_run_chooses_and_pays_for_nothing_twice(train, tmp_path, monkeypatch, by):
     whole = train("whole", label_by=by)
@@ -262,6 +265,7 @@ def refuse_when(condition):
     return wrapped
 
 
+@pytest.mark.e2e
 def test_killed_within_the_training_it_is_the_run_that_was_not(train, tmp_path, monkeypatch):
     options = {"label_by": "uncertainty", "augment": "random", "candidates": 1,
                "trainer_options": {"disable_tqdm": True, "save_strategy": "steps", "save_steps": 3}}  # fmt: skip
@@ -287,6 +291,7 @@ def test_killed_within_the_training_it_is_the_run_that_was_not(train, tmp_path, 
     assert spent <= resumed.phase_seconds["choose_texts"] < 2 * spent, "counted twice"
 
 
+@pytest.mark.e2e
 def test_another_pool_is_refused_when_a_run_goes_on(train, pool_file, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(labelling, "tokenize", refuse_when(lambda texts: set(texts) & set(TEXTS[8:])))

@@ -191,6 +191,7 @@ def weights(folder):
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.e2e
 def test_a_run_is_that_of_the_layers_that_were_found(options, tmp_path):
     """Weights, predictions and figures are those of a run to which these layers were named."""
     result = run(options(augment="random"))
@@ -224,6 +225,7 @@ def asked(monkeypatch):
     return made
 
 
+@pytest.mark.e2e
 def test_a_new_head_is_that_of_the_seed(options, save_model, tokenizer, asked):
     """A student that starts from a model of other classes."""
     start = str(save_model(tokenizer, layers=3, seed=5, labels=("a", "b", "c")))
@@ -232,6 +234,7 @@ def test_a_new_head_is_that_of_the_seed(options, save_model, tokenizer, asked):
     assert result.kl_to_teacher == run(options("named", student=start, student_layers=(1, 2))).kl_to_teacher
 
 
+@pytest.mark.e2e
 def test_the_methods_of_a_comparison_share_one_search(options, tmp_path, asked):
     """Whatever recipe they have; another seed searches for itself."""
     store = tmp_path / "teacher-labels"
@@ -252,6 +255,7 @@ def test_the_methods_of_a_comparison_share_one_search(options, tmp_path, asked):
     assert len(asked) == 22
 
 
+@pytest.mark.e2e
 def test_killed_in_the_search_a_run_goes_on_with_the_trial_it_was_at(options, tmp_path, asked, monkeypatch):
     trainer = {"disable_tqdm": True, "save_strategy": "epoch"}
     kl = Judge.kl

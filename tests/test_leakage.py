@@ -46,6 +46,7 @@ def shares(texts, references):
 # --- which texts are copies ---
 
 
+@pytest.mark.e2e
 def test_a_tenth_of_copies_among_very_many_references_is_a_tenth():
     """However many references there are: all are compared, not a sample of them."""
     rng = random.Random(0)

@@ -29,6 +29,7 @@ def queries_of(table, own, other, weight):
     return mixed(table, own, other, torch.as_tensor(weight, dtype=torch.float32).expand(len(own)))
 
 
+@pytest.mark.e2e
 @settings(max_examples=150, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
@@ -69,6 +70,7 @@ def test_mixes_are_the_brute_force(kind, size, width, metric, k, weight, exclude
     assert found.tolist() == brute_force(table, queries, metric, groups, wanted, excluded, k)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("size", "width"), [(3000, 1024), (250_000, 64)])
 @pytest.mark.parametrize("shared", [1, 4])
 def test_large_tables(size, width, shared):

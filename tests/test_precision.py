@@ -27,6 +27,7 @@ def config(table_file, teacher_folder, save_model, tokenizer, tmp_path):
     return build
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("trainer", [{"bf16": True}, {}], ids=str)
 def test_the_stored_predictions_are_those_of_the_saved_model(config, table_file, trainer):
     config = config(**trainer)

@@ -124,6 +124,7 @@ def test_autocast_and_reduced_products_change_no_answer():
         assert torch.equal(steps, straight.flips())
 
 
+@pytest.mark.e2e
 def test_the_newer_setting_of_the_precision_is_understood():
     """In a process of its own: the setting is global, and the older one cannot be asked any more."""
     code = """

@@ -34,6 +34,7 @@ def hundred(tmp_path):
     return path
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("teachers", "seen"), [(["--holdout-rows", 20], {}), ([], {"holdout": 20})])
 def test_a_teacher_made_with_other_splits_is_told(hundred, save_model, tokenizer, tmp_path, teachers, seen):
     source, teacher = save_model(tokenizer, layers=2, seed=4), tmp_path / "teacher"

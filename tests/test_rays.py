@@ -36,6 +36,7 @@ def flips_by_definition(table, groups, metric, start, directions):
     return steps.float()
 
 
+@pytest.mark.e2e
 @settings(max_examples=100, deadline=None)
 @given(
     size=st.sampled_from([2, 5, 64, 300]),

@@ -63,6 +63,7 @@ def test_damaged_results_name_their_row(tmp_path, damage, said):
     assert not (tmp_path / "r.html").exists()
 
 
+@pytest.mark.e2e
 def test_damaged_files_are_named(tmp_path):
     folder = write_results(tmp_path / "grid")
     path = min((folder / "samples").iterdir())

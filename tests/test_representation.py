@@ -340,6 +340,7 @@ def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
     assert_same(weights(large), weights(small), 1e-5)
 
 
+@pytest.mark.e2e
 def test_resumed_training_equals_uninterrupted_training(make_trainer, tmp_path):
     """Bit by bit, the learned maps too."""
     given = {"save_strategy": "epoch", "dropout": 0.1, "num_train_epochs": 3, "output_dir": str(tmp_path),

@@ -17,6 +17,7 @@ from augpro.sampling import EpochOrder
 from augpro.trainer import DistillationTrainer
 from conftest import LABELS
 
+pytestmark = pytest.mark.e2e  # whole runs, most of them twice
 ROWS, BATCH = 20, 4
 STEPS = ROWS // BATCH  # of an epoch
 MAKE_TEXT = ("augpro-mix", "random")

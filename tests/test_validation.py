@@ -13,6 +13,7 @@ from augpro.pipeline import run
 from conftest import ANSWERS, LABELS, TEXTS
 
 BEST = {"eval_strategy": "epoch", "load_best_model_at_end": True}
+pytestmark = pytest.mark.e2e  # whole runs, most of them twice
 STEPS = 4  # of an epoch: 16 rows, 4 a step
 
 

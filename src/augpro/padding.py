@@ -19,6 +19,7 @@ _READ_PADDING = frozenset(
     {"convbert", "fnet", "mobilebert", "nystromformer", "t5gemma", "t5gemma2", "xlnet", "yoso"}
 )
 _POSITIONS = ("max_position_embeddings", "max_seq_len")
+_found: dict[str, list[int]] = {}  # of a configuration
 
 
 def reads_padding(config: Any) -> bool:
@@ -122,9 +123,12 @@ def _said(config: Any) -> list[int]:
 
 def _embedded(config: Any, trusted: bool) -> list[int]:
     """Usable rows of tables of positions that start after a padding id, as RoBERTa's do."""
-    model = without_weights(AutoModel, config, trusted)
-    return [
-        part.num_embeddings - part.padding_idx - 1
-        for name, part in (model.named_modules() if model else ())
-        if isinstance(part, torch.nn.Embedding) and "position" in name and part.padding_idx is not None
-    ]
+    key = f"{trusted} {config.to_json_string()}"
+    if key not in _found:  # a run loads a tokenizer several times, and a model takes a while to build
+        model = without_weights(AutoModel, config, trusted)
+        _found[key] = [
+            part.num_embeddings - part.padding_idx - 1
+            for name, part in (model.named_modules() if model else ())
+            if isinstance(part, torch.nn.Embedding) and "position" in name and part.padding_idx is not None
+        ]
+    return _found[key]
