@@ -90,7 +90,7 @@ run() { # name, seconds it needs at least, command: runs it until the budget end
 }
 
 # Moved to its place when it is whole.
-half='import os, shutil, sys; from augpro.models import ModelSource; trained, half = sys.argv[1:]; '
+half='import os, shutil, sys; from augpro.models.source import ModelSource; trained, half = sys.argv[1:]; '
 half+='source = ModelSource(trained); source.load_finished().half().save_pretrained(half + ".part"); '
 half+='source.load_tokenizer().save_pretrained(half + ".part"); '
 half+='[shutil.copy(f"{trained}/{name}", half + ".part") for name in ("result.json", "training-rows.safetensors")]; '
@@ -144,7 +144,7 @@ if [[ ! $dry ]]; then
         fail "$python: torch sees no GPU; --dry-run prints what would run."
     missing() { # model: why it is not to be had; fails if it is
         local said
-        said=$("$python" -c 'import sys; from augpro.models import ModelSource; ModelSource(sys.argv[1]).load_config()' \
+        said=$("$python" -c 'import sys; from augpro.models.source import ModelSource; ModelSource(sys.argv[1]).load_config()' \
             "$1" 2>&1) && return 1
         said=${said##*$'\n'}
         echo "${said#*Error: }"

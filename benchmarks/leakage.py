@@ -1,4 +1,4 @@
-"""Seconds and memory of the search for copies of scored rows, see ``augpro.leakage``.
+"""Seconds and memory of the search for copies of scored rows, see ``augpro.evaluation.leakage``.
 
     OMP_NUM_THREADS=1 python benchmarks/leakage.py --results benchmarks/results/leakage.jsonl
 
@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 
 from augpro import DataSpec, load_data
-from augpro.leakage import find_copies
-from augpro.meter import Meter
-from augpro.results import library_versions, machine_facts
+from augpro.evaluation.leakage import find_copies
+from augpro.results.result import library_versions, machine_facts
+from augpro.training.meter import Meter
 
 SEED = 0
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from augpro.named_models import model_location
-from augpro.results import library_versions, machine_facts
+from augpro.models.named import model_location
+from augpro.results.result import library_versions, machine_facts
 
 METHODS = ("fine-tune", "none", "random", "knn", "augpro-mix")
 SEEDS = (0, 1, 2)
@@ -64,7 +64,7 @@ def make_data(path: Path, rows: int, classes: int) -> None:
 
 def evaluate(folder: Path) -> None:
     from augpro.config import EvaluateConfig
-    from augpro.scoring import evaluate_model
+    from augpro.distill.scoring import evaluate_model
 
     model = str(folder / "model")
     evaluate_model(EvaluateConfig(data=str(folder / "rows.csv"), model=model, teacher=model))
@@ -100,9 +100,9 @@ def make_predictions(folder: Path, rows: int, classes: int) -> None:
 
 
 def compare(folder: Path) -> None:
-    from augpro.comparison import compare_rows
+    from augpro.compare.comparison import compare_rows
+    from augpro.compare.grid import Grid, ResultsFile
     from augpro.config import CompareConfig
-    from augpro.grid import Grid, ResultsFile
 
     config = CompareConfig(data="", teacher="", methods=METHODS, seeds=SEEDS, epochs=1.0, out=folder)
     assert compare_rows(

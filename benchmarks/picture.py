@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 
 from tables import RESULTS, methods_of, quality, rows_of, scored
 
-from augpro.report_charts import Artist, Series
+from augpro.report.charts import Artist, Series
 
 COLOURS = {
     "light": {"ink": "#1c1e21", "muted": "#63686f", "line": "#d9dce1", "accent": "#1f5fbf"},

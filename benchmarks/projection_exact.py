@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from augpro import DataSpec, load_data
-from augpro.models import ModelSource
+from augpro.models.source import ModelSource
 from augpro.projection import Projection
-from augpro.results import library_versions, machine_facts
+from augpro.results.result import library_versions, machine_facts
 from augpro.tokens import tokenize
 from augpro.vocabulary import WORD_START, Vocabulary
 

@@ -21,8 +21,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from augpro import DataSpec, DistillConfig, FinetuneConfig, load_data, run
-from augpro.display import quiet_libraries
-from augpro.quickstart import run_quickstart
+from augpro.cli.quickstart import run_quickstart
+from augpro.results.terminal import quiet_libraries
 
 ROWS = {"train": 96, "validation": 32}
 TRAINER = {"save_strategy": "no", "logging_strategy": "no"}

@@ -13,7 +13,7 @@ from speed_projection import NEIGHBOURS, embedding_table
 from augpro import DataSpec, augmenter, load_data
 from augpro.augment import AugmentContext, EmbeddingSpace
 from augpro.draws import Draws
-from augpro.models import ModelSource
+from augpro.models.source import ModelSource
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 

@@ -15,11 +15,11 @@ from torch.nn.functional import normalize
 from augpro import DataSpec, load_data
 from augpro.augment import AugmentContext, EmbeddingSpace, Mix
 from augpro.draws import Draws
-from augpro.meter import Meter
-from augpro.models import ModelSource
+from augpro.models.source import ModelSource
 from augpro.projection import Projection
 from augpro.projection.neighbours import mix
 from augpro.tokens import tokenize
+from augpro.training.meter import Meter
 from augpro.vocabulary import Vocabulary
 
 COUNT = 8192

@@ -13,14 +13,14 @@ import torch
 from speed_common import Results, environment, rounds, run_json
 
 from augpro import DistillConfig, run
-from augpro.dataset import DistillationDataset, label_tensor
-from augpro.meter import Meter
-from augpro.models import load_student
-from augpro.online import OnlineAugmentation
-from augpro.plan import make_plan
-from augpro.reading import predict_logits
+from augpro.distill.plan import make_plan
+from augpro.distill.train import load_teacher, online_augmentation
+from augpro.models.reading import predict_logits
+from augpro.models.source import load_student
 from augpro.tokens import join, tokenize
-from augpro.training import load_teacher, online_augmentation
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.meter import Meter
+from augpro.training.online import OnlineAugmentation
 
 NEIGHBOURS = Path(__file__).parent / "neighbours"
 RECIPE = {"learning_rate": 5e-4, "epochs": 10, "freeze_embeddings": True, "candidates": 1}

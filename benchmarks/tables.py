@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from augpro.cost import training_seconds
-from augpro.grid import ResultsFile
-from augpro.significance import holm, paired_seeds, seed_interval
+from augpro.compare.cost import training_seconds
+from augpro.compare.grid import ResultsFile
+from augpro.evaluation.significance import holm, paired_seeds, seed_interval
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- results (?P<file>\S+) against (?P<base>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -7,9 +7,9 @@ import argparse
 
 from augpro import InputError, augmenter
 from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace
-from augpro.augment.replace import TokenReplacement
+from augpro.augment.methods.replace import TokenReplacement
 from augpro.draws import Draws
-from augpro.models import ModelSource
+from augpro.models.source import ModelSource
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 

@@ -219,7 +219,7 @@ def save(tmp_path):
 def planned(table_file, teacher_folder, tmp_path):
     """A plan for the teacher's own student, or with another teacher or another start."""
     from augpro.config import DistillConfig
-    from augpro.plan import make_plan
+    from augpro.distill.plan import make_plan
 
     def build(teacher=None, **options):
         given = {"teacher": str(teacher or teacher_folder), "student": str(teacher_folder), "augment": "none"}
@@ -232,9 +232,9 @@ def planned(table_file, teacher_folder, tmp_path):
 def refused(table_file, tmp_path, planned):
     """That a model is refused before anything is loaded: as teacher, when it is scored, and as a start."""
     from augpro.config import EvaluateConfig, FinetuneConfig
+    from augpro.distill.plan import make_plan
+    from augpro.distill.scoring import evaluate_model
     from augpro.errors import InputError
-    from augpro.plan import make_plan
-    from augpro.scoring import evaluate_model
 
     def check(folder, match, start=True):
         data, name = str(table_file), str(folder)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augpro.data import DataSpec, TaskData, load_data
+from augpro.data.loading import DataSpec, TaskData, load_data
 
 
 def load(source: Path | str, **options: Any) -> TaskData:

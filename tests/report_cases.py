@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from augpro.cli import app
+from augpro.cli.app import app
 
 HOSTILE = '</script><img src=x onerror="window.harm=1"><!-- & \u2028 ]]> {{ 7*7 }} $x$'
 LABELS = ["negative", "positive"]

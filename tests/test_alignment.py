@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from augpro.alignment import adopt_labels
-from augpro.data import Split, TaskData
+from augpro.data.loading import Split, TaskData
 from augpro.errors import InputError
 from augpro.tasks import Task
+from augpro.teachers.alignment import adopt_labels
 
 
 def config(*names, problem_type=None):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from augpro.audit import duplicates, teacher_changes
+from augpro.evaluation.audit import duplicates, teacher_changes
 from augpro.losses import entropy
 
 SURE, UNSURE = [4.0, -4.0], [0.0, 0.0]

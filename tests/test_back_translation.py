@@ -8,11 +8,11 @@ import torch
 from scipy.stats import chisquare
 from transformers import AutoTokenizer, BartConfig, LogitsProcessorList, MarianConfig
 
-from augpro.augment.text import sample
-from augpro.augment.translate import BackTranslation, RowSampler, Translator
+from augpro.augment.methods.text import sample
+from augpro.augment.methods.translate import BackTranslation, RowSampler, Translator
 from augpro.draws import Draws
 from augpro.errors import InputError
-from augpro.models import ModelSource
+from augpro.models.source import ModelSource
 from augpro.tokens import tokenize
 from conftest import OTHERS, ROWS, TEXTS
 from text_sources import rows_of, save_translator, tiny_config

@@ -16,16 +16,16 @@ from augpro.baselines import head as heads
 from augpro.baselines.base import combine, mean_pooled
 from augpro.baselines.head import fit_head, soft_targets
 from augpro.baselines.run import plan_baseline, run_baseline
-from augpro.cell import run_cell
-from augpro.compare import plan_compare
+from augpro.compare.cell import run_cell
+from augpro.compare.grid import Cell, Grid
+from augpro.compare.runner import plan_compare
 from augpro.config import CompareConfig
-from augpro.data import Split
+from augpro.data.loading import Split
 from augpro.errors import InputError
-from augpro.evaluation import row_distances, score
-from augpro.grid import Cell, Grid
-from augpro.models import ModelSource
+from augpro.evaluation.metrics import row_distances, score
+from augpro.models.source import ModelSource
 from augpro.tasks import Task
-from augpro.teacher import Teacher
+from augpro.teachers.teacher import Teacher
 from conftest import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert
 
 KINDS = ("single_label", "multi_label", "regression")
@@ -338,9 +338,9 @@ def test_seeds_give_other_rows_and_the_same_seed_the_same_answers(config):
 
 def test_a_cell_reads_its_kind_from_its_file(config, monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr("augpro.cell.run_baseline", given.append)
-    monkeypatch.setattr("augpro.cell.run", given.append)
-    monkeypatch.setattr("augpro.cell.os.dup2", lambda *_: None)
+    monkeypatch.setattr("augpro.compare.cell.run_baseline", given.append)
+    monkeypatch.setattr("augpro.compare.cell.run", given.append)
+    monkeypatch.setattr("augpro.compare.cell.os.dup2", lambda *_: None)
     configs = [cell_config(config, method) for method in ("tfidf:words=1", "none")]
     for each in configs:
         (tmp_path / "cell.json").write_text(json.dumps(each.model_dump(mode="json")))

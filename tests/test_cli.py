@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from transformers import pipeline
 from typer.testing import CliRunner
 
-from augpro.cli import app
-from augpro.samples import check_rows
+from augpro.cli.app import app
+from augpro.distill.samples import check_rows
 from conftest import LABELS, TEXTS
 
 FAST = ["--epochs", "1", "--batch-size", "8", "--trainer-option", "use_cpu=true"]
@@ -103,7 +103,7 @@ def test_half_precision_trains_and_saves_full_precision(distill, tmp_path):
 
 def test_half_precision_needs_no_other_option(tmp_path):
     from augpro.config import FinetuneConfig
-    from augpro.trainer_options import training_arguments
+    from augpro.training.options import training_arguments
 
     options = {"bf16": True}  # on a machine that has only its CPU, too
     assert training_arguments(FinetuneConfig(data="x", out=tmp_path, trainer_options=options)).bf16
@@ -138,7 +138,9 @@ def test_a_killed_run_resumes_to_the_same_student(distill, tmp_path, monkeypatch
     options = ("--epochs", "3", "--augment", "augpro-mix")
     assert distill(*options, out=whole).exit_code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("augpro.pipeline.predict_logits", lambda *a, **k: 1 / 0)  # dies after the last epoch
+        patch.setattr(
+            "augpro.distill.pipeline.predict_logits", lambda *a, **k: 1 / 0
+        )  # dies after the last epoch
         with pytest.raises(ZeroDivisionError):
             distill(*options, out=halted)
     assert not (halted / "result.json").exists()
@@ -158,7 +160,7 @@ def test_a_run_that_was_killed_while_saving_resumes_from_the_checkpoint_before(
 ):
     options = ("--epochs", "3", "--augment", "none", "--trainer-option", "save_total_limit=3")
     with monkeypatch.context() as patch:
-        patch.setattr("augpro.pipeline.predict_logits", lambda *a, **k: 1 / 0)
+        patch.setattr("augpro.distill.pipeline.predict_logits", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             distill(*options, out=tmp_path / "halted")
     (tmp_path / "halted" / "checkpoints" / "checkpoint-9" / "trainer_state.json").unlink()
@@ -286,7 +288,7 @@ def test_copies_of_every_scored_row_are_looked_for(distill, table_file, tmp_path
         compared.extend(arguments[-1])
         return check_rows(*arguments)
 
-    monkeypatch.setattr("augpro.pipeline.check_rows", watched)
+    monkeypatch.setattr("augpro.distill.pipeline.check_rows", watched)
     done = distill("--augment", "random", "--augment-option", "replace-fraction=0", "--holdout-rows", "8")
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "student" / "result.json").read_text())["replacement"]

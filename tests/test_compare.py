@@ -12,15 +12,15 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from augpro.cli import app
-from augpro.compare import Outcome, _finished, _readable, _Runner, equal_seconds_cells
+from augpro.cli.app import app
+from augpro.compare.cost import equal_epochs
+from augpro.compare.figures import predictions_of
+from augpro.compare.grid import Cell, Grid, ResultsFile
+from augpro.compare.runner import Outcome, _finished, _readable, _Runner, equal_seconds_cells
 from augpro.config import CompareConfig
-from augpro.cost import equal_epochs
 from augpro.errors import InputError
-from augpro.figures import predictions_of
 from augpro.files import write_tensors
-from augpro.grid import Cell, Grid, ResultsFile
-from augpro.output import folder_lock
+from augpro.results.output import folder_lock
 from conftest import LABELS, wordpiece
 
 METHODS = "fine-tune,none,random"

@@ -9,15 +9,15 @@ from rich.console import Console
 from safetensors.torch import load_file
 from scipy import stats
 
-from augpro.comparison import compare_rows
-from augpro.conditions import by_condition
+from augpro.compare.comparison import compare_rows
+from augpro.compare.conditions import by_condition
+from augpro.compare.cost import fixed_seconds, training_seconds
+from augpro.compare.figures import Figure, Group, ScoredSplit, best_method, unbeaten_baselines
+from augpro.compare.grid import Grid
 from augpro.config import CompareConfig
-from augpro.cost import fixed_seconds, training_seconds
 from augpro.errors import InputError
-from augpro.evaluation import METRICS, row_distances
-from augpro.figures import Figure, Group, ScoredSplit, best_method, unbeaten_baselines
+from augpro.evaluation.metrics import METRICS, row_distances
 from augpro.files import write_tensors
-from augpro.grid import Grid
 
 ROWS = 400
 

@@ -8,10 +8,10 @@ from tokenizers import Regex, normalizers, processors
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from augpro.config import EvaluateConfig
+from augpro.distill.scoring import evaluate_model
 from augpro.errors import InputError
-from augpro.models import ModelSource, load_student
-from augpro.reading import predict_logits
-from augpro.scoring import evaluate_model
+from augpro.models.reading import predict_logits
+from augpro.models.source import ModelSource, load_student
 from augpro.tokens import max_length, tokenize
 from conftest import WORDS, tiny_bert, wordpiece
 from tiny_models import NAMES, edit, gpt2, llama, plain, roberta, told_of
@@ -111,7 +111,7 @@ def test_names_of_special_tokens_in_the_texts_are_told(planned, table_file):
 
 
 def test_a_sample_of_many_rows_is_read(planned, table_file, monkeypatch):
-    monkeypatch.setattr("augpro.compatibility._SAMPLE", 10)
+    monkeypatch.setattr("augpro.models.compatibility._SAMPLE", 10)
     path = table_file / "train.csv"
     path.write_text("\n".join(["text,label", *["漢,negative", "good,positive"] * 10]))
     (note,) = told_of(planned(), "unknown")

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, VirtualRows, augmenter
+from augpro.augment.methods.replace import TokenReplacement
+from augpro.augment.methods.several import Several
+from augpro.augment.methods.text import TextAugmenter
 from augpro.augment.partners import partner_rows
-from augpro.augment.replace import TokenReplacement
-from augpro.augment.several import Several
-from augpro.augment.text import TextAugmenter
 from augpro.draws import Draws
 from augpro.losses import Objective
 from augpro.tokens import TokenBatch, tokenize

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from augpro.config import DistillConfig
-from augpro.models import ModelSource
-from augpro.pipeline import run
+from augpro.distill.pipeline import run
+from augpro.models.source import ModelSource
 from augpro.projection import Projection
-from augpro.teacher import Teacher
+from augpro.teachers.teacher import Teacher
 from projection_cases import METRICS, brute_force, make_queries, make_table, seeded
 
 DEVICE = torch.device("cuda")

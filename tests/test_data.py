@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from augpro.data import Split
+from augpro.data.loading import Split
+from augpro.data.same_text import row_keys
 from augpro.errors import InputError
-from augpro.same_text import row_keys
 from data_files import GOOD, load, rows_of, train_of, write_all, write_csv, write_jsonl, write_parquet
 
 NASTY = [
@@ -73,7 +73,7 @@ def test_byte_order_mark_wide_cells_and_header_spaces(tmp_path: Path) -> None:
 
 def test_heavy_packages_are_not_imported() -> None:
     heavy = {"torch", "pandas", "pyarrow", "datasets", "numpy"}
-    code = f"import sys, augpro.data; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, augpro.data.loading; print(sorted({heavy} & set(sys.modules)))"
     env = {"PYTHONPATH": str(Path(__file__).parent.parent / "src")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
     assert done.stdout.strip() == "[]"

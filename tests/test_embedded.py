@@ -20,7 +20,7 @@ INTENTS = {
     "outage",
     "refund_request",
 }
-ROOT = resources.files("augpro") / "embedded" / "helpdesk"
+ROOT = resources.files("augpro.data") / "embedded" / "helpdesk"
 
 
 def read(split: str) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
-from augpro.evaluation import (
+from augpro.evaluation.metrics import (
     METRICS,
     decide,
     kl_to_teacher,
@@ -65,7 +65,7 @@ def pearson(one, other):
 def no_resampling(monkeypatch):
     """1,000 resamples cost seconds; what reaches the interval can be seen without them."""
     monkeypatch.setattr(
-        "augpro.evaluation.score_interval",
+        "augpro.evaluation.metrics.score_interval",
         lambda name, gold, predicted, clusters: (METRICS[name](gold, predicted), len(gold)),
     )
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from augpro.cli import app
+from augpro.cli.app import app
 from conftest import ANSWERS, LABELS, TEXTS
 
 ROOT = Path(__file__).parent.parent

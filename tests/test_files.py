@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from augpro.compare.grid import Cell, ResultsFile
 from augpro.files import copy_file, finalize_files, write_json, write_json_lines, write_tensors, write_text
-from augpro.grid import Cell, ResultsFile
 
 TENSORS = {"logits": torch.arange(6.0).reshape(2, 3)}
 

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from augpro.data.label_lists import read_list
 from augpro.errors import InputError
-from augpro.label_lists import read_list
 from data_files import load, rows_of, write_csv, write_jsonl, write_parquet
 
 Write = Any

@@ -11,16 +11,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from augpro.alignment import adopt_labels
-from augpro.cli import app
+from augpro.cli.app import app
 from augpro.config import BaselineConfig, CompareConfig, DistillConfig, EvaluateConfig
+from augpro.distill.pipeline import run
+from augpro.distill.plan import make_plan
+from augpro.distill.scoring import evaluate_model
 from augpro.errors import InputError
-from augpro.label_check import match_by_rows
-from augpro.models import ModelSource
-from augpro.pipeline import run
-from augpro.plan import make_plan
-from augpro.scoring import evaluate_model
-from augpro.teacher import Teacher
+from augpro.models.source import ModelSource
+from augpro.teachers.alignment import adopt_labels
+from augpro.teachers.label_check import match_by_rows
+from augpro.teachers.teacher import Teacher
 from conftest import TEXTS
 from data_files import write_csv
 from test_alignment import config, data

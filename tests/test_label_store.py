@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from augpro import teacher as teacher_module
-from augpro.models import ModelSource
-from augpro.teacher import Teacher
+from augpro.models.source import ModelSource
+from augpro.teachers import teacher as teacher_module
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert

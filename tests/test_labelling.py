@@ -7,25 +7,32 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augpro import labelling
-from augpro.acquisition import bald, drawn, farthest, highest
-from augpro.conditions import by_condition, condition_of
+from augpro.compare.conditions import by_condition, condition_of
+from augpro.compare.cost import fixed_seconds
+from augpro.compare.grid import Cell, Grid
 from augpro.config import CompareConfig, DistillConfig
-from augpro.cost import fixed_seconds
-from augpro.dataset import DistillationDataset, label_tensor
+from augpro.data.same_text import row_keys
+from augpro.distill import labelling
+from augpro.distill.acquisition import bald, drawn, farthest, highest
+from augpro.distill.labelling import (
+    CHOSEN,
+    DROPOUT_PASSES,
+    WARM_UP_SHARE,
+    Choice,
+    dropout_logits,
+    sentence_vectors,
+)
+from augpro.distill.pipeline import run
+from augpro.distill.plan import make_plan
 from augpro.errors import InputError
-from augpro.grid import Cell, Grid
-from augpro.labelling import CHOSEN, DROPOUT_PASSES, WARM_UP_SHARE, Choice, dropout_logits, sentence_vectors
 from augpro.losses import entropy
-from augpro.models import ModelSource, load_student
-from augpro.pipeline import run
-from augpro.plan import make_plan
-from augpro.provenance import TRAINING_ROWS
-from augpro.reading import predict_logits
-from augpro.same_text import row_keys
-from augpro.teacher import Teacher
+from augpro.models.reading import predict_logits
+from augpro.models.source import ModelSource, load_student
+from augpro.results.provenance import TRAINING_ROWS
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
-from augpro.trainer import DistillationTrainer
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.trainer import DistillationTrainer
 from conftest import TEXTS, tiny_bert
 
 POOL = [f"{who} {what} {how}" for who in ("the movie", "my app", "your server", "a bill")
@@ -247,8 +254,10 @@ def test_killed_after_the_choice_a_run_chooses_and_pays_for_nothing_twice(train,
     kept = load_file(tmp_path / "killed" / "checkpoints" / CHOSEN)
     monkeypatch.setattr(Choice, "rows", lambda self: 1 / 0)
     reads = []
-    monkeypatch.setattr("augpro.teacher.predict_logits", lambda model, table, **k: reads.append(list(table.texts))
-                        or predict_logits(model, table, **k))  # fmt: skip
+    monkeypatch.setattr(
+        "augpro.teachers.teacher.predict_logits",
+        lambda model, table, **k: reads.append(list(table.texts)) or predict_logits(model, table, **k),
+    )
     resumed = train("killed", label_by=by, resume=True)
     assert reads == [SCORED]
     assert same_weights(tmp_path / "whole", tmp_path / "killed")

@@ -8,18 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from augpro import layer_search
-from augpro.conditions import by_condition
+from augpro.compare.conditions import by_condition
+from augpro.compare.cost import fixed_seconds
+from augpro.compare.grid import Cell, Grid
 from augpro.config import CompareConfig, DistillConfig, build
-from augpro.cost import fixed_seconds
-from augpro.data import Split
+from augpro.data.loading import Split
+from augpro.distill import layer_search
+from augpro.distill.layer_search import Judge, TrialRows, Trials, candidates, divide, halve
+from augpro.distill.pipeline import run
+from augpro.distill.plan import make_plan
 from augpro.errors import InputError
-from augpro.grid import Cell, Grid
-from augpro.layer_search import Judge, TrialRows, Trials, candidates, divide, halve
-from augpro.layers import UncuttableError
-from augpro.pipeline import run
-from augpro.plan import make_plan
-from augpro.results import LayerSearch, LayerTrial
+from augpro.models.layers import UncuttableError
+from augpro.results.result import LayerSearch, LayerTrial
 from augpro.tokens import tokenize
 from conftest import TEXTS, tiny_bert
 

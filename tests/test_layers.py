@@ -26,8 +26,8 @@ from transformers import (
 )
 
 from augpro.errors import InputError
-from augpro.layers import encoder_layers
-from augpro.models import ModelSource, load_student
+from augpro.models.layers import encoder_layers
+from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
 from conftest import LABELS
 

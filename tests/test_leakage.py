@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-from augpro.leakage import NEAR, count_grams, find_copies
-from augpro.same_text import normalize
+from augpro.data.same_text import normalize
+from augpro.evaluation.leakage import NEAR, count_grams, find_copies
 
 TEXTS = [
     "the committee will meet again on thursday to discuss the budget",

@@ -8,10 +8,10 @@ from scipy.stats import chisquare
 from transformers import BertForMaskedLM
 
 from augpro.augment.base import EmbeddingSpace
-from augpro.augment.masked import Filler, MaskedLM
+from augpro.augment.methods.masked import Filler, MaskedLM
 from augpro.draws import Draws
 from augpro.errors import InputError
-from augpro.models import ModelSource
+from augpro.models.source import ModelSource
 from augpro.tokens import tokenize
 from augpro.vocabulary import CONTINUATION, WORD_START, Vocabulary
 from conftest import OTHERS, ROWS, TEXTS, WORDS, wordpiece

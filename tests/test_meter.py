@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from augpro.meter import Meter
+from augpro.training.meter import Meter
 
 
 def test_seconds_go_to_the_innermost_phase():

@@ -14,10 +14,10 @@ from transformers import (
     GPT2ForSequenceClassification,
 )
 
-from augpro import models
 from augpro.errors import InputError
-from augpro.models import ModelSource, load_student
-from augpro.reading import predict_logits
+from augpro.models.reading import predict_logits
+from augpro.models.source import ModelSource, load_student
+from augpro.models.source import source as models
 from augpro.tasks import Task
 from augpro.tokens import tokenize
 from conftest import LABELS, tiny_bert, wordpiece

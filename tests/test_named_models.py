@@ -16,14 +16,14 @@ from safetensors.torch import load_file, save_file
 from transformers import MPNetConfig, MPNetForSequenceClassification
 from typer.testing import CliRunner
 
-from augpro import named_models
-from augpro.cli import app
+from augpro.cli.app import app
 from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
+from augpro.distill.identity import model_content
+from augpro.distill.pipeline import run
 from augpro.errors import InputError
-from augpro.identity import model_content
-from augpro.models import ModelSource, load_student
-from augpro.named_models import NAMED_MODELS, model_location
-from augpro.pipeline import run
+from augpro.models.named import NAMED_MODELS, model_location
+from augpro.models.source import ModelSource, load_student
+from augpro.models.source import named as named_models
 from augpro.tasks import Task
 from conftest import LABELS, WORDS, wordpiece
 

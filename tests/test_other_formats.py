@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from augpro.data.readers import read_table
 from augpro.errors import InputError
-from augpro.readers import read_table
 from data_files import GOOD, load, rows_of, write_parquet
 
 ROWS = [("bad", "b"), ("good", "a")]

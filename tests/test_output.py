@@ -4,7 +4,7 @@ import pytest
 
 from augpro.config import DistillConfig
 from augpro.errors import InputError
-from augpro.output import CONFIG, OutputFolder
+from augpro.results.output import CONFIG, OutputFolder
 
 
 @pytest.fixture

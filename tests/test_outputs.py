@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from augpro.cli import app
+from augpro.cli.app import app
 from augpro.config import DistillConfig
+from augpro.distill.pipeline import run
 from augpro.errors import InputError
-from augpro.output import check_file, check_folder, check_output, claim_file, claim_new
-from augpro.pipeline import run
-from augpro.terminal import forgive_output
+from augpro.results.output import check_file, check_folder, check_output, claim_file, claim_new
+from augpro.results.terminal import forgive_output
 from report_cases import write_results
 from test_cli import FAST, invoke
 
@@ -22,8 +22,8 @@ from test_cli import FAST, invoke
 @pytest.fixture
 def refused(monkeypatch):
     """The one sentence of a command that is refused before any weights are read."""
-    monkeypatch.setattr("augpro.models.ModelSource.load_classifier", lambda *_, **__: 1 / 0)
-    monkeypatch.setattr("augpro.models.ModelSource.load_finished", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("augpro.models.source.ModelSource.load_classifier", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("augpro.models.source.ModelSource.load_finished", lambda *_, **__: 1 / 0)
 
     def command(*arguments):
         done = invoke(*arguments)
@@ -124,7 +124,7 @@ def test_a_disk_that_takes_nothing_is_met_before_the_work(tmp_path, monkeypatch)
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("augpro.output.try_file", full)
+    monkeypatch.setattr("augpro.results.output.try_file", full)
     with pytest.raises(InputError, match=r"x.json: cannot be written \(No space left on device\)"):
         claim_file(tmp_path / "x.json")
 

@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from augpro.errors import InputError
-from augpro.models import ModelSource
-from augpro.padding import padded_at_start, reads_padding
-from augpro.reading import predict_logits
+from augpro.models.padding import padded_at_start, reads_padding
+from augpro.models.reading import predict_logits
+from augpro.models.source import ModelSource
 from augpro.tokens import tokenize
 from conftest import TEXTS, tiny_bert
 from tiny_models import NAMES, SMALL, edit, gpt2, kinds, llama, plain, roberta, tiny_classifier, told_of

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from augpro.compare.grid import Cell, Grid
 from augpro.config import (
     BaselineConfig,
     CompareConfig,
@@ -12,9 +13,8 @@ from augpro.config import (
     FinetuneConfig,
     build,
 )
-from augpro.data import DataSpec, load_data
+from augpro.data.loading import DataSpec, load_data
 from augpro.errors import InputError
-from augpro.grid import Cell, Grid
 from augpro.values import at_home
 from data_files import GOOD
 from test_cli import FAST, invoke
@@ -131,7 +131,7 @@ def test_a_run_whose_folder_a_file_names(home, table_file, teacher_folder):
 
 def test_a_report(home, monkeypatch):
     used = []
-    monkeypatch.setattr("augpro.report.write_report", lambda results, out: used.extend([*results, out]))
+    monkeypatch.setattr("augpro.report.page.write_report", lambda results, out: used.extend([*results, out]))
     assert invoke("report", "--results=~/one", "--results=~/two", "--out=~/report.html").exit_code == 0
     assert used == [home / "one", home / "two", home / "report.html"]
     done = invoke("report", "--results=~/one", "--out=~no-such-user/report.html")
@@ -140,6 +140,6 @@ def test_a_report(home, monkeypatch):
 
 def test_the_quickstart(home, monkeypatch):
     used = []
-    monkeypatch.setattr("augpro.quickstart.run_quickstart", lambda out, *_: used.append(out))
+    monkeypatch.setattr("augpro.cli.quickstart.run_quickstart", lambda out, *_: used.append(out))
     assert invoke("quickstart", "--out=~/first").exit_code == 0
     assert used == [home / "first"]

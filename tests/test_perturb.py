@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from augpro.augment import FGSM, AugmentContext, EmbeddingSpace, Mix, Noise, Projected
+from augpro.augment.methods.perturb import move_along, row_weights, step_for_rate
 from augpro.augment.partners import partner_rows
-from augpro.augment.perturb import move_along, row_weights, step_for_rate
 from augpro.draws import Draws
 from augpro.losses import kd_loss
 from augpro.projection.neighbours import mix

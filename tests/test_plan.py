@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from augpro.config import DistillConfig
+from augpro.distill.plan import make_plan
 from augpro.errors import InputError
-from augpro.models import load_student
-from augpro.plan import make_plan
+from augpro.models.source import load_student
 
 
 @pytest.fixture

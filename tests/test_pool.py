@@ -6,12 +6,12 @@ import json
 import pytest
 from rich.console import Console
 
+from augpro.cli.display import show_plan
 from augpro.config import DistillConfig
-from augpro.data import DataSpec, load_data
-from augpro.display import show_plan
+from augpro.data.loading import DataSpec, load_data
+from augpro.distill.plan import make_plan
+from augpro.distill.pool import load_pool
 from augpro.errors import InputError
-from augpro.plan import make_plan
-from augpro.pool import load_pool
 from conftest import TEXTS
 
 

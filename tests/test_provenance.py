@@ -6,12 +6,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from augpro.cli import app
-from augpro.data import Split
-from augpro.identity import model_content
-from augpro.models import ModelSource
-from augpro.output import CONFIG
-from augpro.provenance import TRAINING_ROWS, seen_rows, write_training_rows
+from augpro.cli.app import app
+from augpro.data.loading import Split
+from augpro.distill.identity import model_content
+from augpro.models.source import ModelSource
+from augpro.results.output import CONFIG
+from augpro.results.provenance import TRAINING_ROWS, seen_rows, write_training_rows
 from conftest import LABELS
 
 FAST = ["--epochs", "1", "--batch-size", "8"]

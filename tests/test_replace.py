@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from augpro.augment import AugmentContext, Crossover, EmbeddingSpace, Random, augmenter
+from augpro.augment.methods.replace import draw_other
 from augpro.augment.partners import partner_rows
-from augpro.augment.replace import draw_other
 from augpro.draws import Draws
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import BANNED, CONTINUATION, WORD_START, Vocabulary

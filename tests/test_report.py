@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 
-from augpro.report import _view
-from augpro.report_charts import Artist
-from augpro.report_data import read_studies
-from augpro.report_texts import LEAK, explorer, texts_table
+from augpro.report.charts import Artist
+from augpro.report.data import read_studies
+from augpro.report.page import _view
+from augpro.report.texts import LEAK, explorer, texts_table
 from report_cases import HOSTILE, invoke, read_lines, write_lines, write_results
 
 UNLABELLED = {"rows": 24, "metrics": {}, "interval": None, "agreement": 0.8, "kl_to_teacher": 0.2}
@@ -150,7 +150,7 @@ def test_the_headline_is_about_the_figure_it_names(tmp_path, monkeypatch, labell
     """Whoever is separated by one figure alone is called so where that figure is told."""
     named = "random" if labelled else "fine-tune"  # the highest metric; the first of equal distances
     monkeypatch.setattr(
-        "augpro.comparison.best_method",
+        "augpro.compare.comparison.best_method",
         lambda group, figure: named if figure.larger_is_better == by_metric else None,
     )
     changes = {} if labelled else {"evaluation": UNLABELLED, "teacher": {"evaluation": UNLABELLED}}

@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from augpro.report import write_report
+from augpro.report.page import write_report
 from report_cases import HOSTILE, write_results
 
 pytestmark = pytest.mark.e2e

@@ -2,7 +2,7 @@
 
 import pytest
 
-from augpro.report_charts import Artist, Series
+from augpro.report.charts import Artist, Series
 
 BAR = "stroke: var(--accent); stroke-width: 2;"
 

@@ -11,15 +11,15 @@ from tokenizers import processors
 from transformers import BertForMaskedLM
 
 from augpro.config import DistillConfig, EvaluateConfig
+from augpro.distill.scoring import evaluate_model
 from augpro.errors import InputError
 from augpro.losses import relation_loss, state_loss
-from augpro.models import ModelSource, load_student, same_tokenizer
-from augpro.reading import mean_states
-from augpro.scoring import evaluate_model
-from augpro.teacher import Teacher
+from augpro.models.reading import mean_states
+from augpro.models.source import ModelSource, load_student, same_tokenizer
+from augpro.models.weights import check_shapes, stored_shapes
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from augpro.weights import check_shapes, stored_shapes
 from conftest import TEXTS, WORDS, tiny_bert, wordpiece
 from test_padding import USUAL
 from tiny_models import edit, kinds, plain, tiny_classifier, told_of

@@ -12,29 +12,29 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from augpro.augment.text import EDA
-from augpro.comparison import Comparison
+from augpro.augment.methods.text import EDA
+from augpro.compare.comparison import Comparison
+from augpro.compare.grid import Cell
 from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
-from augpro.data import Split
+from augpro.data.loading import Split
+from augpro.distill.labelling import Choice
+from augpro.distill.pipeline import run
+from augpro.distill.plan import make_plan
+from augpro.distill.samples import samples_markdown
+from augpro.distill.scoring import evaluate_model
+from augpro.distill.summary import notes_of
 from augpro.errors import InputError
-from augpro.evaluation import majority_share, score
-from augpro.grid import Cell
-from augpro.labelling import Choice
-from augpro.models import ModelSource, load_student
-from augpro.output import OutputFolder
-from augpro.pipeline import run
-from augpro.plan import make_plan
-from augpro.report_texts import _runs
-from augpro.results import RunResult, Sample
-from augpro.samples import samples_markdown
-from augpro.score_notes import answer_notes, label_notes
-from augpro.scoring import evaluate_model
-from augpro.steps import step_notes
-from augpro.summary import notes_of
+from augpro.evaluation.metrics import majority_share, score
+from augpro.evaluation.notes import answer_notes, label_notes
+from augpro.models.source import ModelSource, load_student
+from augpro.report.texts import _runs
+from augpro.results.output import OutputFolder
+from augpro.results.result import RunResult, Sample
 from augpro.tasks import Task
-from augpro.teacher import Teacher
-from augpro.trainer import DistillationTrainer
-from augpro.trainer_options import training_arguments
+from augpro.teachers.teacher import Teacher
+from augpro.training.options import training_arguments
+from augpro.training.steps import step_notes
+from augpro.training.trainer import DistillationTrainer
 from conftest import LABELS, TEXTS, tiny_bert
 
 NAN, TASK = float("nan"), Task("reviews", "single_label", "accuracy", LABELS)
@@ -259,7 +259,7 @@ def test_a_short_training_warms_up_for_a_share_of_it(given, tokenizer, model, mo
         seen.append(args)
         raise Caught
 
-    monkeypatch.setattr("augpro.labelling.DistillationTrainer", caught)
+    monkeypatch.setattr("augpro.distill.labelling.DistillationTrainer", caught)
     with pytest.raises(Caught):
         Choice(plan, plan.config, plan.pool, [0] * 20, model, tokenizer).trained()
     assert seen[0].warmup_steps == 10

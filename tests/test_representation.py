@@ -18,21 +18,21 @@ from transformers import (
 )
 
 from augpro.augment import EmbeddingSpace, augmenter
+from augpro.compare.grid import Cell, Grid
 from augpro.config import CompareConfig, DistillConfig
-from augpro.dataset import DistillationDataset
+from augpro.distill.matching import layer_pairs
+from augpro.distill.pipeline import run
+from augpro.distill.plan import make_plan
 from augpro.errors import InputError
-from augpro.grid import Cell, Grid
-from augpro.layers import encoder_layers
 from augpro.losses import Objective, relation_loss, state_loss
-from augpro.matching import layer_pairs
-from augpro.models import ModelSource
-from augpro.online import OnlineAugmentation
-from augpro.pipeline import run
-from augpro.plan import make_plan
-from augpro.representation import Matching, RepresentationLoss, StateReader
-from augpro.teacher import Teacher
+from augpro.models.layers import encoder_layers
+from augpro.models.source import ModelSource
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
-from augpro.trainer import DistillationTrainer
+from augpro.training.dataset import DistillationDataset
+from augpro.training.online import OnlineAugmentation
+from augpro.training.representation import Matching, RepresentationLoss, StateReader
+from augpro.training.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
 from conftest import ANSWERS, LABELS, OTHERS, TRAINER, tiny_bert
 

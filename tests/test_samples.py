@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from augpro.augment import EmbeddingSpace, augmenter
-from augpro.data import Split
-from augpro.dataset import DistillationDataset, label_tensor
+from augpro.data.loading import Split
+from augpro.distill.samples import check_rows, marked, samples_markdown
+from augpro.distill.summary import notes_of
 from augpro.losses import Objective
-from augpro.online import OnlineAugmentation
-from augpro.results import RunResult, Sample, Scores
-from augpro.samples import check_rows, marked, samples_markdown
-from augpro.summary import notes_of
+from augpro.results.result import RunResult, Sample, Scores
 from augpro.tasks import Task
-from augpro.teacher import Teacher
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
 from conftest import LABELS
 

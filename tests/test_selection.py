@@ -6,12 +6,12 @@ import torch
 from scipy import special, stats
 
 from augpro.augment import EmbeddingSpace, augmenter
-from augpro.dataset import DistillationDataset
 from augpro.losses import Objective
-from augpro.online import OnlineAugmentation
-from augpro.selection import hardest, new_texts
-from augpro.teacher import Teacher
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
+from augpro.training.dataset import DistillationDataset
+from augpro.training.online import OnlineAugmentation
+from augpro.training.selection import hardest, new_texts
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
+from augpro.compare.grid import Cell
 from augpro.config import DistillConfig
-from augpro.dataset import DistillationDataset
+from augpro.distill.identity import models_among
+from augpro.distill.pipeline import run
+from augpro.distill.plan import make_plan
 from augpro.draws import Draws
 from augpro.errors import InputError
-from augpro.grid import Cell
-from augpro.identity import models_among
 from augpro.losses import Objective
-from augpro.online import OnlineAugmentation
-from augpro.pipeline import run
-from augpro.plan import make_plan
-from augpro.teacher import Teacher
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import padded, tokenize
+from augpro.training.dataset import DistillationDataset
+from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
 from conftest import OTHERS, TEXTS, tiny_bert
 

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import normal_power
 from statsmodels.stats.weightstats import DescrStatsW
 
-from augpro.significance import (
+from augpro.evaluation.significance import (
     detectable_difference,
     holm,
     paired_bootstrap,

@@ -13,9 +13,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from augpro.evaluation import METRICS
-from augpro.resampling import Resampling, clusters_of
-from augpro.significance import (
+from augpro.evaluation.metrics import METRICS
+from augpro.evaluation.resampling import Resampling, clusters_of
+from augpro.evaluation.significance import (
     ExampleTest,
     detectable_difference,
     paired_bootstrap,

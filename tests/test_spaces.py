@@ -7,9 +7,9 @@ import torch
 from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
 from augpro.augment.spaces import centred, teacher_table
 from augpro.config import DistillConfig
+from augpro.distill.plan import make_plan
 from augpro.draws import Draws
 from augpro.errors import InputError
-from augpro.plan import make_plan
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import OTHERS, TEXTS, tiny_bert

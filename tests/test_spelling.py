@@ -9,15 +9,15 @@ from transformers import PreTrainedTokenizerFast
 
 from augpro.augment import augmenter
 from augpro.augment.base import EmbeddingSpace
-from augpro.candidates import CandidateStore
-from augpro.dataset import DistillationDataset, label_tensor
+from augpro.distill.samples import check_rows
+from augpro.distill.summary import notes_of
 from augpro.losses import Objective
-from augpro.online import OnlineAugmentation
-from augpro.samples import check_rows
-from augpro.summary import notes_of
 from augpro.tasks import Task
-from augpro.teacher import Teacher
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import join, tokenize
+from augpro.training.candidates import CandidateStore
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
 from conftest import LABELS, WORDS, tiny_bert, wordpiece
 from test_samples import plan_with, run_with

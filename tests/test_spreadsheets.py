@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from augpro.distill.pool import load_pool
 from augpro.errors import InputError
-from augpro.pool import load_pool
 from data_files import load, rows_of, write_jsonl
 
 ROWS = [("bad, really", "b"), ("good", "a")]

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from augpro.models import same_tokenizer
-from augpro.reading import predict_logits
-from augpro.teacher import Teacher
+from augpro.models.reading import predict_logits
+from augpro.models.source import same_tokenizer
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import WORDS, tiny_bert, wordpiece

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from augpro.compare import Outcome, _report
-from augpro.comparison import Table
-from augpro.display import show_note, show_plan, show_result, show_scores
-from augpro.grid import Cell
-from augpro.quickstart import _show_pairs
-from augpro.results import RunResult, Sample, Scores
-from augpro.terminal import shown, visible
+from augpro.cli.display import show_note, show_plan, show_result, show_scores
+from augpro.cli.quickstart import _show_pairs
+from augpro.compare.comparison import Table
+from augpro.compare.grid import Cell
+from augpro.compare.runner import Outcome, _report
+from augpro.results.result import RunResult, Sample, Scores
+from augpro.results.terminal import shown, visible
 from test_cli import invoke
 
 BAD = "bad\x1b[31m\x07"

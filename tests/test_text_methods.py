@@ -11,9 +11,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from augpro.augment.masked import MaskedLM
-from augpro.augment.text import EDA, TextAugmenter, sample
-from augpro.augment.translate import BackTranslation
+from augpro.augment.methods.masked import MaskedLM
+from augpro.augment.methods.text import EDA, TextAugmenter, sample
+from augpro.augment.methods.translate import BackTranslation
 from augpro.draws import Draws
 from augpro.tokens import tokenize
 from conftest import OTHERS, ROWS, TEXTS

@@ -8,14 +8,14 @@ from scipy import stats
 from transformers import EarlyStoppingCallback, TrainingArguments
 
 from augpro.augment import EmbeddingSpace, augmenter
-from augpro.dataset import DistillationDataset, label_tensor
-from augpro.layers import encoder_layers
 from augpro.losses import NO_LABEL, Objective
-from augpro.online import OnlineAugmentation
-from augpro.reading import predict_logits
-from augpro.teacher import Teacher
+from augpro.models.layers import encoder_layers
+from augpro.models.reading import predict_logits
+from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
-from augpro.trainer import DistillationTrainer
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.online import OnlineAugmentation
+from augpro.training.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
 from conftest import ANSWERS, TRAINER, tiny_bert
 

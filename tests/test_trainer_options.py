@@ -7,10 +7,10 @@ import torch
 from transformers import TrainingArguments
 
 from augpro.config import DistillConfig, FinetuneConfig
+from augpro.distill.plan import make_plan
 from augpro.errors import InputError
-from augpro.plan import make_plan
-from augpro.trainer_fields import NEEDS, OWN, REFUSED
-from augpro.trainer_options import check_trainer_options, training_arguments, without_evaluation
+from augpro.training.fields import NEEDS, OWN, REFUSED
+from augpro.training.options import check_trainer_options, training_arguments, without_evaluation
 
 EVALUATED = {"eval_strategy": "epoch"}
 STEPS = {"eval_strategy": "steps"}

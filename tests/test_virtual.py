@@ -6,14 +6,14 @@ from scipy import stats
 from transformers import BertConfig, BertForSequenceClassification
 
 from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Smart, TMix, VirtualFGSM
+from augpro.augment.methods.perturb import row_weights
 from augpro.augment.partners import partner_rows
-from augpro.augment.perturb import row_weights
 from augpro.config import DistillConfig
+from augpro.distill.plan import make_plan
 from augpro.draws import Draws
 from augpro.errors import InputError
-from augpro.layers import encoder_layers
 from augpro.losses import kd_loss, smoothness_loss
-from augpro.plan import make_plan
+from augpro.models.layers import encoder_layers
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import LABELS, tiny_bert

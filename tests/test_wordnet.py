@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from augpro.augment import wordnet as wordnet_module
-from augpro.augment.text import EDA
+from augpro.augment.methods.text import EDA
 from augpro.augment.wordnet import WordNet, find_wordnet
 from augpro.errors import InputError
 from text_sources import MANY, write_wordnet

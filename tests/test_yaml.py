@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from augpro.cli import _options
+from augpro.cli.options import _options
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.errors import InputError
 from augpro.values import parse_value

@@ -24,12 +24,12 @@ from transformers import (
 )
 
 from augpro.config import DistillConfig
-from augpro.dataset import label_tensor
-from augpro.evaluation import score
-from augpro.models import load_student, same_tokenizer
-from augpro.plan import make_plan
-from augpro.teacher import predict_logits
+from augpro.distill.plan import make_plan
+from augpro.evaluation.metrics import score
+from augpro.models.source import load_student, same_tokenizer
+from augpro.teachers.teacher import predict_logits
 from augpro.tokens import tokenize
+from augpro.training.dataset import label_tensor
 
 
 def kl(student, teacher):

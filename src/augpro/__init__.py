@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from augpro.augment import augmenter
     from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
-    from augpro.data import DataSpec, load_data
+    from augpro.data.loading import DataSpec, load_data
+    from augpro.distill.pipeline import run
+    from augpro.distill.scoring import evaluate_model
     from augpro.errors import InputError
     from augpro.losses import Objective
-    from augpro.pipeline import run
     from augpro.projection import Projection
-    from augpro.results import RunResult
-    from augpro.scoring import evaluate_model
-    from augpro.trainer import DistillationTrainer
+    from augpro.results.result import RunResult
+    from augpro.training.trainer import DistillationTrainer
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "DataSpec": "data",
+    "DataSpec": "data.loading",
     "DistillConfig": "config",
-    "DistillationTrainer": "trainer",
+    "DistillationTrainer": "training.trainer",
     "EvaluateConfig": "config",
     "FinetuneConfig": "config",
     "InputError": "errors",
     "Objective": "losses",
     "Projection": "projection",
-    "RunResult": "results",
+    "RunResult": "results.result",
     "augmenter": "augment",
-    "evaluate_model": "scoring",
-    "load_data": "data",
-    "run": "pipeline",
+    "evaluate_model": "distill.scoring",
+    "load_data": "data.loading",
+    "run": "distill.pipeline",
 }
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from augpro.data import DataSpec
+from augpro.data.loading import DataSpec
 from augpro.errors import InputError
-from augpro.named_models import MODEL_CHOICES
+from augpro.models.named import MODEL_CHOICES
 from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
 from augpro.values import at_home, parse_mapping
 

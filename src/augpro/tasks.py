@@ -1,6 +1,6 @@
 """What a task is: its columns, labels, problem type and metric, and the GLUE tasks as rows of data.
 
-A new task is one row in ``GLUE``, or no row at all: :mod:`augpro.data` builds a ``Task`` from any file.
+A new task is one row in ``GLUE``, or no row at all: :mod:`augpro.data.loading` builds a ``Task`` from any file.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Task:
     """How to read, train on and score one classification or regression problem.
 
     ``label_names[i]`` is the name of class id ``i``; it is empty for regression. ``metric`` is the
-    primary metric, a key of :data:`augpro.evaluation.METRICS`; larger is better for all of them.
+    primary metric, a key of :data:`augpro.evaluation.metrics.METRICS`; larger is better for all of them.
     """
 
     name: str

@@ -4,15 +4,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
-from augpro.augment.masked import MaskedLM
-from augpro.augment.perturb import FGSM, Mix, Noise, Stay
-from augpro.augment.projected import Projected
-from augpro.augment.replace import Crossover, Random
-from augpro.augment.several import Part, Several, read_parts
-from augpro.augment.text import EDA
-from augpro.augment.tmix import TMix
-from augpro.augment.translate import BackTranslation
-from augpro.augment.virtual import Mixup, Smart, VirtualFGSM
+from augpro.augment.methods.masked import MaskedLM
+from augpro.augment.methods.perturb import FGSM, Mix, Noise, Stay
+from augpro.augment.methods.projected import Projected
+from augpro.augment.methods.replace import Crossover, Random
+from augpro.augment.methods.several import Part, Several, read_parts
+from augpro.augment.methods.text import EDA
+from augpro.augment.methods.tmix import TMix
+from augpro.augment.methods.translate import BackTranslation
+from augpro.augment.methods.virtual import Mixup, Smart, VirtualFGSM
 
 __all__ = [
     "AUGMENTERS",

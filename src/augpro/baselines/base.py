@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from augpro.data import Split
+from augpro.data.loading import Split
 from augpro.errors import InputError
-from augpro.models import ModelSource, load_student
-from augpro.reading import mean_states
-from augpro.resampling import Array
+from augpro.evaluation.resampling import Array
+from augpro.models.reading import mean_states
+from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
 from augpro.tokens import tokenize
 

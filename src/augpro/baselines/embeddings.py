@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from augpro.baselines.base import Features, Setting, check_model, check_name, combine, mean_pooled
-from augpro.data import Split
+from augpro.data.loading import Split
 
 
 @dataclass(frozen=True)

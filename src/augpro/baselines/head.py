@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 from scipy.special import expit, log_softmax, softmax
 from torch import Tensor
 
-from augpro.resampling import Array
+from augpro.evaluation.resampling import Array
 from augpro.tasks import ProblemType
 
 # Inverse strengths of the penalty, as scikit-learn's C; tried from strong to weak.

@@ -6,17 +6,17 @@ from augpro.baselines import Baseline, Setting, baseline
 from augpro.baselines.base import STUDENT
 from augpro.baselines.head import fit_head
 from augpro.config import BaselineConfig
+from augpro.distill.plan import Plan, make_plan
+from augpro.distill.scoring import label_scored, score_splits
+from augpro.distill.summary import describe_run, notes_of
+from augpro.distill.train import load_teacher
 from augpro.errors import InputError
 from augpro.files import write_json, write_tensors
-from augpro.label_check import match_by_rows
-from augpro.meter import Meter
-from augpro.output import PREDICTIONS, RESULT, OutputFolder
-from augpro.plan import Plan, make_plan
-from augpro.results import RunResult
-from augpro.scoring import label_scored, score_splits
-from augpro.summary import describe_run, notes_of
-from augpro.trainer_options import training_arguments
-from augpro.training import load_teacher
+from augpro.results.output import PREDICTIONS, RESULT, OutputFolder
+from augpro.results.result import RunResult
+from augpro.teachers.label_check import match_by_rows
+from augpro.training.meter import Meter
+from augpro.training.options import training_arguments
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from augpro.augment.checks import check_whole
 from augpro.baselines.base import Features, Setting, check_model, check_name, combine, require
-from augpro.data import Split
+from augpro.data.loading import Split
 from augpro.errors import InputError
-from augpro.resampling import Array
+from augpro.evaluation.resampling import Array
 
 _BATCH = 16
 _MOST_ROWS = 10_000

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from augpro.augment.checks import check_whole
 from augpro.baselines.base import TEACHER, Features, Setting, check_model, check_name, combine, require
-from augpro.data import Split
+from augpro.data.loading import Split
 
 
 @dataclass(frozen=True)

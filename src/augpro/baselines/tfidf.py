@@ -7,7 +7,7 @@ from torch import Tensor
 
 from augpro.augment.checks import check_whole
 from augpro.baselines.base import Features, Setting
-from augpro.data import Split
+from augpro.data.loading import Split
 
 _BETWEEN = " [SEP] "  # the texts of a pair
 _WORDS = r"\w+|[^\w\s]"  # single letters, digits and signs count too, so no text is empty

@@ -1,0 +1,1 @@
+"""The methods of augmentation, one file for each kind."""

@@ -1,0 +1,272 @@
+"""Perturbations: where a token goes in embedding space before it is projected.
+
+The maths is in pure functions (:func:`augpro.projection.neighbours.mix`, :func:`move_along`, :func:`step_for_rate`);
+the classes draw their parameters.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor
+
+from augpro.augment.base import AugmentContext
+from augpro.augment.checks import check_choice, check_flag, check_range
+from augpro.augment.gradient import embedding_gradient, following
+from augpro.augment.methods.moved import Along, Between
+from augpro.augment.partners import Partner, aligned_ids
+from augpro.augment.spaces import Space
+from augpro.projection import Projection
+from augpro.tokens import TokenBatch, TokenTable
+from augpro.vocabulary import BANNED
+
+
+def move_along(start: Tensor, direction: Tensor, step: Tensor | float) -> Tensor:
+    """``start + step * direction / ||direction||`` over the last dimension; a zero direction moves nothing.
+
+    With the loss gradient as direction this is FGSM with an L2 step (Miyato et al. 2017, arXiv
+    1605.07725); with normal draws it is a step in a uniformly random direction.
+    """
+    return start + step * torch.nn.functional.normalize(direction, dim=-1, eps=1e-30)
+
+
+@dataclass(frozen=True)
+class Stay:
+    """k-NN replacement: nothing is moved, so the projection finds the token's own nearest neighbours.
+
+    Replacement by neighbours in embedding space is TinyBERT's augmentation (Jiao et al. 2020, arXiv
+    1909.10351), which takes GloVe vectors and a masked language model instead of the student's embeddings.
+
+    Attributes:
+        space: the embeddings that neighbours are looked for in: those of the "student"; the same "centred", less
+            their mean and first principal components; or the "teacher", which must have the student's tokenizer.
+
+    Raises:
+        ValueError: if the space is unknown.
+    """
+
+    needs_student: ClassVar[bool] = False
+    mixes_rows: ClassVar[bool] = False
+
+    space: Space = "student"
+
+    def __post_init__(self) -> None:
+        check_choice("space", self.space, get_args(Space))
+
+    @property
+    def teacher_shares(self) -> Literal["text", "tokens"]:
+        """What the teacher must have in common with the student."""
+        return "tokens" if self.space == "teacher" else "text"
+
+    def move(
+        self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
+    ) -> Between:
+        """A mix of each chosen token with itself."""
+        own = batch.ids[chosen]
+        weight = torch.ones(len(own), device=own.device)
+        return Between(chosen, own, context.space.groups[own], projection, own, weight)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """AugPro-Mix: the token is mixed with the token at the same place of a partner row.
+
+    Attributes:
+        weight: share of the row's own token, lambda in [0, 1].
+        beta: where given, lambda is drawn for each row from Beta(beta, beta) instead.
+        partner: "random" row of a fixed block of 256 training rows, or one of the block for which the
+            teacher predicts the "same-class" or an "other-class"; a random one where there is none; "near": one
+            of the 10 rows that are most alike.
+        repeat_partner: whether a shorter partner is read again from its start, so that every token can be
+            mixed; else tokens beyond its end stay.
+        space: the embeddings that are mixed, as in :class:`Stay`.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    needs_student: ClassVar[bool] = False
+    mixes_rows: ClassVar[bool] = True
+
+    weight: float = 0.5
+    beta: float | None = None
+    partner: Partner = "random"
+    repeat_partner: bool = True
+    space: Space = "student"
+
+    def __post_init__(self) -> None:
+        check_mixing(self.weight, self.beta, self.partner)
+        check_flag("repeat_partner", self.repeat_partner)
+        check_choice("space", self.space, get_args(Space))
+
+    @property
+    def teacher_shares(self) -> Literal["text", "tokens"]:
+        """What the teacher must have in common with the student."""
+        return "tokens" if self.space == "teacher" else "text"
+
+    def move(
+        self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
+    ) -> Between:
+        """Mix the chosen positions that have an ordinary token at the same place of the partner."""
+        training = context.rows("augpro-mix")
+        key = "augpro-mix", projection.metric, self.space
+        context.load(key, lambda: self._prepare(training, context, projection))
+        partners = context.partners("augpro-mix", batch, self.partner)
+        partner_ids = aligned_ids(batch, partners, self.repeat_partner)
+        groups = context.space.groups
+        where = chosen & (partner_ids >= 0) & (groups[partner_ids.clamp_min(0)] != BANNED)
+        weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where]
+        own, other = batch.ids[where], partner_ids[where]
+        return Between(where, own, groups[own], projection, other, weight, partner_ids)
+
+    @staticmethod
+    def _prepare(training: TokenTable, context: AugmentContext, projection: Projection) -> None:
+        """Neighbour lists of every token that can be a parent."""
+        groups = context.space.groups
+        tokens = torch.from_numpy(np.unique(training.flat[0])).to(groups.device, torch.int64)
+        projection.prepare(tokens[groups[tokens] != BANNED])
+
+
+def check_mixing(weight: float, beta: float | None, partner: str) -> None:
+    """Raise ``ValueError`` naming the argument unless the three are in range."""
+    check_range("weight", weight, 0.0, 1.0)
+    if beta is not None:
+        check_range("beta", beta, 1e-3, 1e3)
+    check_choice("partner", partner, get_args(Partner))
+
+
+def row_weights(weight: float, beta: float | None, batch: TokenBatch, context: AugmentContext) -> Tensor:
+    """Lambda of every row, float32 [B]: ``weight``, or a draw from Beta(beta, beta) where that is given."""
+    if beta is None:
+        return torch.full((len(batch.ids),), weight, device=batch.ids.device)
+    uniform = context.draws.uniform("weight", batch.row_ids)[:, 0]
+    drawn = special.betaincinv(beta, beta, uniform.cpu().double().numpy())
+    return torch.as_tensor(drawn, dtype=torch.float32, device=batch.ids.device)
+
+
+@dataclass(frozen=True)
+class _Stepped(ABC):
+    """A step of a given length, or as long as a given share of the row's tokens needs to flip.
+
+    The share is met for every row by itself, so that a row's text does not depend on its batch.
+
+    Attributes:
+        step: length in the units of the embedding table, in [0, 1e6].
+        target_rate: share of the chosen tokens of a row that the step shall carry nearer to another
+            token than to their own, in [0, 1]; used where ``step`` is not given.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    mixes_rows: ClassVar[bool] = False
+    space: ClassVar[Space] = "student"  # a gradient is one at the student's own embeddings
+    teacher_shares: ClassVar[Literal["text", "width"]] = "text"
+
+    step: float | None = None
+    target_rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range("target_rate", self.target_rate, 0.0, 1.0)
+        if self.step is not None:
+            check_range("step", self.step, 0.0, 1e6)
+
+    def move(
+        self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
+    ) -> Along:
+        """Move the chosen positions along their directions."""
+        own = batch.ids[chosen]
+        groups = context.space.groups[own]
+        unit = torch.nn.functional.normalize(
+            self._directions(batch, context)[chosen].float(), dim=1, eps=1e-30
+        )
+        if self.step is not None:
+            steps = torch.full((len(own),), self.step, device=own.device)
+            return Along(chosen, own, groups, projection, unit, steps)
+        rays = projection.rays(own, unit, groups)
+        rounding = context.draws.uniform("rate", batch.row_ids)[:, 0]
+        steps = step_for_rate(rays.flips(), chosen, self.target_rate, rounding)
+        return Along(chosen, own, groups, projection, unit, steps[:, None].expand_as(chosen)[chosen], rays)
+
+    @abstractmethod
+    def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        """Direction of every position, [B, T, D], of any length."""
+
+
+def step_for_rate(flips: Tensor, chosen: Tensor, rate: float, rounding: Tensor) -> Tensor:
+    """Step for each row that flips the share ``rate`` of its chosen tokens.
+
+    Args:
+        flips: smallest step that flips each chosen token, [N]; inf where none does.
+        chosen: bool [B, T] with N true.
+        rate: share in [0, 1].
+        rounding: uniform draws [B]: rate times tokens is rounded up with the probability of its fraction,
+            so that the share is met on average in short rows too.
+
+    Returns:
+        [B].
+    """
+    ordered = torch.full(chosen.shape, torch.inf, device=flips.device)
+    ordered[chosen] = flips
+    ordered = torch.nn.functional.pad(ordered.sort(dim=1).values, (1, 1), value=0.0)
+    ordered[:, -1] = torch.inf
+    wanted = (chosen.sum(1) * rate + rounding).floor().long()
+    wanted = torch.minimum(wanted, ordered[:, 1:].isfinite().sum(1))
+    last = ordered.gather(1, wanted[:, None])[:, 0]
+    following = ordered.gather(1, wanted[:, None] + 1)[:, 0]
+    # Between the last token to flip and the first that must not; no further than 10 % past the former.
+    return torch.where(wanted > 0, torch.minimum((last + following) / 2, 1.1 * last), 0.0)
+
+
+Through = Literal["student", "both"]
+
+
+@dataclass(frozen=True)
+class FGSM(_Stepped):
+    """AugPro-FGSM: the token takes one step up the gradient of the student's distillation loss.
+
+    Attributes:
+        through: "student": the teacher's answer to the unmoved text is held fixed, as in the paper; "both": the
+            gradient goes through both models, moved alike, so that the step leads to where they really differ.
+            That needs a teacher with the student's tokenizer and width, and a forward and backward pass of it.
+    """
+
+    needs_student: ClassVar[bool] = True
+
+    through: Through = "student"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("through", self.through, get_args(Through))
+
+    @property
+    def teacher_shares(self) -> Literal["text", "width"]:  # type: ignore[override]
+        """What the teacher must have in common with the student."""
+        return "width" if self.through == "both" else "text"
+
+    def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        student, row_loss, targets = following("augpro-fgsm", context)
+        target = targets if self.through == "student" else context.teacher
+        if target is None:
+            raise ValueError(
+                "through='both' follows the teacher's gradient: pass it as AugmentContext.teacher"
+            )
+        # It does not depend on what is drawn for a candidate, which only chooses the tokens that are moved.
+        return context.share(
+            ("augpro-fgsm", self.through), batch, lambda: embedding_gradient(student, batch, row_loss, target)
+        )
+
+
+@dataclass(frozen=True)
+class Noise(_Stepped):
+    """The control for FGSM: a step as long, in a random direction."""
+
+    needs_student: ClassVar[bool] = False
+
+    def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
+        rows, positions = batch.ids.shape
+        width = context.space.table.shape[1]
+        return context.draws.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)

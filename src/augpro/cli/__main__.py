@@ -1,0 +1,5 @@
+"""``python -m augpro.cli``."""
+
+from augpro.cli.app import app
+
+app()

@@ -1,0 +1,88 @@
+"""What people see on the terminal; nothing is computed here."""
+
+import math
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from augpro.config import DistillConfig, FinetuneConfig
+from augpro.distill.plan import Plan
+from augpro.results.result import RunResult, Scores
+from augpro.results.terminal import shown
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def with_interval(scores: Scores | None) -> str:
+    """The primary metric with its interval."""
+    if scores is None or scores.metric is None:
+        return "-"
+    if scores.interval is None or math.isnan(scores.interval[0]):  # one row has no interval
+        return number(scores.metric)
+    return f"{scores.metric:.3f} ({scores.interval[0]:.3f} to {scores.interval[1]:.3f})"
+
+
+def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConfig) -> None:
+    """The resolved configuration of a dry run."""
+    table = Table("what", "value", title="Dry run: everything fits", title_justify="left")
+    for key, value in {**plan.describe(), **config.model_dump(mode="json")}.items():
+        table.add_row(shown(key), shown(str(value)))
+    for note in plan.data.notes:
+        table.add_row("note", shown(note))
+    console.print(table)
+
+
+def show_result(console: Console, result: RunResult, out: Path) -> None:
+    """The figures of one run, and where things are."""
+    pool = f" and {result.pool_labels} labelled by the teacher" if result.pool_labels else ""
+    table = Table(
+        "rows", "how many", f"{shown(result.metric_name)} (95 % interval)", "teacher", "agreement", "KL to teacher",
+        title=f"{shown(result.task)}: {shown(result.method)}, {result.train_rows} training rows{pool}, "
+        f"seed {result.seed}",
+        title_justify="left",
+    )  # fmt: skip
+    for name, scores in (("evaluation", result.evaluation), ("holdout", result.holdout)):
+        if scores is not None:
+            teacher = result.teacher.get(name)
+            table.add_row(
+                name, str(scores.rows), with_interval(scores), number(teacher.metric if teacher else None),
+                number(scores.agreement), number(scores.kl_to_teacher),
+            )  # fmt: skip
+    console.print(table)
+    for note in result.notes:
+        show_note(console, note)
+    if result.replacement:
+        shares = ", ".join(_measure(key, value) for key, value in result.replacement.items())
+        console.print(f"augmented text: {shown(shares)}", highlight=False)
+    console.print(
+        f"{result.seconds:.0f} s; model, result.json and samples are in {shown(str(out))}", highlight=False
+    )
+
+
+def _measure(key: str, value: float) -> str:
+    """One of ``result.replacement`` with its unit."""
+    if key == "checked_texts":
+        return f"{value:.0f} texts checked"
+    return f"{key.replace('_', ' ')} " + (f"{value:.2f} nats" if "entropy" in key else f"{value:.1%}")
+
+
+def show_note(console: Console, note: str) -> None:
+    """What the user should know about data or models."""
+    console.print(f"note: {shown(note)}", style="yellow", highlight=False)
+
+
+def show_scores(console: Console, scores: dict[str, Scores], model: str) -> None:
+    """The figures of ``augpro evaluate``."""
+    table = Table("rows", "how many", "metric", "value", title=shown(model), title_justify="left")
+    for name, one in scores.items():
+        figures = {**one.metrics, "agreement": one.agreement, "KL to teacher": one.kl_to_teacher}
+        for index, (metric, value) in enumerate(figures.items()):
+            if value is not None:
+                table.add_row(
+                    name, str(one.rows), shown(metric), with_interval(one) if index == 0 else number(value)
+                )
+    console.print(table)

@@ -1,0 +1,1 @@
+"""A grid of runs, side by side, and what their differences show."""

@@ -1,0 +1,176 @@
+"""The cells of a comparison in processes of their own, some at a time, and what became of them."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import time
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from augpro.compare.cell import run_cell
+from augpro.compare.figures import is_readable, predictions_of
+from augpro.compare.grid import Cell, Grid, ResultsFile
+from augpro.files import copy_file, write_json
+from augpro.results.output import (
+    PREDICTIONS,
+    RESULT,
+    SAMPLES,
+)
+from augpro.results.terminal import shown
+
+_POLL = 0.1  # seconds between two looks at the running cells
+
+
+@dataclass
+class Outcome:
+    """What became of the cells that were asked for.
+
+    Attributes:
+        failed: cells that ended with an error, and its message.
+        left_out: cells that the budget had no time for.
+    """
+
+    failed: dict[Cell, str] = field(default_factory=dict)
+    left_out: list[Cell] = field(default_factory=list)
+
+
+class CellRunner:
+    """Runs cells in processes of their own, ``jobs`` at a time."""
+
+    def __init__(self, grid: Grid, store: ResultsFile, outcome: Outcome, console: Console) -> None:
+        self.grid, self.store, self.outcome, self.console = grid, store, outcome, console
+        self.config, self.out = grid.config, grid.config.out
+        self.deadline = time.monotonic() + 60 * self.config.budget if self.config.budget else float("inf")
+        # Forked from a server that has loaded the libraries once: a cell starts in no time.
+        fork = "forkserver" in multiprocessing.get_all_start_methods()
+        self.processes: Any = multiprocessing.get_context("forkserver" if fork else "spawn")
+        if fork:
+            self.processes.set_forkserver_preload(["augpro.compare.cell"])
+        self.took: list[tuple[str, float]] = []
+
+    def run(self, cells: list[Cell]) -> list[dict[str, Any]]:
+        """Run the cells that are not finished; returns the results of all that are then."""
+        keys = {cell: self.grid.key(cell) for cell in cells}
+        finished = finished_cells(self.store, self.out)
+        waiting = [cell for cell in cells if keys[cell] not in finished]
+        running: dict[Cell, tuple[BaseProcess, float]] = {}
+        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("took"), TimeElapsedColumn(),
+                   TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+        with Progress(*columns, console=self.console, speed_estimate_period=3600) as progress:
+            task = progress.add_task("cells", total=len(cells), completed=len(cells) - len(waiting))
+            try:
+                while waiting or running:
+                    while waiting and len(running) < self.config.jobs:
+                        cell = waiting.pop(0)
+                        if time.monotonic() + self._expected(cell) > self.deadline:
+                            self.outcome.left_out.append(cell)
+                        elif not self._collect(cell, keys[cell]):
+                            running[cell] = (self._start(cell, keys[cell]), time.monotonic())
+                        else:
+                            progress.advance(task)
+                    for cell, (process, since) in list(running.items()):
+                        if process.exitcode is not None:
+                            del running[cell]
+                            self._end(cell, keys[cell], process, time.monotonic() - since)
+                            progress.advance(task)
+                    time.sleep(_POLL)
+            finally:
+                for process, _ in running.values():
+                    process.kill()
+                    process.join()
+        finished = finished_cells(self.store, self.out)
+        return [finished[key] for key in keys.values() if key in finished]
+
+    def _expected(self, cell: Cell) -> float:
+        """Seconds that a cell will take, from those of its method, else of any."""
+        own = [spent for method, spent in self.took if method == cell.method]
+        return statistics.mean(own or [spent for _, spent in self.took] or [0.0])
+
+    def _start(self, cell: Cell, key: str) -> BaseProcess:
+        folder = self.out / "cells" / key
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+        options = self.grid.distill_config(cell, folder).model_dump(mode="json")
+        path = self.out / "cells" / f"{key}.json"
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, options)
+        (self.out / "logs").mkdir(exist_ok=True)
+        threads = max(1, (os.cpu_count() or 1) // self.config.jobs)
+        log = self.out / "logs" / f"{key}.log"
+        process: BaseProcess = self.processes.Process(target=run_cell, args=(path, log, threads))
+        process.start()
+        return process
+
+    def _end(self, cell: Cell, key: str, process: BaseProcess, spent: float) -> None:
+        said = f"{cell.method}, {rows_of(cell)}, seed {cell.seed}, {cell.epochs:g} epochs"
+        if process.exitcode == 0 and self._collect(cell, key):
+            self.took.append((cell.method, spent))
+            result = self.store.rows[-1]
+            metric = "-" if result["metric"] is None else f"{result['metric']:.3f}"
+            self.console.print(
+                f"{shown(said)}: {shown(result['metric_name'])} {metric}, {spent:.0f} s", highlight=False
+            )
+            return
+        log = self.out / "logs" / f"{key}.log"
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        lines = text.replace("\r", "\n").strip().splitlines()
+        error = lines[-1] if lines else f"ended with code {process.exitcode}"
+        if process.exitcode is not None and process.exitcode < 0:  # its last line is a progress bar
+            error = f"killed by signal {-process.exitcode}, for want of memory perhaps"
+        self.outcome.failed[cell] = f"{error} (see {log})"
+        self.console.print(f"{shown(said)}: failed: {shown(error)}", style="red", highlight=False)
+
+    def _collect(self, cell: Cell, key: str) -> bool:
+        """Take over a finished cell's result and predictions; False if it is not finished."""
+        folder = self.out / "cells" / key
+        if not (folder / RESULT).is_file():
+            return False
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        options = result.pop("config")
+        result.pop("samples")  # texts of the data do not belong among figures
+        result["augmenter"] = options.get("augmenter")
+        result["models"] = {"student_layers": options["student_layers"]} | {
+            role: _model_name(options[role] or options["teacher"]) for role in ("teacher", "student")
+        }
+        result |= {"settings": self.grid.settings, "inputs": self.grid.inputs}
+        # Copied, not moved: killed before the next lines, the cell can still be taken over.
+        copy_file(folder / PREDICTIONS, predictions_of(self.out / "predictions", key))
+        if (folder / SAMPLES).is_file():
+            copy_file(folder / SAMPLES, self.out / "samples" / f"{key}.jsonl")
+        self.store.append(cell, key, result)
+        (self.out / "cells" / f"{key}.json").unlink(missing_ok=True)
+        if not self.config.keep_models:
+            shutil.rmtree(folder)
+        return True
+
+
+def finished_cells(store: ResultsFile, out: Path) -> dict[str, dict[str, Any]]:
+    """Results by the key of their cell; without readable predictions a cell is not finished."""
+    return {
+        key: row
+        for key, row in store.finished().items()
+        if is_readable(predictions_of(out / "predictions", key))
+    }
+
+
+def _model_name(name: str) -> str:
+    """A model's name for others: of a local folder its last part, for where it is on a disk is nobody's business."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
+
+
+def rows_of(cell: Cell) -> str:
+    """How many rows a cell is trained on, in words."""
+    return "all rows" if cell.size is None else f"{cell.size:g} rows"

@@ -1,0 +1,251 @@
+"""Quality of the runs of a group, as values and as what they would have been on other rows."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from augpro.baselines import is_baseline
+from augpro.compare.grid import RESULTS, Grid
+from augpro.errors import InputError
+from augpro.evaluation.metrics import METRICS, decide, gold_labels, row_distances
+from augpro.evaluation.resampling import Array, Resampling, clusters_of
+from augpro.evaluation.significance import (
+    ExampleTest,
+    SeedTest,
+    holm,
+    paired_bootstrap,
+    paired_seeds,
+    separated,
+)
+
+Run = tuple[str, int]  # method and seed
+
+
+class Group:
+    """Runs that differ in method and seed alone.
+
+    Args:
+        grid: gives the order of methods and seeds, and the reference.
+        rows: results; of two with the same method and seed the later one counts.
+        predictions: folder with the logits of every cell; where there is no such folder, nothing is resampled.
+    """
+
+    def __init__(self, grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> None:
+        self.reference, self.predictions = grid.config.reference, predictions
+        found = {(row["cell"]["method"], row["cell"]["seed"]): row for row in rows}  # the latest of each
+        self.runs = {
+            method: {seed: found[method, seed] for seed in grid.config.seeds if (method, seed) in found}
+            for method in grid.methods
+        }
+        self.runs = {method: runs for method, runs in self.runs.items() if runs}
+        self.first = next(iter(next(iter(self.runs.values())).values()))
+
+    def all_runs(self) -> dict[Run, dict[str, Any]]:
+        """Every result by method and seed."""
+        return {(method, seed): row for method, runs in self.runs.items() for seed, row in runs.items()}
+
+    def shared_seeds(self, one: str, other: str) -> list[int]:
+        """Seeds that both methods were run with."""
+        return [seed for seed in self.runs[one] if seed in self.runs[other]]
+
+
+def predictions_of(folder: Path, key: str) -> Path:
+    """Where the logits of a cell are."""
+    return folder / f"{key}.safetensors"
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file of predictions is whole; reads its header alone, which tells how long the file must be."""
+    try:
+        with safe_open(path, "pt") as file:
+            return "evaluation.student" in file.keys()  # noqa: SIM118 - not a dictionary
+    except (OSError, SafetensorError):
+        return False
+
+
+def with_predictions(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """The results whose predictions are whole: the others count as unfinished.
+
+    All of them where there is no folder of predictions: such results have to do without.
+    """
+    if not folder.is_dir():
+        return rows
+    return [row for row in rows if is_readable(predictions_of(folder, row["cell"]["key"]))]
+
+
+@dataclass
+class Figure:
+    """One quality figure of every run: the value, and what it is on resampled rows, where those can be had."""
+
+    values: dict[Run, float]
+    resampled: dict[Run, Array]
+    larger_is_better: bool
+
+    def test(self, group: Group, ours: str, base: str) -> tuple[SeedTest, ExampleTest | None] | None:
+        """Ours against base, over seeds and over rows; None without a seed that both were run with."""
+        seeds = group.shared_seeds(ours, base)
+        if not seeds:
+            return None
+        left, right = ([self.values[method, seed] for seed in seeds] for method in (ours, base))
+        by_seed = paired_seeds(left, right)
+        if not self.resampled:
+            return by_seed, None
+        ours_r, base_r = (
+            np.stack([self.resampled[method, seed] for seed in seeds]) for method in (ours, base)
+        )
+        return by_seed, paired_bootstrap(ours_r, base_r, float(np.mean(left) - np.mean(right)))
+
+    def mean(self, group: Group, method: str) -> float:
+        """Mean over seeds."""
+        return statistics.mean(self.values[method, seed] for seed in group.runs[method])
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """What one run answered on the rows of a split, small enough to hold for every run.
+
+    Attributes:
+        gold: labels of the rows that have one, as the metrics take them.
+        kept: which rows those are, bool [N].
+        predicted: decisions for them.
+        distances: to the teacher, of every row, float64 [N].
+        clusters: of equal texts, int64 [N].
+    """
+
+    gold: Array
+    kept: Array
+    predicted: Array
+    distances: Array
+    clusters: Array
+
+
+class ScoredSplit:
+    """The figures of a group on one split: "evaluation" or "holdout"."""
+
+    def __init__(self, group: Group, split: str) -> None:
+        self.group, self.split = group, split
+        self.problem = group.first["problem_type"]
+
+    @cached_property
+    def rows(self) -> dict[Run, ScoredRows]:
+        """Answers of every run; one file of logits is in memory at a time. Empty without a predictions folder.
+
+        Raises:
+            InputError: if two runs were scored on other rows or labels.
+        """
+        if not self.group.predictions.is_dir():
+            return {}
+        found = {run: self._read(row) for run, row in self.group.all_runs().items()}
+        (method, seed), first = next(iter(found.items()))
+        for run, one in found.items():
+            same = np.array_equal(one.gold, first.gold) and np.array_equal(one.kept, first.kept)
+            if not same or not np.array_equal(one.clusters, first.clusters):
+                raise InputError(
+                    f"{self.group.predictions.parent / RESULTS}: {run[0]}, seed {run[1]}, and {method}, seed {seed}, "
+                    f"were scored on other {self.split} rows or labels; remove the lines of one of them."
+                )
+        return found
+
+    def _read(self, row: dict[str, Any]) -> ScoredRows:
+        stored = load_file(predictions_of(self.group.predictions, row["cell"]["key"]))
+        tensors = {
+            key.split(".")[1]: value for key, value in stored.items() if key.startswith(f"{self.split}.")
+        }
+        student, keys = tensors["student"], tensors.get("row_keys")
+        gold, kept = gold_labels(tensors["labels"], self.problem)
+        predicted = decide(student, self.problem)[kept]
+        return ScoredRows(
+            gold,
+            kept,
+            predicted.astype(np.int8) if self.problem == "multi_label" else predicted,
+            row_distances(student, tensors["teacher"], self.problem).numpy(),
+            np.arange(len(student)) if keys is None else clusters_of(keys.numpy()),
+        )
+
+    def metric(self) -> Figure | None:
+        """The task's metric; None where the rows have no labels."""
+        name = str(self.group.first["metric_name"])
+        if not self.rows:
+            return self._told(lambda scores: next(iter(scores["metrics"].values()), None), True)
+        first = next(iter(self.rows.values()))
+        if not first.kept.any():
+            return None
+        values = {run: METRICS[name](rows.gold, rows.predicted) for run, rows in self.rows.items()}
+        draws = Resampling(clusters_of(first.clusters[first.kept]))
+        if name == "accuracy":  # the mean of what each row gives, without a loop over metrics
+            right = [
+                (rows.gold == rows.predicted).reshape(len(rows.gold), -1).all(1)
+                for rows in self.rows.values()
+            ]
+            resampled = dict(zip(self.rows, draws.means(np.stack(right)), strict=True))
+        else:
+            resampled = {
+                run: draws.metric(METRICS[name], rows.gold, rows.predicted) for run, rows in self.rows.items()
+            }
+        return Figure(values, resampled, True)
+
+    def distance(self) -> Figure | None:
+        """The distance to the teacher."""
+        if not self.rows:
+            return self._told(lambda scores: scores["kl_to_teacher"], False)
+        distances = np.stack([rows.distances for rows in self.rows.values()])
+        means = Resampling(next(iter(self.rows.values())).clusters).means(distances)
+        values = dict(zip(self.rows, distances.mean(1).tolist(), strict=True))
+        return Figure(values, dict(zip(self.rows, means, strict=True)), False)
+
+    def _told(self, pick: Callable[[Any], float | None], larger_is_better: bool) -> Figure | None:
+        """A figure as the results have it, which cannot be resampled."""
+        told = {run: pick(row[self.split]) for run, row in self.group.all_runs().items()}
+        values = {run: float(value) for run, value in told.items() if value is not None}
+        return Figure(values, {}, larger_is_better) if len(values) == len(told) else None
+
+
+def best_method(group: Group, figure: Figure) -> str | None:
+    """The method with the best mean, if it is separated from every other one over seeds and over rows."""
+    pick: Callable[..., str] = max if figure.larger_is_better else min
+    best = pick(group.runs, key=lambda method: figure.mean(group, method))
+    found = [figure.test(group, best, method) for method in group.runs if method != best]
+    tests = [(test[0], test[1]) for test in found if test and test[1]]
+    if not tests or len(tests) < len(found):
+        return None
+    by_seed, by_row = (
+        holm([seeds.p_value for seeds, _ in tests]),
+        holm([rows.p_value for _, rows in tests if rows]),
+    )
+    apart = all(separated(*pair) for pair in zip(by_seed, by_row, strict=True))
+    # Means are over all seeds of a method, tests over those it shares with the other: they can disagree.
+    sign = 1 if figure.larger_is_better else -1
+    better = all(sign * part.difference > 0 for test in tests for part in test if part)
+    return best if apart and better else None
+
+
+def unbeaten_baselines(group: Group, figure: Figure) -> tuple[str, list[str]] | None:
+    """The student with the best mean, and the baselines that it is not shown to be better than.
+
+    Shown is what both tests show, over seeds and over rows, after Holm's correction for the number of baselines. None
+    without a student, a baseline, or the predictions that the test over rows needs.
+    """
+    pick: Callable[..., str] = max if figure.larger_is_better else min
+    students = [method for method in group.runs if not is_baseline(method)]
+    baselines = [method for method in group.runs if is_baseline(method)]
+    if not students or not baselines or not figure.resampled:
+        return None
+    best = pick(students, key=lambda method: figure.mean(group, method))
+    sign = 1 if figure.larger_is_better else -1
+    tests = [figure.test(group, best, method) for method in baselines]
+    by_seed = holm([test[0].p_value if test else np.nan for test in tests])
+    by_row = holm([test[1].p_value if test and test[1] else np.nan for test in tests])
+    beaten = [
+        test is not None
+        and separated(*p_values)
+        and all(part and sign * part.difference > 0 for part in test)
+        for test, p_values in zip(tests, zip(by_seed, by_row, strict=True), strict=True)
+    ]
+    return best, [method for method, lost in zip(baselines, beaten, strict=True) if not lost]

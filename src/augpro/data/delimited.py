@@ -1,0 +1,231 @@
+"""CSV and TSV: from text to cells, of a file as people and spreadsheet programs leave it.
+
+A spreadsheet program may write semicolons for commas, a first line ``sep=;`` that says so, and separators for every
+cell that was ever used. All that is read; what could be read in two ways is refused.
+"""
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass, field
+from itertools import islice
+
+from augpro.data.formats import more_rows
+from augpro.errors import InputError
+
+_SAID = re.compile(r'"?sep=([^\w"\r\n ])"?(\r\n|\r|\n)', re.IGNORECASE)
+_MARKS = ",;\t|"
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_SAMPLE = 1 << 16  # letters that the separator is told from
+_QUOTES = 'put the cell in double quotes and write each quote within it twice ("")'
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Columns of text; ``rows[i]`` is the line of the file that row ``i`` begins on."""
+
+    columns: dict[str, list[object]]
+    rows: list[int]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_delimited(name: str, text: str, ending: str) -> Cells:
+    """Read the rows of a file with a header.
+
+    Rows and columns without any content are left out.
+
+    Args:
+        name: of the file, for messages.
+        text: its content.
+        ending: .csv or .tsv, whose separators are tried first.
+
+    Raises:
+        InputError: if it is JSON, or rows do not fit the header.
+    """
+    _refuse_json(name, text, ending)
+    usual = "," if ending == ".csv" else "\t"
+    said = _SAID.match(text)
+    mark = said[1] if said else _separator(text, usual)
+    numbered = _records(name, text[said.end() :] if said else text, mark, 2 if said else 1)
+    while numbered and not _trimmed(numbered[0][1]):
+        numbered.pop(0)
+    if not numbered:
+        return Cells({}, [])
+    (line, first), *numbered = numbered
+    header = [column.strip() for column in _trimmed(first)]
+    # Where there is one column, a blank cell is a row whose text is missing.
+    numbered = [row for row in numbered if _trimmed(row[1]) or len(row[1]) == len(header) == 1]
+    _check_quotes(name, mark, header, numbered)
+    place = f"{name}, row {line}"
+    doubled = sorted({column for column in header if column and header.count(column) > 1})
+    if doubled:
+        raise InputError(f"{place}: column {doubled[0]!r} is there twice; rename or remove one of the two")
+    _check_rows(name, header, numbered)
+    records = [record for _, record in numbered]
+    columns: dict[str, list[object]] = {}
+    for index, column in enumerate(header):
+        cells = [record[index] for record in records]
+        # A table with row numbers in front has no name for them.
+        if column or (index == 0 and any(map(str.strip, cells))):
+            columns[column] = list(cells)
+    notes = (
+        []
+        if said or mark == usual
+        else [f"{name}: read with {mark!r} between the cells, as its rows do not fit {usual!r}"]
+    )
+    return Cells(columns, [line for line, _ in numbered], notes)
+
+
+def _refuse_json(name: str, text: str, ending: str) -> None:
+    start = text.lstrip()
+    if start[:1] not in ("{", "["):
+        return
+    for content, right in ((start.split("\n", 1)[0], ".jsonl"), (start, ".json")):
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            continue
+        right = ".json" if isinstance(found, list) else right
+        raise InputError(
+            f"{name}: the file is JSON, not the {ending} that its ending says; rename it to {right}"
+        )
+
+
+def _separator(text: str, usual: str) -> str:
+    """The usual one, unless more of the first rows have as many cells as the header with another one."""
+    shares = {mark: _share(text, mark) for mark in (usual, *_MARKS)}
+    best: str = max(shares, key=shares.__getitem__)  # the first of equals
+    return best
+
+
+def _share(text: str, mark: str) -> float:
+    """Which share of the first rows fits the header, if these are columns at all."""
+    rows = csv.reader(io.StringIO(text[:_SAMPLE], newline=""), delimiter=mark)
+    records = [record for record in islice(rows, 200) if _trimmed(record)]
+    if len(text) > _SAMPLE and len(records) > 1:
+        records.pop()  # perhaps cut
+    width = len(_trimmed(records[0])) if records else 0
+    return sum(_fits(record, width) for record in records) / len(records) if width > 1 else 0.0
+
+
+def _trimmed(record: list[str]) -> list[str]:
+    """A row without the empty cells at its end."""
+    width = len(record)
+    while width and not record[width - 1].strip():
+        width -= 1
+    return record[:width]
+
+
+def _fits(record: list[str], width: int) -> bool:
+    return len(_trimmed(record)) <= width <= len(record)
+
+
+def _records(name: str, text: str, mark: str, start: int) -> list[tuple[int, list[str]]]:
+    """Every row but blank lines, with the line that it begins on; ``start`` is that of the first."""
+    # The limit guards servers against huge cells; here the file already is in memory.
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    found: list[tuple[int, list[str]]] = []
+    line, before = start, start - 1
+    try:
+        for record in reader:
+            if record:
+                found.append((line, record))
+            line = before + reader.line_num + 1
+    except csv.Error as error:
+        told = "a quote that is opened here is never closed" if "end of data" in str(error) else (
+            f"the quotes of this row do not fit together ({error})"
+        )  # fmt: skip
+        raise InputError(f"{name}, row {line}: {told}; {_QUOTES}") from error
+    return found
+
+
+def _check_quotes(name: str, mark: str, header: list[str], numbered: list[tuple[int, list[str]]]) -> None:
+    """Refuse a cell of several lines that are rows themselves: its quote was a stray one, and no reader sees that."""
+    several = [row for row in numbered if any("\n" in cell or "\r" in cell for cell in row[1])]
+    if not several:
+        return
+    apart = {line for line, _ in several}
+    plain = [record for line, record in numbered if line not in apart]
+    known = [
+        {record[index] for record in plain if index < len(record) and record[index].strip()}
+        for index in range(len(header))
+    ]
+    for line, record in several:
+        for index, cell in enumerate(record):
+            lines = _LINE_END.split(cell) if mark in cell else [cell]
+            # No text has a tab in it; a comma may belong to a text.
+            if len(lines) > 1 and (mark == "\t" or _are_rows(lines[:-1], record[:index], mark, known)):
+                last = line + sum(len(_LINE_END.findall(each)) for each in record)
+                raise InputError(
+                    f"{name}, row {line}: a quote opened here takes in whole rows, up to row {last}; {_QUOTES}"
+                )
+
+
+def _are_rows(lines: list[str], before: list[str], mark: str, known: list[set[str]]) -> bool:
+    """Whether all lines of a cell but its last are rows, rather than lines of a text with separators in it.
+
+    Each needs as many cells as the header, with no space after a separator, and one of them a label that other rows
+    have too (a cell in a column that is not the texts'), or a number among numbers; but not behind a decimal comma.
+
+    Args:
+        lines: of the cell, without the last, which is followed by the rest of its row in either case.
+        before: the cells before it.
+        mark: the separator.
+        known: what rows of one line hold, column by column.
+    """
+    own, width = len(before), len(known)
+    rows = []
+    for number, line in enumerate(lines):
+        row = line.split(mark) if number else [*before, *line.split(mark)]
+        if line.strip() or not number:
+            if not _fits(row, width) or any(cell[:1].isspace() for cell in row[1:]):
+                return False
+            rows.append(row)
+    return any(
+        not (index and row[index][:1].isdigit() and row[index - 1][-1:].isdigit())
+        and _is_like(row[index], known[index])
+        for number, row in enumerate(rows)
+        for index in range(0 if number else own + 1, width)
+        if index != own
+    )
+
+
+def _is_like(cell: str, others: set[str]) -> bool:
+    return cell in others or bool(others and _is_number(cell) and all(map(_is_number, others)))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_rows(name: str, header: list[str], numbered: list[tuple[int, list[str]]]) -> None:
+    """Refuse rows of another width than the header's, headers in the middle, and cells under no name."""
+    wrong = [(line, record) for line, record in numbered if not _fits(record, len(header))]
+    if wrong:
+        line, record = wrong[0]
+        count = max(len(_trimmed(record)), min(len(record), len(header)))
+        raise InputError(
+            f"{name}, row {line}: the row has {count} cells, and the header {len(header)}; put cells that hold a "
+            f'separator, quote or line break in double quotes ("..."){more_rows([line for line, _ in wrong])}'
+        )
+    again = [
+        line for line, record in numbered
+        if len(header) > 1 and [cell.strip("\ufeff \t") for cell in _trimmed(record)] == header
+    ]  # fmt: skip
+    if again:
+        raise InputError(
+            f"{name}, row {again[0]}: this row is the header once more; remove it{more_rows(again)}"
+        )
+    for index in (index for index, column in enumerate(header) if index and not column):
+        used = [line for line, record in numbered if record[index].strip()]
+        if used:
+            raise InputError(
+                f"{name}, row {used[0]}: cell {index + 1} is under a column without a name; name the column in the "
+                f"header, or empty these cells{more_rows(used)}"
+            )

@@ -1,0 +1,51 @@
+"""Whether the first row of a CSV or TSV file is a header: if it is data, the row would be lost without a word."""
+
+from collections.abc import Collection
+
+from augpro.data.readers import Table
+from augpro.errors import InputError
+
+_NAMES = {1: "text", 2: "text,label"}
+
+
+def check_header(table: Table, names: Collection[str]) -> None:
+    """Refuse a file whose first row looks like data.
+
+    Args:
+        table: of the file.
+        names: usual names of columns, in small letters, and those that the user gave; a header has one of them.
+
+    Raises:
+        InputError: with what to write as its first line.
+    """
+    if table.typed or any(column in names or column.lower() in names for column in table.columns):
+        return
+    why = _like_data(table)
+    if why:
+        such = _NAMES.get(len(table.columns), "text,label,other")
+        raise InputError(
+            f"{table.source}, row 1: this looks like data, not like a header ({why}); write a first line with the "
+            f"names of its columns, such as {such}; if it is a header, name one of its columns by --text-column"
+        )
+
+
+def _like_data(table: Table) -> str | None:
+    for name, cells in table.columns.items():
+        if name and any(str(cell).strip() == name for cell in cells):
+            return f"{name!r} is among the cells below it too"
+    texts = [name for name in table.columns if len(name.split()) > 3]
+    if texts and len(table.columns) == 1:
+        return f"{texts[0]!r} is a whole text"
+    for name, cells in table.columns.items():
+        if texts and is_number(name) and all(is_number(str(cell)) for cell in cells):
+            return f"{texts[0]!r} is a whole text, and {name!r} a number as below it"
+    return None
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is written as a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,283 @@
+"""The one door for outside data: what the user names becomes checked splits and a ``Task``.
+
+Whatever comes out of :func:`load_data` holds whole texts, known labels and splits of which those made here do
+not overlap, so no other module has to check them again.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from augpro.data.columns import Columns, choose_columns, read_texts
+from augpro.data.labels import Label, LabelHints, LabelSet, decode_labels
+from augpro.data.readers import listed
+from augpro.data.same_text import key_of, row_keys
+from augpro.data.sources import Source, open_source
+from augpro.data.split_notes import contradictions, overlaps, unseen_labels
+from augpro.errors import InputError
+from augpro.tasks import DEFAULT_METRIC, ProblemType, Task, UnprovenLabels
+
+__all__ = ["DataSpec", "Label", "Split", "TaskData", "load_data"]
+
+_VALIDATION_SHARE = 10  # one row in ten
+_VALIDATION_MOST = 2000
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a task: texts, the second texts of a pair task, and labels.
+
+    ``source`` is the file or the name of the data set that the rows came from.
+    """
+
+    texts: list[str]
+    pairs: list[str] | None
+    labels: list[Label]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Sequence[int]) -> "Split":
+        """Return the rows with these indices, in this order."""
+        pairs = None if self.pairs is None else [self.pairs[row] for row in rows]
+        chosen = Split(
+            [self.texts[row] for row in rows], pairs, [self.labels[row] for row in rows], self.source
+        )
+        if "keys" in vars(self):  # a million take ten seconds
+            vars(chosen)["keys"] = [self.keys[row] for row in rows]
+        return chosen
+
+    def without_labels(self) -> "Split":
+        """Return the same rows with no label on any of them."""
+        return replace(self, labels=[None] * len(self))
+
+    @cached_property
+    def keys(self) -> list[int]:
+        """A number for each row that is equal for equal texts, see :func:`augpro.data.same_text.row_keys`."""
+        return row_keys(self.texts, self.pairs)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any row has a label."""
+        return any(label is not None for label in self.labels)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What to load, and how to read and divide it.
+
+    ``train_rows`` is a number of rows when whole, and a share of them when between 0 and 1. ``holdout_rows``
+    are taken from the train split; a few more where rows of one text would be separated. ``split_seed`` and the
+    texts decide the holdout and the validation rows, ``seed`` which of the others are trained on and their
+    order: runs of several seeds, and their teacher, share one holdout. ``make_validation`` is whether a lone
+    train split gives up a tenth of its rows. ``classes`` are those of a model that the labels are for, where its
+    names help to read them: see :class:`augpro.data.labels.LabelHints`.
+    """
+
+    source: str
+    text_column: str | None = None
+    pair_column: str | None = None
+    label_column: str | None = None
+    problem_type: ProblemType | None = None
+    train_rows: float | None = None
+    holdout_rows: int = 0
+    seed: int = 0
+    split_seed: int = 0
+    make_validation: bool = True
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task with its splits (among train, validation, test, holdout), and what the user should be told.
+
+    ``unproven`` is set while it is open which class of a model each label is (:mod:`augpro.teachers.alignment`).
+    """
+
+    task: Task
+    splits: dict[str, Split]
+    notes: list[str]
+    unproven: UnprovenLabels | None = None
+
+
+def load_data(spec: DataSpec) -> TaskData:
+    """Load, check and divide the data that ``spec`` names.
+
+    Args:
+        spec: A CSV, TSV, JSON Lines, JSON or Parquet file, a folder of split files, ``helpdesk``,
+            ``glue/sst2`` and so on, or the name of a data set on the Hugging Face hub; and how to read it.
+
+    Raises:
+        InputError: If the source, a column, a row or an option does not fit; the message says where, and
+            how to fix it.
+    """
+    _check_options(spec)
+    source = open_source(spec.source)
+    notes = [*source.notes, *(note for table in source.tables.values() for note in table.notes)]
+    glue = _fitting_glue(spec, source)
+    if glue:
+        columns = Columns(glue.text_column, glue.pair_column, glue.label_column)
+    else:
+        columns, guessed = choose_columns(
+            source.tables, spec.text_column, spec.pair_column, spec.label_column
+        )
+        notes += guessed
+    # Not for GLUE tasks, which are pairs by their definition.
+    optional = columns.pair is not None and not (spec.pair_column or glue)
+    texts = read_texts(list(source.tables.values()), columns.text, columns.pair, optional)
+    decoded = decode_labels(source.tables, columns.label, LabelHints(spec.problem_type, glue, spec.classes))
+    if spec.make_validation and decoded.problem_type == "single_label" and "train" in source.tables:
+        _check_classes(source.tables["train"].source, columns.label, decoded)
+    splits = {
+        name: Split(*own_texts, decoded.labels[name], table.source)
+        for (name, table), own_texts in zip(source.tables.items(), texts, strict=True)
+    }
+    metric = DEFAULT_METRIC[decoded.problem_type]
+    own = (columns.text, columns.pair, columns.label)
+    task = glue or Task(source.name, decoded.problem_type, metric, decoded.names, *own)
+    notes += decoded.notes
+    splits = _divide(spec, splits, notes)
+    for name, split in splits.items():
+        notes += contradictions(name, split.texts, split.keys, split.labels, decoded.problem_type)
+    if spec.make_validation and decoded.problem_type != "regression":
+        notes += unseen_labels({name: split.labels for name, split in splits.items()}, decoded.names)
+    return TaskData(task, splits, notes)
+
+
+def _check_classes(source: str, column: str | None, decoded: LabelSet) -> None:
+    """Refuse to train on rows of one class."""
+    there = {label for label in decoded.labels["train"] if isinstance(label, int)}
+    if len(there) == 1:
+        (only,) = there
+        why = "".join(f" ({note})" for note in decoded.notes)  # such as rows whose label counted as none
+        raise InputError(
+            f"{source}, column {column!r}: all labelled rows have one label ({decoded.names[only]!r}){why}; "
+            "add rows with another one, or name the column by --label-column"
+        )
+
+
+def _check_options(spec: DataSpec) -> None:
+    rows = spec.train_rows
+    if rows is not None and not (0 < rows < 1 or (rows >= 1 and rows == rows // 1)):
+        raise InputError(
+            f"train rows: {rows} is neither a whole number from 1 nor a share between 0 and 1; pass one"
+        )
+    if spec.holdout_rows < 0:
+        raise InputError(f"holdout rows: {spec.holdout_rows} is below 0; pass 0 or a number of rows")
+    said = [name for name in (spec.text_column, spec.pair_column, spec.label_column) if name is not None]
+    if len(set(said)) < len(said):
+        raise InputError(f"columns: {listed(said)} name one column twice; name another for each")
+
+
+def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
+    """Return the GLUE task of the source's name if the columns, and what the user says, are its own."""
+    task = source.glue
+    if task is None or spec.problem_type not in (None, task.problem_type):
+        return None
+    said = (spec.text_column, spec.pair_column, spec.label_column)
+    own = (task.text_column, task.pair_column, task.label_column)
+    if any(said_one not in (None, own_one) for said_one, own_one in zip(said, own, strict=True)):
+        return None
+    for table in source.tables.values():
+        names = table.class_names.get(task.label_column or "", task.label_names)
+        if not {task.text_column, task.pair_column or task.text_column} <= table.columns.keys():
+            return None
+        if names != task.label_names:  # the file numbers the classes in another order: its own word counts
+            return None
+    return task
+
+
+def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
+    """Take validation, holdout and train rows from the train split.
+
+    Each row's place in one order is a hash of its text and ``split_seed``. Validation rows come from the start
+    of that order and holdout rows from its end, so that neither depends on the size of the other, nor on where
+    a row stands in the file; rows of one text stay together. A smaller train split is the beginning of a larger
+    one. Train rows are always shuffled: a file that is sorted by class must not give batches of one class.
+    """
+    lone = splits.keys() == {"train"}
+    if "train" not in splits and not (spec.holdout_rows or spec.train_rows):
+        return splits
+    if "train" not in splits:
+        raise InputError(
+            f"{spec.source}: there is no train split to take rows from; add a train file to the folder"
+        )
+    train = splits["train"]
+    parts = _set_aside(spec, train, lone)
+    if "validation" in parts:
+        size = len(parts["validation"])
+        notes.append(f"took {size} of the train rows as the validation split, as there is none")
+    notes += overlaps({name: split.keys for name, split in splits.items()})
+    taken = {row for rows in parts.values() for row in rows}
+    rest = [row for row in range(len(train)) if row not in taken]
+    random.Random(spec.seed).shuffle(rest)
+    parts["train"] = rest[: _train_size(spec.train_rows, len(rest), train.source)]
+    divided = splits | {name: train.select(rows) for name, rows in parts.items()}
+    return {name: divided[name] for name in ("train", "validation", "test", "holdout") if name in divided}
+
+
+def _set_aside(spec: DataSpec, train: Split, lone: bool) -> dict[str, list[int]]:
+    """Numbers of the validation rows, if a lone train split gives them up, and of the holdout rows."""
+    if lone and spec.make_validation and len(train) < 2:
+        raise InputError(f"{train.source}: one row cannot be divided into train and validation; add rows")
+    # A lone file keeps the same rows out of the holdout whether they are made its validation split here or not.
+    size = min(max(len(train) // _VALIDATION_SHARE, 1), _VALIDATION_MOST) if lone else 0
+    most = max(len(train) - size - 1, 0)
+    if spec.holdout_rows > most:
+        raise InputError(
+            f"{train.source}: {spec.holdout_rows} holdout rows cannot be taken from {len(train)} train rows; "
+            f"take at most {most}"
+        )
+    groups = _groups_of_text(train, spec.split_seed)
+    parts = {}
+    if lone and spec.make_validation:
+        parts["validation"] = _take(groups, size)
+    if spec.holdout_rows:
+        parts["holdout"] = _take(groups[::-1], spec.holdout_rows)
+    taken = [row for rows in parts.values() for row in rows]
+    if len(taken) >= len(train) or len(set(taken)) < len(taken):
+        raise InputError(
+            f"{train.source}: its {len(train)} rows have only {len(groups)} different texts, too few to set "
+            f"{' and '.join(parts)} rows aside; add rows with other texts, or a validation file"
+        )
+    return parts
+
+
+def _groups_of_text(train: Split, seed: int) -> list[list[int]]:
+    """Row numbers by text, in the order of a hash of the text."""
+    groups: dict[int, list[int]] = {}
+    for row, key in enumerate(train.keys):
+        groups.setdefault(key, []).append(row)
+    ordered = sorted(groups, key=lambda key: key_of(key.to_bytes(8, "little", signed=True), seed))
+    return [groups[key] for key in ordered]
+
+
+def _take(groups: list[list[int]], wanted: int) -> list[int]:
+    """Whole groups from the first on, until there are as many rows as wanted; what would be too much is passed over.
+
+    If they do not add up, the smallest of those passed over comes on top.
+    """
+    rows: list[int] = []
+    passed: list[list[int]] = []
+    for group in groups:
+        if len(rows) + len(group) <= wanted:
+            rows += group
+        else:
+            passed.append(group)
+        if len(rows) == wanted:
+            return rows
+    return rows + min(passed, key=len, default=[])
+
+
+def _train_size(wanted: float | None, available: int, source: str) -> int:
+    if wanted is None:
+        return available
+    if wanted < 1:
+        return max(1, round(wanted * available))
+    if wanted > available:
+        raise InputError(
+            f"{source}: {wanted:.0f} train rows are asked for and {available} available; pass at most that"
+        )
+    return int(wanted)

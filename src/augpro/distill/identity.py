@@ -1,0 +1,78 @@
+"""What identifies the data, the models and the code of a run: their content, not where they are."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import augpro
+from augpro.augment.methods.several import read_parts
+from augpro.config import DistillConfig
+from augpro.data.loading import TaskData
+from augpro.distill.plan import Plan
+from augpro.files import fingerprint
+from augpro.models.named import model_location
+from augpro.models.source import ModelSource
+from augpro.results.output import PREDICTIONS
+from augpro.results.provenance import TRAINING_ROWS
+
+_MODEL_FILES = {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt",
+                "spiece.model"}  # fmt: skip
+_NOT_WEIGHTS = {PREDICTIONS, TRAINING_ROWS}
+
+
+def input_fingerprints(plan: Plan) -> dict[str, str]:
+    """Hash of each thing that a run reads, by what it is to the run: the data, the student, the teacher, ...
+
+    Returns:
+        Nothing for a run that saves no checkpoint: it cannot be resumed, so large models are not read for it.
+    """
+    config = plan.config
+    if config.trainer_options.get("save_strategy") == "no":
+        return {}
+    models = {"student": [plan.student], "teacher": [plan.teacher] if plan.teacher else []}
+    if isinstance(config, DistillConfig):
+        models["model of the method"] = models_among(config.augment_options)
+    found = {"data": data_fingerprint(plan.data)}
+    if plan.pool is not None:
+        found["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
+    for role, sources in models.items():
+        if sources:
+            found[role] = fingerprint(model_content(source) for source in sources)
+    return found
+
+
+def models_among(options: dict[str, object]) -> list[ModelSource]:
+    """The model folders that the options of a method name, such as that of a masked language model."""
+    parts = read_parts(options["of"]) if "of" in options else []
+    values = [*options.values(), *(value for _, own in parts for value in own.values())]
+    return [ModelSource(value) for value in values if isinstance(value, str) and Path(value).is_dir()]
+
+
+def data_fingerprint(data: TaskData) -> str:
+    """Hash of the texts, the labels and the classes of every split, as 32 hexadecimal digits."""
+    splits = {name: (split.texts, split.pairs, split.labels) for name, split in data.splits.items()}
+    classes = (data.task.problem_type, data.task.label_names)
+    return fingerprint([json.dumps([classes, splits]).encode()])
+
+
+def model_content(source: ModelSource) -> bytes:
+    """Hash of a model folder's configuration, tokenizer and weights; name and commit of a hub model."""
+    folder = Path(model_location(source.name))
+    if not folder.is_dir():
+        commit = getattr(source.load_config(), "_commit_hash", None)
+        return f"{source.name}@{commit}".encode()
+    files = sorted(path for path in folder.iterdir() if path.name in _MODEL_FILES
+                   or (path.suffix == ".safetensors" and path.name not in _NOT_WEIGHTS))  # fmt: skip
+    return fingerprint(file_content(path) for path in files).encode()
+
+
+def file_content(path: Path) -> bytes:
+    """Hash of a file that may be larger than the memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def code_version() -> bytes:
+    """Hash of the package's own source files."""
+    root = Path(augpro.__file__).parent
+    return fingerprint(path.read_bytes() for path in sorted(root.rglob("*.py"))).encode()

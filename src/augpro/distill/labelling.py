@@ -1,0 +1,184 @@
+"""Unlabelled texts become training rows: some are chosen, once and before the training, and the teacher labels them.
+
+``coverage`` compares the texts as the model that the student starts from reads them. ``uncertainty`` and ``bald`` ask
+a copy of the student that is trained on the rows at hand first, by plain distillation, for a fifth of the steps of
+the training that follows. A choice in several rounds would know the student better; but the rows and steps of the
+training would not be known when it starts.
+"""
+
+import copy
+import random
+from dataclasses import dataclass, replace
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from augpro.augment.gradient import without_dropout
+from augpro.config import DistillConfig
+from augpro.data.loading import Split
+from augpro.distill.acquisition import bald, drawn, farthest, highest, uncertainty
+from augpro.distill.plan import Plan
+from augpro.files import write_tensors
+from augpro.models.reading import mean_states, over_rows, predict_logits, run_logits
+from augpro.results.output import CHECKPOINTS, OutputFolder
+from augpro.teachers.teacher import Teacher
+from augpro.tokens import TokenTable, tokenize
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.meter import Meter
+from augpro.training.options import training_arguments, without_evaluation
+from augpro.training.trainer import DistillationTrainer
+
+CHOSEN = "chosen-texts.safetensors"
+WARM_UP_SHARE = 0.2  # steps of the training before the choice, of those of the training after it
+DROPOUT_PASSES = 10
+
+
+def add_pool(
+    plan: Plan,
+    dataset: DistillationDataset,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher,
+    folder: OutputFolder,
+    meter: Meter,
+) -> tuple[Plan, DistillationDataset]:
+    """Choose texts of the plan's pool, let the teacher label them, and join them to the training rows.
+
+    Args:
+        plan: with a pool, of which ``label_budget`` texts are chosen.
+        dataset: the training rows of the data, with the teacher's logits.
+        student: as it starts; it is left as it is.
+        tokenizer: the student's.
+        teacher: labels the chosen texts, and no others.
+        folder: of the run. What was chosen is kept beside the checkpoints: a resumed run chooses nothing anew.
+        meter: charged with the phases "choose_texts" and "teacher_originals".
+
+    Returns:
+        The plan with the chosen texts as its pool and among its training rows; and these, shuffled, as a dataset.
+    """
+    config, train = plan.config, plan.data.splits["train"]
+    assert isinstance(config, DistillConfig)
+    assert plan.pool is not None
+    assert dataset.teacher_logits is not None
+    with meter.phase("choose_texts"):
+        choice = Choice(plan, config, plan.pool, dataset, student, tokenizer)
+        chosen = plan.pool.select(_kept(choice, folder, meter))
+    with meter.phase("teacher_originals"):
+        # Not in one call with the training rows: a block that holds both would have these labelled once more.
+        logits = torch.cat([dataset.teacher_logits, teacher.label(chosen.texts, chosen.pairs)])
+    # Shuffled, as methods that mix rows take partners from rows nearby.
+    order = list(range(len(train) + len(chosen)))
+    random.Random(config.seed).shuffle(order)
+    rows = _joined(train, chosen).select(order)
+    table = tokenize(tokenizer, rows.texts, rows.pairs, config.max_tokens)
+    data = replace(plan.data, splits=plan.data.splits | {"train": rows})
+    labels = label_tensor(rows.labels, plan.task)
+    return replace(plan, data=data, pool=chosen), DistillationDataset(table, labels, logits[order])
+
+
+def _joined(one: Split, other: Split) -> Split:
+    pairs = None if one.pairs is None or other.pairs is None else [*one.pairs, *other.pairs]
+    return Split([*one.texts, *other.texts], pairs, [*one.labels, *other.labels], one.source)
+
+
+def _kept(choice: "Choice", folder: OutputFolder, meter: Meter) -> list[int]:
+    """Rows of the pool, in its order: those that a killed run has chosen, else new ones, which are kept."""
+    path = folder.path / CHECKPOINTS / CHOSEN
+    if choice.config.resume and path.is_file():
+        found = load_file(path)
+        if folder.checkpoint is None:  # else these seconds are among the checkpoint's
+            meter.seconds["choose_texts"] += float(found["seconds"])
+        return [int(row) for row in found["rows"]]
+    rows = sorted(choice.rows())
+    if choice.config.trainer_options.get("save_strategy") != "no":
+        seconds = torch.tensor(meter.so_far()[0]["choose_texts"], dtype=torch.float64)
+        write_tensors(path, {"rows": torch.tensor(rows), "seconds": seconds})
+    return rows
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice among the texts of a pool.
+
+    Attributes:
+        plan: of the run.
+        config: its options, ``label_by`` and ``label_budget`` among them.
+        pool: the texts.
+        dataset: training rows with the teacher's logits.
+        student: as it starts.
+        tokenizer: the student's.
+    """
+
+    plan: Plan
+    config: DistillConfig
+    pool: Split
+    dataset: DistillationDataset
+    student: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    def rows(self) -> list[int]:
+        """Numbers of the chosen texts, by the criterion of the options; all where there is none."""
+        by, count, problem_type = self.config.label_by, self.count, self.plan.task.problem_type
+        if by is None:
+            return list(range(len(self.pool)))
+        if by == "random":
+            return drawn(len(self.pool), count, self.config.seed)
+        table = tokenize(self.tokenizer, self.pool.texts, self.pool.pairs, self.config.max_tokens)
+        if by == "coverage":
+            points, known = (sentence_vectors(self.student, each) for each in (table, self.dataset.table))
+            device = self.student.device
+            return [int(row) for row in farthest(points.to(device), known.to(device), count)]
+        student = self.trained()
+        if by == "uncertainty":
+            scores = uncertainty(predict_logits(student, table, what="uncertainty of texts"), problem_type)
+        else:
+            scores = bald(dropout_logits(student, table, self.config.seed), problem_type)
+        return [int(row) for row in highest(scores, count)]
+
+    @property
+    def count(self) -> int:
+        """How many texts are chosen."""
+        assert self.config.label_budget is not None  # settled when the pool was opened
+        return self.config.label_budget
+
+    def trained(self) -> PreTrainedModel:
+        """A copy of the student after plain distillation on the training rows."""
+        options = without_evaluation(self.config.trainer_options)
+        options |= {"save_strategy": "no", "logging_strategy": "no"}
+        share = WARM_UP_SHARE * (1 + self.count / len(self.dataset))
+        assert self.config.epochs is not None  # settled by the plan
+        epochs = share * self.config.epochs
+        if options.get("max_steps", 0) > 0:
+            options["max_steps"] = max(1, round(WARM_UP_SHARE * options["max_steps"]))
+        if options.get("warmup_steps", 0) >= 1:  # below 1 it is a share already
+            options["warmup_steps"] = max(1, round(WARM_UP_SHARE * options["warmup_steps"]))
+        config = self.config.model_copy(update={"epochs": epochs, "trainer_options": options})
+        weight = self.plan.objective.teacher_weight or 1.0
+        trainer = DistillationTrainer(
+            copy.deepcopy(self.student),
+            replace(self.plan.objective, teacher_weight=weight),
+            self.dataset,
+            args=training_arguments(config),
+        )
+        trainer.train()
+        student: PreTrainedModel = trainer.finished_student()
+        return student
+
+
+def sentence_vectors(model: PreTrainedModel, table: TokenTable) -> Tensor:
+    """Mean of the last hidden states over the tokens of each row, as unit vectors, [rows, D], without dropout."""
+    with without_dropout(model):
+        return F.normalize(mean_states(model.base_model, table, "comparing texts"), dim=1)
+
+
+def dropout_logits(model: PreTrainedModel, table: TokenTable, seed: int) -> Tensor:
+    """Logits of each row in 10 passes, each of which drops out others, [10, rows, C]; leaves dropout on."""
+    model.train()
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        passes = [over_rows(table, lambda batch: run_logits(model, batch)) for _ in range(DROPOUT_PASSES)]
+    return torch.stack(passes)

@@ -1,0 +1,116 @@
+"""The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from transformers import TrainerCallback
+
+from augpro.config import DistillConfig, FinetuneConfig
+from augpro.distill.identity import input_fingerprints
+from augpro.distill.labelling import add_pool
+from augpro.distill.layer_search import load_start, search_layers
+from augpro.distill.plan import Plan, make_plan
+from augpro.distill.samples import check_rows, joined, samples_markdown
+from augpro.distill.scoring import label_scored, score_splits
+from augpro.distill.summary import notes_of, summarize
+from augpro.distill.train import (
+    load_teacher,
+    online_augmentation,
+    representation_loss,
+    validation,
+    validation_notes,
+)
+from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
+from augpro.models.reading import predict_logits
+from augpro.results.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder, check_output
+from augpro.results.provenance import write_training_rows
+from augpro.results.result import RunResult
+from augpro.teachers.label_check import match_by_rows
+from augpro.tokens import tokenize
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.meter import Meter
+from augpro.training.options import training_arguments
+from augpro.training.trainer import DistillationTrainer
+
+
+def run(config: FinetuneConfig | DistillConfig, callbacks: Sequence[TrainerCallback] = ()) -> RunResult:
+    """Train a model as the configuration says and write it to ``config.out``.
+
+    The folder is an ordinary ``save_pretrained`` folder; beside the weights are ``result.json``,
+    ``predictions.safetensors`` (logits, labels and a hash of the text of every scored row),
+    ``training-rows.safetensors`` (hashes of the texts it was trained on) and, where texts were augmented,
+    ``samples.md`` for people and ``samples.jsonl`` with up to 500 rows for programs.
+
+    Args:
+        config: of the run.
+        callbacks: of the Trainer, such as ``transformers.EarlyStoppingCallback(3)`` for a run with the options
+            ``eval_strategy`` and ``load_best_model_at_end``; give a resumed run the same.
+
+    Raises:
+        augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
+    """
+    check_output(config)
+    return run_plan(make_plan(config), callbacks)
+
+
+def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult:
+    """:func:`run` for a plan that was made before."""
+    config, meter, arguments = plan.config, Meter(), training_arguments(plan.config, bool(callbacks))
+    with meter.phase("load"):
+        tokenizer = plan.student.load_tokenizer()
+        teacher = load_teacher(plan, config, arguments.device)
+        plan = replace(plan, data=match_by_rows(plan.data, teacher))
+        student = torch.nn.Module.to(load_start(plan), arguments.device)
+        train, scored = plan.data.splits["train"], plan.scored_splits()
+        tables = {
+            name: tokenize(tokenizer, split.texts, split.pairs, config.max_tokens)
+            for name, split in {"train": train, **scored}.items()
+        }
+        inputs = input_fingerprints(plan)
+
+    with OutputFolder(config, inputs) as folder:
+        with meter.phase("teacher_originals"):
+            uses_labels = plan.augmenter or plan.objective.teacher_weight or plan.searched_layers or plan.pool
+            teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
+        plan, student, search = search_layers(plan, student, tokenizer, teacher, teacher_logits, meter)
+        dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
+        if plan.pool and teacher:
+            plan, dataset = add_pool(plan, dataset, student, tokenizer, teacher, folder, meter)
+            tables["train"] = dataset.table
+        # Now, as a checkpoint's clock is added later, and stored answers are those that it has counted.
+        label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
+        theirs = label_scored(plan, teacher, meter)
+        augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
+        matched = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
+        watched = validation(plan, tokenizer, teacher, arguments, meter)
+        parts = (student, plan.objective, dataset, augmentation, meter, matched)
+        trainer = DistillationTrainer(*parts, args=arguments, callbacks=list(callbacks), **watched)
+        with meter.phase("student"):
+            trainer.train(resume_from_checkpoint=folder.checkpoint)
+            student = trainer.finished_student()
+            # Before anything else can fail.
+            student.save_pretrained(folder.path)
+            tokenizer.save_pretrained(folder.path)
+            finalize_files(folder.path)
+            write_training_rows(folder.path, plan.data.splits["train"], plan.student.name)
+
+        with meter.phase("evaluate"):
+            logits = {name: predict_logits(student, tables[name]) for name in scored}
+            scores, teacher_scores, predictions = score_splits(plan, logits, theirs)
+            write_tensors(folder.path / PREDICTIONS, predictions)
+        checked = None
+        if augmentation and augmentation.augmenter.makes_text:
+            with meter.phase("check"):
+                held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
+                checked = check_rows(augmentation, dataset, student, plan.task, held_back)
+        result = summarize(plan, scores, teacher_scores, meter, trainer)
+        result.label_seconds, result.layer_search = label_seconds, search
+        if checked:
+            result.samples, result.replacement = checked.samples, result.replacement | checked.shares
+            write_text(folder.path / "samples.md", samples_markdown(result))
+            write_json_lines(folder.path / SAMPLES, checked.lines)
+        result.notes = notes_of(plan, result) + validation_notes(plan, trainer)
+        write_json(folder.path / RESULT, result.to_json())
+        folder.finish()
+        return result

@@ -1,0 +1,272 @@
+"""A configuration that has been checked against the data and the models, before anything heavy is loaded."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from augpro.augment import Augmenter
+from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
+from augpro.data.loading import Split, TaskData, load_data
+from augpro.distill.defaults import default_layers, settled
+from augpro.distill.matching import TEACHER_STATES, plan_matching
+from augpro.distill.method import check_shared, chosen_method
+from augpro.distill.pool import open_pool
+from augpro.errors import InputError
+from augpro.evaluation.notes import label_notes
+from augpro.losses import Objective
+from augpro.models.compatibility import Role, check_models
+from augpro.models.source import ModelSource
+from augpro.results.provenance import seen_rows
+from augpro.tasks import Task
+from augpro.teachers.alignment import adopt_labels, spec_for
+from augpro.training.options import check_trainer_options
+from augpro.training.representation import Matching
+from augpro.training.steps import step_notes
+from augpro.training.validation import validation_split, with_metric
+
+SEARCH_TEXTS = 8  # different training texts that a search of layers needs, of which two are held back
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        config: what was asked for, with a value for everything that was left open.
+        data: checked splits, with the teacher's classes.
+        eval_split: the split that is scored beside the holdout.
+        student: where the student starts from.
+        student_layers: layers of it to keep; all if empty, unless ``searched_layers`` says otherwise.
+        teacher: the teacher, or None to train on gold labels.
+        augmenter: the method, or None.
+        objective: weights of the loss.
+        method: name in the results: "finetune", "kd" or the augmenter's.
+        matching: what of the teacher's hidden states and pooled vectors the student matches, or None.
+        pool: texts without labels, of which the teacher labels ``config.label_budget``; afterwards only these.
+    """
+
+    config: FinetuneConfig | DistillConfig
+    data: TaskData
+    eval_split: str
+    student: ModelSource
+    student_layers: tuple[int, ...]
+    teacher: ModelSource | None
+    augmenter: Augmenter | None
+    objective: Objective
+    method: str
+    matching: Matching | None = None
+    pool: Split | None = None
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.data.task
+
+    @property
+    def searched_layers(self) -> int:
+        """How many layers of the student a search is to choose; 0 for none."""
+        return self.config.searched_layers if isinstance(self.config, DistillConfig) else 0
+
+    @property
+    def label_check(self) -> str:
+        """What labelled rows will have to show before the training; empty where names prove it."""
+        unproven = self.data.unproven
+        if unproven is None:
+            return ""
+        return (
+            "before the training, the teacher's answers to labelled rows will show which of its classes "
+            f"({', '.join(unproven.classes[:10])}) each of {', '.join(self.task.label_names[:10])} is"
+        )
+
+    def with_layers(self, layers: tuple[int, ...]) -> "Plan":
+        """The plan once a search has found the layers."""
+        assert isinstance(self.config, DistillConfig)
+        assert self.teacher is not None
+        matching = plan_matching(self.config, self.student, layers, self.teacher)
+        return replace(self, student_layers=layers, matching=matching)
+
+    @property
+    def validation_split(self) -> str | None:
+        """The split that the run is evaluated on while it trains, if it is."""
+        return validation_split(self.config.trainer_options, self.data.splits, self.eval_split)
+
+    def scored_splits(self) -> dict[str, Split]:
+        """Splits to evaluate on, under the names that the result gives them."""
+        splits = {"evaluation": self.data.splits[self.eval_split]}
+        if "holdout" in self.data.splits:
+            splits["holdout"] = self.data.splits["holdout"]
+        return splits
+
+    def describe(self) -> dict[str, Any]:
+        """The resolved plan for people to read."""
+        config = self.config
+        epochs, rate = config.epochs, config.learning_rate
+        return {
+            "task": self.task.name,
+            "problem type": self.task.problem_type,
+            "labels": self.label_check or ", ".join(self.task.label_names) or "a score",
+            "rows": ", ".join(f"{name} {len(split)}" for name, split in self.data.splits.items()),
+            "evaluated on": ", ".join(self.scored_splits()) + f" ({self.eval_split} split)",
+            "teacher": self.teacher.name if self.teacher else "none: gold labels only",
+            "student": self.student.name
+            + (f", layers {', '.join(map(str, self.student_layers))}" if self.student_layers else "")
+            + (f", {self.searched_layers} layers by a search" if self.searched_layers else "")
+            + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
+            "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
+            **self._describe_validation(),
+            "augmentation": self.augmenter.parameters if self.augmenter else "none",
+            **({"representations": self.matching.describe()} if self.matching else {}),
+            **self._describe_pool(),
+        }
+
+    def _describe_validation(self) -> dict[str, str]:
+        if self.validation_split is None:
+            return {}
+        metric = self.config.trainer_options["metric_for_best_model"]
+        return {"evaluated while it trains on": f"{self.validation_split} split, checkpoints by {metric}"}
+
+    def _describe_pool(self) -> dict[str, str]:
+        if self.pool is None or not isinstance(self.config, DistillConfig):
+            return {}
+        by = f", chosen by {self.config.label_by}" if self.config.label_by else ""
+        labelled = f"the teacher labels {self.config.label_budget} of {len(self.pool)} texts{by}"
+        return {"unlabelled texts": f"{self.pool.source}: {labelled}"}
+
+
+def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
+    """Check the configuration against data and models; reads files, loads no weights.
+
+    Raises:
+        InputError: with one sentence that names the fix.
+    """
+    layers: tuple[int, ...] = ()
+    teacher, changer, matching, pool, method = None, None, None, None, "finetune"
+    if isinstance(config, FinetuneConfig):
+        data = load_data(config.data_spec())
+        student = _source(config, config.model)
+        objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
+        if not data.splits["train"].labelled:
+            raise InputError(
+                f"{data.splits['train'].source}: no row has a label, so there is nothing to fine-tune on; "
+                "name the column with --label-column."
+            )
+    else:
+        teacher = _source(config, config.teacher)
+        data = load_data(spec_for(config.data_spec(), teacher.load_config()))
+        student, layers = _student(config, teacher)
+        data = adopt_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
+        changer = chosen_method(config, data)
+        objective = _objective(config, data.task)
+        matching = plan_matching(config, student, layers, teacher)
+        method = config.augment if changer else ("kd" if config.teacher_weight or matching else "finetune")
+    start, rows = student.load_config(), len(data.splits["train"])
+    if isinstance(config, DistillConfig):
+        config, pool = open_pool(config, data, start)
+        depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
+        more = config.label_budget or 0
+        config = settled(config, changer, depth, rows + more, student == teacher)
+        # A student that chooses texts is trained on the rows at hand first.
+        rows += 0 if config.label_by in ("uncertainty", "bald") else more
+    _check_rows(config, data, rows)
+    if changer and teacher:
+        check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
+    scored = choose_eval_split(config, data)
+    config = _with_trainer_options(config, data, changer, scored)
+    plan = Plan(config, data, scored, student, layers, teacher, changer, objective, method, matching, pool)
+    trained = len(data.splits["train"]) + (getattr(config, "label_budget", None) or 0)
+    data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(config, trained)])
+    data.notes.extend(_check_models(plan))
+    if teacher:
+        data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
+    if student != teacher:
+        data.notes.extend(seen_rows(student.name, "model to start from", plan.scored_splits()))
+    return plan
+
+
+def _with_trainer_options(
+    config: FinetuneConfig | DistillConfig, data: TaskData, changer: Augmenter | None, scored: str
+) -> FinetuneConfig | DistillConfig:
+    """The configuration with checked options of the Trainer, the metric of an evaluation among them."""
+    options = check_trainer_options(config, changer)
+    name = validation_split(options, data.splits, scored)
+    if name is not None:
+        options = with_metric(options, data.task, data.splits[name], isinstance(config, DistillConfig))
+    return config.model_copy(update={"trainer_options": options})
+
+
+def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, tuple[int, ...]]:
+    """Where the student starts, and which layers it keeps: those asked for, else all, or some of the teacher's.
+
+    None are named where a search will choose them.
+    """
+    start = _source(config, config.student) if config.student is not None else teacher
+    depth = getattr(start.load_config().get_text_config(), "num_hidden_layers", 0)
+    if isinstance(config.student_layers, str):
+        if config.searched_layers >= depth:
+            raise InputError(
+                f"--student-layers {config.student_layers}: {start.name} has {depth} layers; search for fewer."
+            )
+        return start, ()
+    if config.student is not None or config.student_layers:
+        return start, config.student_layers
+    if depth < 4:
+        raise InputError(
+            f"{teacher.name}: a teacher of {depth} layers is not cut unasked; name the layers that the student keeps "
+            "by --student-layers, or another model by --student."
+        )
+    return teacher, default_layers(depth)
+
+
+def _source(config: TrainOptions, name: str) -> ModelSource:
+    return ModelSource(name, config.trust_remote_code)
+
+
+def _check_models(plan: Plan) -> list[str]:
+    """Notes on the models; refused where they do not fit their tokenizers or cannot read the texts."""
+    start = "student" if plan.teacher else "model"
+    roles = [Role(start, plan.student, finished=plan.student == plan.teacher, trained=True)]
+    if plan.teacher and plan.teacher != plan.student:
+        roles.append(Role("teacher", plan.teacher, finished=True))
+    splits = [plan.data.splits["train"], *plan.scored_splits().values(), *([plan.pool] if plan.pool else [])]
+    return check_models(roles, splits, plan.config.max_tokens, plan.config.allow_unknown_tokens)
+
+
+def _objective(config: DistillConfig, task: Task) -> Objective:
+    weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
+    used = weights if config.augment != "none" else weights[:2]
+    if not any((*used, *(getattr(config, name) for name in TEACHER_STATES))):
+        raise InputError(
+            "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
+        )
+    return Objective(task.problem_type, *weights, temperature=config.temperature, kd_loss=config.kd_loss)
+
+
+def _check_rows(config: TrainOptions, data: TaskData, rows: int) -> None:
+    train = data.splits["train"]
+    if rows < config.batch_size:
+        raise InputError(
+            f"{train.source}: {rows} training rows are fewer than one batch of {config.batch_size}; "
+            f"give more rows or --batch-size {max(1, rows // 2)}."
+        )
+    searched = isinstance(config, DistillConfig) and config.searched_layers
+    if searched and len(set(train.keys)) < SEARCH_TEXTS:
+        raise InputError(
+            f"{train.source}: {len(set(train.keys))} different training texts are too few for a search of layers, "
+            f"which needs {SEARCH_TEXTS}; give more rows or name the layers by --student-layers."
+        )
+
+
+def choose_eval_split(config: DataOptions, data: TaskData) -> str:
+    """The split to score: the one that was asked for, or the first of validation and test with labels.
+
+    Raises:
+        InputError: if there is none.
+    """
+    wanted = ("validation", "test") if config.eval_split == "auto" else (config.eval_split,)
+    present = [name for name in wanted if name in data.splits]
+    if not present:
+        raise InputError(
+            f"{config.data}: there is no {' or '.join(wanted)} split (there are {', '.join(data.splits)}); "
+            "add the file or choose another --eval-split."
+        )
+    # A test split without labels, as GLUE's, still says how near the student is to its teacher.
+    return next((name for name in present if data.splits[name].labelled), present[0])

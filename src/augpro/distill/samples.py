@@ -1,0 +1,209 @@
+"""Originals beside their augmented text, with the changed words marked, for people to read."""
+
+import difflib
+import operator
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from augpro.evaluation.audit import duplicates, teacher_changes
+from augpro.evaluation.leakage import find_copies
+from augpro.evaluation.metrics import decide
+from augpro.results.result import RunResult, Sample
+from augpro.results.terminal import visible
+from augpro.tasks import Task
+from augpro.tokens import TokenBatch
+from augpro.training.dataset import DistillationDataset
+from augpro.training.online import OnlineAugmentation
+
+# A special character, or what makes a number at the start of a line a list item.
+_MARKDOWN = re.compile(r"(?=[\\`*_{}\[\]<>#+|~&!-])|(?<=\d)(?=[.)](?:\s|$))")
+_CHECKED_ROWS, _LABELLED_ROWS, _SAMPLES = 1000, 500, 20
+_BATCH = 20
+
+
+@dataclass
+class CheckedRows:
+    """What :func:`check_rows` found.
+
+    Attributes:
+        samples: the first 20 rows, with labels for people.
+        lines: each labelled row as plain values, for ``samples.jsonl``.
+        shares: what was measured, for ``result.replacement``; see
+            :mod:`augpro.evaluation.audit` and :mod:`augpro.evaluation.leakage`.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+def check_rows(
+    augmentation: OnlineAugmentation,
+    dataset: DistillationDataset,
+    student: Any,
+    task: Task,
+    held_back: Sequence[str] = (),
+) -> CheckedRows:
+    """Augment up to 1,000 training rows once more, as in the first epoch, and look at what came out.
+
+    All of them are tokenized again; the first 500 are labelled by the teacher.
+
+    Args:
+        augmentation: of the run.
+        dataset: the training rows, with the teacher's logits.
+        student: the trained student.
+        task: its problem type and label names.
+        held_back: texts that training must not see, see :func:`joined`.
+
+    Returns:
+        Nothing at all for virtual rows, which cannot be read.
+    """
+    assert dataset.teacher_logits is not None
+    device, vocabulary = augmentation.space.table.device, augmentation.space.vocabulary
+    rows = min(_CHECKED_ROWS, len(dataset))
+    mismatched = 0.0
+    originals: list[str] = []
+    texts: list[str] = []
+    labelled: list[Tensor] = []
+    as_read: list[Tensor] = []
+    label = partial(augmentation.teacher.label_tokens, vocabulary=vocabulary)
+    for start in range(0, rows, _BATCH):
+        batch = dataset.table.batch(range(start, min(start + _BATCH, rows))).to(device)
+        logits = dataset.teacher_logits[batch.row_ids.cpu()]
+        augmented = augmentation.augment(batch, logits.to(device), dataset, student, copy=0)
+        if not isinstance(augmented, TokenBatch):
+            return CheckedRows()
+        mismatched += vocabulary.mismatch_rate(augmented) * len(augmented.ids)
+        if start < _LABELLED_ROWS:
+            originals += joined(*vocabulary.decode(batch))
+            texts += joined(*vocabulary.decode(augmented))
+            labelled.append(label(augmented).cpu())
+            if not augmentation.teacher.reads_ids_of(vocabulary.tokenizer):
+                as_read.append(label(replace(batch, texts=None)).cpu())
+    if not texts:
+        return CheckedRows()
+    before, after = dataset.teacher_logits[: len(texts)], torch.cat(labelled)
+    known = joined(dataset.table.texts, dataset.table.pairs)
+    shares = {
+        "rows_retokenized_differently": mismatched / rows,
+        **teacher_changes(before, after, task.problem_type),
+        **_flips_unchanged(before, as_read, task),
+        "duplicates": duplicates(texts, known + originals),
+        "unchanged_texts": sum(map(operator.eq, texts, originals)) / len(texts),
+        **_leakage(texts, originals, held_back),
+    }
+    fields = (originals, texts, _label_names(task, before), _label_names(task, after))
+    samples = [Sample(*values) for values in zip(*fields, strict=True)][:_SAMPLES]
+    chances = [_chances(task, logits) for logits in (before, after)]
+    lines = [
+        {"original": original, "augmented": text, "before": old, "after": new, "row": row}
+        for row, (original, text, old, new) in enumerate(zip(originals, texts, *chances, strict=True))
+    ]
+    return CheckedRows(samples, lines, shares)
+
+
+def _flips_unchanged(before: Tensor, as_read: list[Tensor], task: Task) -> dict[str, float]:
+    """Share of the originals on which the teacher decides otherwise where it reads what the student's tokens keep.
+
+    Args:
+        before: the teacher's logits of the texts, [N, C].
+        as_read: of the texts that the student's tokens read, batches of [B, C]; empty where the teacher has the
+            same tokens.
+        task: a regression has no decision.
+    """
+    if not as_read or task.problem_type == "regression":
+        return {}
+    return {
+        "label_flips_unchanged": teacher_changes(before, torch.cat(as_read), task.problem_type)["label_flips"]
+    }
+
+
+def _leakage(texts: list[str], originals: list[str], scored: Sequence[str]) -> dict[str, float]:
+    """Shares of the augmented texts, and of their originals, that equal a scored row or are near one."""
+    copies, checked = find_copies(texts + originals, scored), len(texts)
+    return {
+        "checked_texts": checked,
+        "exact_duplicates_of_evaluation": float(copies.exact[:checked].mean()),
+        "exact_duplicates_of_evaluation_before": float(copies.exact[checked:].mean()),
+        "near_duplicates": float(copies.near[:checked].mean()),
+        "near_duplicates_of_originals": float(copies.near[checked:].mean()),
+    }
+
+
+def samples_markdown(result: RunResult) -> str:
+    """A Markdown page; everything that came from the data is escaped."""
+    lines = [
+        f"# {_escape(result.task)}: {result.method}",
+        "",
+        "Changed words are in bold; the label is the teacher's.",
+        "",
+    ]
+    for number, sample in enumerate(result.samples, start=1):
+        before, after = marked(sample, "**", _escape)
+        lines += [
+            f"{number}. {before} → *{_escape(sample.original_label)}*  ",
+            f"   {after} → *{_escape(sample.augmented_label)}*",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def marked(sample: Sample, mark: str, escape: Any = str) -> tuple[str, str]:
+    """Both texts with ``mark`` around every word that differs."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for changed, *words in differences(sample.original, sample.augmented):
+        around = mark if changed else ""
+        for side, part in zip(sides, words, strict=True):
+            side += [f"{around}{escape(word)}{around}" for word in part]
+    return " ".join(sides[0]), " ".join(sides[1])
+
+
+def differences(original: str, augmented: str) -> Iterator[tuple[bool, list[str], list[str]]]:
+    """Runs of words, in order: whether they differ, and the words of either text.
+
+    >>> list(differences("a good film", "a bad film"))
+    [(False, ['a'], ['a']), (True, ['good'], ['bad']), (False, ['film'], ['film'])]
+    """
+    before, after = original.split(), augmented.split()
+    matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
+    for kind, start_a, end_a, start_b, end_b in matcher.get_opcodes():
+        yield kind != "equal", before[start_a:end_a], after[start_b:end_b]
+
+
+def _escape(text: str) -> str:
+    return _MARKDOWN.sub(r"\\", visible(" ".join(text.split())))
+
+
+def joined(texts: Sequence[str], pairs: Sequence[str] | None) -> list[str]:
+    """One text a row: both of a pair, with a bar between them."""
+    return (
+        list(texts)
+        if pairs is None
+        else [f"{text} ‖ {pair}" for text, pair in zip(texts, pairs, strict=True)]
+    )
+
+
+def _label_names(task: Task, logits: Tensor) -> list[str]:
+    """The decision for each row as a name, with its probability; a score for a regression."""
+    decisions = decide(logits, task.problem_type)
+    if task.problem_type == "regression":
+        return [f"{value:.2f}" for value in decisions]
+    if task.problem_type == "multi_label":
+        return [", ".join(task.label_names[i] for i in row.nonzero()[0]) or "none" for row in decisions]
+    sure = logits.softmax(1).amax(1)
+    return [f"{task.label_names[i]} {p:.2f}" for i, p in zip(decisions, sure.tolist(), strict=True)]
+
+
+def _chances(task: Task, logits: Tensor) -> list[list[float]]:
+    """Probabilities of every class, or the score, of each row, to five digits."""
+    if task.problem_type == "single_label":
+        logits = logits.double().softmax(1)
+    elif task.problem_type == "multi_label":
+        logits = logits.double().sigmoid()
+    return [[round(value, 5) for value in row] for row in logits.tolist()]

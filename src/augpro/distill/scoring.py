@@ -1,0 +1,158 @@
+"""Scores of the splits of a run, and of a finished model (``augpro evaluate``)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from augpro.config import EvaluateConfig
+from augpro.data.loading import TaskData, load_data
+from augpro.distill.plan import Plan, choose_eval_split
+from augpro.errors import InputError
+from augpro.evaluation.metrics import score
+from augpro.evaluation.notes import answer_notes, label_notes
+from augpro.files import write_json
+from augpro.models.compatibility import Role, check_models
+from augpro.models.finite import check_logits
+from augpro.models.source import ModelSource
+from augpro.results.output import check_file, claim_file
+from augpro.results.provenance import seen_rows
+from augpro.results.result import Scores
+from augpro.teachers.alignment import adopt_labels, class_names, spec_for
+from augpro.teachers.label_check import match_by_rows
+from augpro.teachers.teacher import Teacher
+from augpro.training.dataset import label_tensor
+from augpro.training.meter import Meter
+
+
+def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str, Tensor]:
+    """The teacher's logits of every scored split, [N, C]; nothing without a teacher.
+
+    Asked for before the training, which a teacher that cannot answer would make worthless.
+    """
+    if teacher is None:
+        return {}
+    with meter.phase("evaluate"):
+        return {name: teacher.label(split.texts, split.pairs) for name, split in plan.scored_splits().items()}
+
+
+def score_splits(
+    plan: Plan, logits: Mapping[str, Tensor], teacher_logits: Mapping[str, Tensor]
+) -> tuple[dict[str, Scores], dict[str, Scores], dict[str, Tensor]]:
+    """Scores of a run and of its teacher, and what they were made from, for every scored split.
+
+    Args:
+        plan: of the run; notes on answers that are all alike are added.
+        logits: the run's, [N, C], for every scored split.
+        teacher_logits: the teacher's, likewise; empty without a teacher.
+
+    Raises:
+        InputError: if the run's logits are nan or infinite.
+    """
+    scores: dict[str, Scores] = {}
+    teacher_scores: dict[str, Scores] = {}
+    predictions: dict[str, Tensor] = {}
+    for name, split in plan.scored_splits().items():
+        labels, theirs = label_tensor(split.labels, plan.task), teacher_logits.get(name)
+        check_logits(logits[name], split.texts, "the trained model")
+        plan.data.notes.extend(answer_notes(plan.task, logits[name], labels, f"the trained model, {name}"))
+        scores[name] = score(plan.task, logits[name], labels, theirs, split.keys)
+        keys = torch.tensor(split.keys, dtype=torch.int64)
+        predictions |= {f"{name}.student": logits[name], f"{name}.labels": labels, f"{name}.row_keys": keys}
+        if theirs is not None:
+            plan.data.notes.extend(answer_notes(plan.task, theirs, labels, f"the teacher, {name}"))
+            teacher_scores[name] = score(plan.task, theirs, labels, keys=split.keys)
+            predictions[f"{name}.teacher"] = theirs
+    return scores, teacher_scores, predictions
+
+
+def evaluate_model(
+    config: EvaluateConfig, tell: Callable[[str], None] = lambda note: None
+) -> dict[str, Scores]:
+    """Score a model on the evaluation split, and on the holdout where one was asked for.
+
+    Args:
+        config: what to score on what.
+        tell: is given each note about the data, such as labels that were matched by number.
+
+    Raises:
+        InputError: if data or models do not fit.
+    """
+    if config.out:
+        check_file(config.out, [Path(config.data)])
+    source = ModelSource(config.model, config.trust_remote_code)
+    teacher_source = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
+    data = load_data(spec_for(replace(config.data_spec(), make_validation=False), source.load_config()))
+    data = adopt_labels(data, source.load_config(), config.model, config.label_order or ())
+    if teacher_source and data.unproven is None:
+        _check_classes(config, data, teacher_source)
+    names = {"evaluation": _split(config, data)} | (
+        {"holdout": "holdout"} if "holdout" in data.splits else {}
+    )
+    roles = [Role("model", source, finished=True)]
+    if teacher_source:
+        roles.append(Role("teacher", teacher_source, finished=True))
+    read = [data.splits[key] for key in names.values()]
+    data.notes.extend(check_models(roles, read, config.max_tokens, config.allow_unknown_tokens))
+    if config.out:
+        claim_file(config.out)
+    model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
+    data = match_by_rows(data, model)
+    teacher = None
+    if teacher_source:
+        teacher = Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
+        data.notes.extend(_check_classes(config, data, teacher_source, teacher))
+    scored = {name: data.splits[key] for name, key in names.items()}
+    data.notes.extend(label_notes(data.task, scored))
+    data.notes.extend(seen_rows(config.model, "model", scored))
+    if config.teacher:
+        data.notes.extend(seen_rows(config.teacher, "teacher", scored))
+    for note in data.notes:
+        tell(note)
+    scores = {}
+    for name, split in scored.items():
+        labels, logits = label_tensor(split.labels, data.task), model.label(split.texts, split.pairs)
+        theirs = teacher.label(split.texts, split.pairs) if teacher else None
+        for note in answer_notes(data.task, logits, labels, f"{config.model}, {name}"):
+            tell(note)
+        scores[name] = score(data.task, logits, labels, theirs, split.keys)
+    if config.out:
+        write_json(config.out, {name: vars(value) for name, value in scores.items()})
+    return scores
+
+
+def _check_classes(
+    config: EvaluateConfig, data: TaskData, source: ModelSource, teacher: Teacher | None = None
+) -> list[str]:
+    """Refuse a teacher whose classes are not the model's; before it is loaded only what its names tell.
+
+    Returns:
+        Notes on how its classes were found to be these.
+    """
+    known, ours = source.load_config(), data.task.label_names
+    names = class_names(known)
+    # The user's word is on the labels of the data; names that both have still count.
+    order = ours if config.label_order and set(names) != set(ours) else ()
+    theirs = match_by_rows(adopt_labels(data, known, source.name, order), teacher)
+    if theirs.unproven is not None:
+        return []
+    same = theirs.task.label_names == ours
+    if not same and set(names) != set(ours) and theirs.task.outputs == data.task.outputs:
+        # Other names for what may be the same classes: the rows say which is which.
+        pairs = [(split.labels, data.splits[name].labels) for name, split in theirs.splits.items()]
+        same = any(split.labelled for split in data.splits.values()) and all(
+            their == our for their, our in pairs
+        )
+    if not same:
+        raise InputError(
+            f"{config.teacher} has the classes {', '.join(names[:10])}, {config.model} has {', '.join(ours[:10])}; "
+            "give a teacher with the same classes in the same order, or say by --label-order that they are these."
+        )
+    return theirs.notes[len(data.notes) :]
+
+
+def _split(config: EvaluateConfig, data: TaskData) -> str:
+    """A lone file is scored whole."""
+    return "train" if data.splits.keys() <= {"train", "holdout"} else choose_eval_split(config, data)

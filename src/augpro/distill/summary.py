@@ -1,0 +1,125 @@
+"""From the parts of a finished run to its :class:`~augpro.results.result.RunResult`."""
+
+import json
+
+from augpro.augment import ReplacementCounts
+from augpro.data.loading import Label, Split
+from augpro.distill.plan import Plan
+from augpro.evaluation.metrics import majority_share
+from augpro.files import fingerprint
+from augpro.results.result import RowsHash, RunResult, Scores, library_versions, machine_facts
+from augpro.tasks import Task
+from augpro.training.dataset import label_tensor
+from augpro.training.meter import Meter
+from augpro.training.trainer import DistillationTrainer
+
+
+def summarize(
+    plan: Plan,
+    scores: dict[str, Scores],
+    teacher_scores: dict[str, Scores],
+    meter: Meter,
+    trainer: DistillationTrainer,
+) -> RunResult:
+    """Put a run's figures together.
+
+    Args:
+        plan: what was run.
+        scores: the student's, under "evaluation" and perhaps "holdout".
+        teacher_scores: the teacher's, likewise.
+        meter: seconds and memory of each phase.
+        trainer: after training.
+    """
+    assert trainer.model is not None
+    augmentation = trainer.augmentation
+    counts = augmentation.counts if augmentation else ReplacementCounts()
+    seen = {"student": trainer.rows_seen, "augment": counts.rows}
+    seen["teacher"] = augmentation.labelled if augmentation else 0
+    seen["teacher"] += trainer.representation.rows if trainer.representation else 0
+    result = describe_run(plan, scores, teacher_scores, meter)
+    result.epochs = float(trainer.state.epoch or 0.0)
+    result.texts_per_second = {
+        phase: texts / meter.seconds[phase]
+        for phase, texts in seen.items()
+        if texts and meter.seconds.get(phase)
+    }
+    result.replacement = counts.shares() | (augmentation.space.shares() if augmentation else {})
+    result.parameters = {"student": sum(p.numel() for p in trainer.model.parameters())}
+    return result
+
+
+def describe_run(
+    plan: Plan, scores: dict[str, Scores], teacher_scores: dict[str, Scores], meter: Meter
+) -> RunResult:
+    """The part of a run's result that does not depend on how it learned: :func:`summarize` takes the same."""
+    evaluation, teacher = scores["evaluation"], teacher_scores.get("evaluation")
+    pool_labels = len(plan.pool) if plan.pool else 0
+    return RunResult(
+        task=plan.task.name,
+        problem_type=plan.task.problem_type,
+        label_names=list(plan.task.label_names),
+        method=plan.method,
+        seed=plan.config.seed,
+        train_rows=len(plan.data.splits["train"]) - pool_labels,
+        pool_labels=pool_labels,
+        epochs=0.0,
+        metric_name=plan.task.metric,
+        metric=evaluation.metric,
+        teacher_metric=teacher.metric if teacher else None,
+        agreement=evaluation.agreement,
+        kl_to_teacher=evaluation.kl_to_teacher,
+        eval_rows=evaluation.rows,
+        seconds=sum(meter.seconds.values()),
+        evaluation=evaluation,
+        holdout=scores.get("holdout"),
+        teacher=teacher_scores,
+        scored_rows={name: _rows_hash(split, plan.task) for name, split in plan.scored_splits().items()},
+        phase_seconds=dict(meter.seconds),
+        peak_memory_mib=dict(meter.peak_mib),
+        config=plan.config.model_dump(mode="json")
+        | ({"augmenter": plan.augmenter.parameters} if plan.augmenter else {}),
+        versions=library_versions(),
+        machine=machine_facts(),
+    )
+
+
+def _rows_hash(split: Split, task: Task) -> RowsHash:
+    """Labels by name: their numbers are the teacher's, and another teacher may have them in another order."""
+    names = task.label_names
+
+    def named(label: Label) -> object:
+        if isinstance(label, tuple):
+            return sorted(names[index] for index in label)
+        return names[label] if isinstance(label, int) and names else label
+
+    texts, labels = [split.texts, split.pairs], [named(label) for label in split.labels]
+    return RowsHash(*(fingerprint([json.dumps(part).encode()]) for part in (texts, labels)))
+
+
+def notes_of(plan: Plan, result: RunResult) -> list[str]:
+    """What the user should be told: about the data, and about a teacher that may not fit."""
+    notes = list(plan.data.notes)
+    if result.layer_search:
+        notes.append(result.layer_search.describe())
+    unseen = result.replacement.get("label_flips_unchanged", 0.0)
+    if unseen > 0.01:
+        notes.append(
+            f"the teacher decides otherwise on {unseen:.1%} of the texts if it reads only what the student's tokens "
+            "keep of them (case, accents or characters are lost): the student cannot follow it there; a student with "
+            "the teacher's tokenizer could"
+        )
+    same = result.replacement.get("unchanged_texts", 0.0)
+    if same > 0.5:
+        notes.append(
+            f"{same:.1%} of the augmented texts are their originals: {result.method} finds little to change in them "
+            "with these options"
+        )
+    labels = label_tensor(plan.scored_splits()["evaluation"].labels, plan.task)
+    if plan.task.problem_type == "single_label" and "evaluation" in result.teacher:
+        accuracy, majority = result.teacher["evaluation"].metrics.get("accuracy"), majority_share(labels)
+        if accuracy is not None and accuracy < majority:
+            notes.append(
+                f"the teacher's accuracy ({accuracy:.3f}) is below always answering the most frequent class "
+                f"({majority:.3f}): are its labels in the right order?"
+            )
+    return notes

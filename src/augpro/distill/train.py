@@ -1,0 +1,137 @@
+"""From the plan of a run to what trains: the teacher, the augmentation, what is looked at while it trains."""
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+from augpro.augment import EmbeddingSpace
+from augpro.config import DistillConfig, FinetuneConfig
+from augpro.distill.plan import Plan
+from augpro.results.output import CHECKPOINTS
+from augpro.teachers.teacher import Teacher
+from augpro.tokens import TokenTable, tokenize
+from augpro.training.dataset import DistillationDataset, label_tensor
+from augpro.training.meter import Meter
+from augpro.training.online import OnlineAugmentation
+from augpro.training.options import FOLLOWS_A_METRIC
+from augpro.training.representation import RepresentationLoss
+from augpro.training.trainer import DistillationTrainer
+from augpro.training.validation import compute_metrics
+from augpro.vocabulary import Vocabulary
+
+
+def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
+    """The plan's teacher with its own tokenizer, if it has one.
+
+    Without a store of the user's, a run that can be resumed keeps the labels beside its checkpoints until it ends:
+    killed while the teacher reads, it goes on where it was.
+    """
+    if plan.teacher is None or not isinstance(config, DistillConfig):
+        return None
+    resumable = config.trainer_options.get("save_strategy") != "no"
+    store = config.label_store or (config.out / CHECKPOINTS / "teacher-labels" if resumable else None)
+    model, tokenizer = plan.teacher.load_finished(), plan.teacher.load_tokenizer()
+    return Teacher(model, tokenizer, config.max_tokens, device, store)
+
+
+def online_augmentation(
+    plan: Plan,
+    config: FinetuneConfig | DistillConfig,
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    meter: Meter,
+) -> OnlineAugmentation | None:
+    """The plan's augmentation over the student's word embeddings, if it has one."""
+    if plan.augmenter is None or teacher is None or not isinstance(config, DistillConfig):
+        return None
+    table = student.get_input_embeddings().get_parameter("weight")
+    space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
+    return OnlineAugmentation(
+        plan.augmenter,
+        space,
+        teacher,
+        plan.objective,
+        config.seed,
+        config.candidates or 1,
+        config.new_candidates or 1.0,
+        bool(config.trainer_options.get("bf16")),
+        meter,
+    )
+
+
+def representation_loss(
+    plan: Plan,
+    config: FinetuneConfig | DistillConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    augmentation: OnlineAugmentation | None,
+    table: TokenTable,
+    meter: Meter,
+) -> RepresentationLoss | None:
+    """The plan's loss on hidden states and pooled vectors, if it has one."""
+    if plan.matching is None or teacher is None:
+        return None
+    return RepresentationLoss(
+        plan.matching,
+        teacher,
+        tokenizer,
+        table,
+        augmentation.space.vocabulary if augmentation else None,
+        config.seed,
+        bool(config.trainer_options.get("bf16")),
+        meter,
+    )
+
+
+def validation(
+    plan: Plan,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    arguments: TrainingArguments,
+    meter: Meter,
+) -> dict[str, Any]:
+    """What the Trainer takes to evaluate the student while it trains; nothing where the plan has no such evaluation.
+
+    The metrics are those of the result, with the distance to the teacher among them.
+    """
+    if plan.validation_split is None:
+        return {}
+    split = plan.data.splits[plan.validation_split]
+    with meter.phase("evaluate"):
+        logits = teacher.label(split.texts, split.pairs) if teacher else None
+        table = tokenize(tokenizer, split.texts, split.pairs, plan.config.max_tokens)
+    if logits is not None:
+        arguments.label_names = ["labels", "teacher_logits"]
+    rows = DistillationDataset(table, label_tensor(split.labels, plan.task), logits)
+    return {"eval_dataset": rows, "compute_metrics": compute_metrics(plan.task)}
+
+
+def validation_notes(plan: Plan, trainer: DistillationTrainer) -> list[str]:
+    """What the evaluation decided while the student was trained, and whether that makes the scores too good."""
+    args, state, rows = trainer.args, trainer.state, plan.validation_split
+    if rows is None:
+        return []
+    notes, of, metric = [], f"of {state.max_steps}", args.metric_for_best_model
+    if state.best_metric is None:
+        return [
+            f"the run ended before it was evaluated on the {rows} split; see eval_strategy and eval_steps"
+        ]
+    if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+        best = f"{metric} ({state.best_metric:.3f}) on the {rows} split"
+        notes.append(
+            f"the weights are those of step {state.best_global_step} {of}, which had the best {best}"
+        )
+    if state.global_step < state.max_steps:
+        notes.append(
+            f"training was stopped after step {state.global_step} {of}, by the {metric} on the {rows} split"
+        )
+    if args.lr_scheduler_type in FOLLOWS_A_METRIC:
+        notes.append(f"the learning rate followed the {metric} on the {rows} split")
+    if notes and rows == plan.eval_split:
+        splits = plan.data.splits
+        other = "score other rows by " + ("--eval-split test" if "test" in splits else "--holdout-rows")
+        fix = "the holdout is not affected" if "holdout" in splits else other
+        notes.append(f"the {rows} split decided that, and is scored too: its scores are too good; {fix}")
+    return notes

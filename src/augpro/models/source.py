@@ -1,0 +1,224 @@
+"""Where models come from: a folder, the hub, or a short name; safetensors only, no remote code unasked.
+
+A student is a model with some of its layers taken out, or any classifier of its own.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from augpro.errors import InputError
+from augpro.models.layers import keep_layers
+from augpro.models.named import model_location
+from augpro.models.padding import agree_on_padding, is_token, limit_to_positions
+from augpro.models.weights import check_loaded
+from augpro.tasks import ProblemType, Task
+
+_SETTINGS = "tokenizer_config.json"  # which some tokenizers list among the files of their vocabulary
+HF_PROBLEM_TYPE: dict[ProblemType, str] = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which model, and how much of it is trusted.
+
+    Attributes:
+        name: folder, hub name or short name (:mod:`augpro.models.named`).
+        trust_remote_code: whether code that comes with the model may run.
+    """
+
+    name: str
+    trust_remote_code: bool = False
+
+    def load_config(self) -> Any:
+        """The model's configuration; nothing heavy is read.
+
+        Raises:
+            InputError: if the model is not there or cannot be reached.
+        """
+        return self._load(AutoConfig)
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's own tokenizer.
+
+        Raises:
+            InputError: if it is missing, or no fast tokenizer.
+        """
+        # Saved with the tokenizer: a special token's name in a text is read as text elsewhere too.
+        tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer, split_special_tokens=True)
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"{self.name}: augpro needs a fast tokenizer; save the model with its tokenizer.json beside it."
+            )
+        self._check_tokenizer_files(tokenizer)
+        config = self.load_config()
+        agree_on_padding(config, tokenizer, self.name)
+        limit_to_positions(config, tokenizer, self.trust_remote_code)
+        return tokenizer
+
+    def _check_tokenizer_files(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse a folder without a tokenizer: one with an empty vocabulary is made up for it."""
+        folder = Path(model_location(self.name))
+        names = {"tokenizer.json", "tekken.json", *type(tokenizer).vocab_files_names.values()} - {_SETTINGS}
+        if not folder.is_dir() or any((folder / name).is_file() for name in names):
+            return
+        if not any(folder.glob("*.model")) and not any(folder.glob("*.tiktoken")):
+            raise InputError(
+                f"{self.name}: this folder has no tokenizer; save it there with tokenizer.save_pretrained."
+            )
+
+    def load_classifier(self, **options: Any) -> PreTrainedModel:
+        """The model as the start of a sequence classifier; a head that is missing or does not fit is made anew.
+
+        Raises:
+            InputError: if weights below the head are missing, or they are not safetensors.
+        """
+        model, info = self._load(
+            AutoModelForSequenceClassification,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+        check_loaded(info, self.name, "model", model.base_model_prefix)
+        return self._padded(model.float())  # a checkpoint in half precision is trained and scored in float32
+
+    def _padded(self, model: Any) -> PreTrainedModel:
+        """The model with a configuration that names its padding, as its tokenizer does."""
+        config = model.config.get_text_config()
+        if not is_token(config, config.pad_token_id):
+            config.pad_token_id = model.config.pad_token_id = self.load_tokenizer().pad_token_id
+        padded: PreTrainedModel = model
+        return padded
+
+    def load_finished(self) -> PreTrainedModel:
+        """The model as the sequence classifier that it was trained to be: a teacher, or a student that is scored.
+
+        Raises:
+            InputError: if the weights are missing, not safetensors, or lack the head.
+        """
+        return self._padded(self._load_whole(AutoModelForSequenceClassification, "classifier"))
+
+    def load_masked_lm(self) -> PreTrainedModel:
+        """The model with the masked-language-model head that it was trained with.
+
+        Raises:
+            InputError: if the weights are missing, not safetensors, or lack the head.
+        """
+        return self._load_whole(AutoModelForMaskedLM, "masked language model")
+
+    def load_seq2seq(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model as an encoder-decoder, with its tokenizer, which may be a slow one.
+
+        Raises:
+            InputError: if a part is missing, or sentencepiece for the tokenizer.
+        """
+        try:
+            tokenizer = self._load(AutoTokenizer)
+        except InputError as error:
+            if "sentencepiece" not in str(error).lower():
+                raise
+            raise InputError(
+                f"{self.name}: its tokenizer needs sentencepiece; run: pip install 'augpro[translation]'."
+            ) from error
+        return self._load_whole(AutoModelForSeq2SeqLM, "translation model"), tokenizer
+
+    def _load_whole(self, loader: Any, kind: str) -> PreTrainedModel:
+        """A model in float32 none of whose weights is made anew."""
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = self._load(
+            loader, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+        model, info = loaded
+        check_loaded(info, self.name, kind)
+        model.float()  # as in load_classifier
+        return model
+
+    def _load(self, loader: Any, **options: Any) -> Any:
+        path = model_location(self.name)
+        looks_local = self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
+        if looks_local and not Path(path).is_dir():
+            raise InputError(
+                f"{self.name}: no such model folder; give a save_pretrained folder or a hub name."
+            )
+        try:
+            return loader.from_pretrained(path, trust_remote_code=self.trust_remote_code, **options)
+        except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
+            where = "in this folder" if Path(path).is_dir() else "on the hub"
+            first = str(error).strip().splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{self.name}: cannot load a model {where} ({first}); it must be a save_pretrained folder with "
+                f"config.json, model.safetensors and tokenizer.json, or a hub name that can be reached."
+            ) from error
+
+
+def load_student(
+    source: ModelSource,
+    task: Task,
+    layers: Sequence[int] = (),
+    freeze_embeddings: bool = False,
+    seed: int = 0,
+) -> PreTrainedModel:
+    """A classifier for the task, cut from the source where ``layers`` are given.
+
+    Args:
+        source: model to start from.
+        task: gives the outputs and their names, which go into the model's config.
+        layers: encoder layers to keep, counted from 0; all if empty.
+        freeze_embeddings: whether the word embeddings stay as they are.
+        seed: of a new classification head.
+
+    Raises:
+        InputError: if the source cannot be loaded or lacks a layer, or a cut model would not load as itself.
+    """
+    names = dict(enumerate(task.label_names)) or {0: "score"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = source.load_classifier(
+            num_labels=task.outputs,
+            id2label=names,
+            label2id={name: index for index, name in names.items()},
+            problem_type=HF_PROBLEM_TYPE[task.problem_type],
+        )
+    if layers:
+        keep_layers(
+            model, layers, lambda folder: ModelSource(folder, source.trust_remote_code).load_finished()
+        )
+    if freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+    return model
+
+
+def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers give the same ids for every text.
+
+    Proven by comparing the whole definitions (normalizer, splitting, vocabulary, merges, post-processing),
+    not the sizes of the vocabularies, the padding token, whether both give token types, and at which end both
+    cut; other settings of truncation and padding do not count.
+    """
+    return _definition(one) == _definition(other)
+
+
+def _definition(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    definition: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = {key: value for key, value in definition.items() if key not in ("truncation", "padding")}
+    types = "token_type_ids" in tokenizer.model_input_names
+    sides = {"padding token": tokenizer.pad_token_id, "cuts at": tokenizer.truncation_side}
+    return kept | {"gives token types": types} | sides

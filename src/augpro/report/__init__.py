@@ -1,0 +1,1 @@
+"""Results as one self-contained HTML page: figures, charts and texts, and the page that holds them."""

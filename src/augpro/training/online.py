@@ -1,0 +1,161 @@
+"""Augmentation during training: candidates of every row of a batch, and the teacher's labels of them."""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.gradient import without_dropout
+from augpro.draws import Draws
+from augpro.losses import Objective
+from augpro.models.reading import ROWS_AT_ONCE
+from augpro.teachers.teacher import Teacher
+from augpro.tokens import TokenBatch, join
+from augpro.training.candidates import Candidates, CandidateStore
+from augpro.training.dataset import DistillationDataset
+from augpro.training.meter import Meter
+from augpro.training.selection import hardest, new_texts
+
+
+@dataclass
+class OnlineAugmentation:
+    """Augments a batch during training and finds out what the student shall answer.
+
+    Attributes:
+        augmenter: the method.
+        space: embedding table and vocabulary of the student.
+        teacher: labels the augmented rows.
+        objective: its distillation loss is what FGSM climbs.
+        seed: of the draws; every epoch is another copy.
+        candidates: texts kept of each row, of which one is chosen in every epoch.
+        new_candidates: texts made of each row in an epoch, as a mean; each replaces the oldest.
+        bf16: whether teacher and student read augmented rows in bfloat16, as the Trainer runs its forward pass.
+        meter: charged with the phases "prepare", "augment", "teacher" and "select".
+        counts: what was replaced so far.
+        labelled: rows that the teacher has labelled so far.
+        loaded: what the method has loaded.
+        kept: the texts that one is chosen from.
+    """
+
+    augmenter: Augmenter
+    space: EmbeddingSpace
+    teacher: Teacher
+    objective: Objective
+    seed: int = 0
+    candidates: int = 1
+    new_candidates: float = 1.0
+    bf16: bool = False
+    meter: Meter = field(default_factory=Meter)
+    counts: ReplacementCounts = field(default_factory=ReplacementCounts)
+    labelled: int = 0
+    loaded: dict[Hashable, Any] = field(default_factory=dict)
+    kept: CandidateStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = CandidateStore(self.candidates)
+
+    def __call__(
+        self,
+        batch: TokenBatch,
+        teacher_logits: Tensor,
+        dataset: DistillationDataset,
+        student: Any,
+        epoch: int,
+    ) -> tuple[TokenBatch | VirtualRows, Tensor | None]:
+        """Augmented rows, and the teacher's logits for them, [B, C]; None where the student labels them."""
+        if not self.augmenter.makes_text:
+            virtual = self.augment(batch, teacher_logits, dataset, student, epoch)
+            assert isinstance(virtual, VirtualRows)
+            return virtual, self._label_virtual(virtual)
+        made = self._make(batch, teacher_logits, dataset, student, epoch)
+        if made:
+            texts = reduce(partial(join, pad_id=dataset.table.pad_id), made)
+            self.kept.add(texts, self._label_text(texts))
+        found = self.kept.of(batch.row_ids, dataset.table)
+        chosen = self._choose(found, student)
+        return found.rows.take(chosen), found.logits[chosen]
+
+    def _make(
+        self,
+        batch: TokenBatch,
+        teacher_logits: Tensor,
+        dataset: DistillationDataset,
+        student: Any,
+        epoch: int,
+    ) -> list[TokenBatch]:
+        """The new texts of this epoch; not every row need have one, and some may have several."""
+        due = new_texts(batch.row_ids, epoch, self.new_candidates).maximum(self.kept.missing(batch.row_ids))
+        first = epoch * math.ceil(self.new_candidates)
+        made: list[TokenBatch] = []
+        shared: dict[Hashable, Any] = {}
+        for number in range(int(due.max())):
+            rows = torch.nonzero(due > number)[:, 0]
+            # The very same objects where no row is left out: candidates share what is computed for them.
+            every = len(rows) == len(due)
+            part, answers = (batch, teacher_logits) if every else (batch.take(rows), teacher_logits[rows])
+            text = self.augment(part, answers, dataset, student, first + number, shared)
+            assert isinstance(text, TokenBatch)
+            made.append(text)
+        return made
+
+    def _label_virtual(self, rows: VirtualRows) -> Tensor | None:
+        """The teacher's logits, [B, C]; None where the student labels the rows."""
+        if rows.labelled_by == "student":
+            return None
+        with self.meter.phase("teacher"), self._precision(), torch.no_grad():
+            logits = rows.run(self.teacher.model).float()
+        self.labelled += len(logits)
+        return logits
+
+    def _label_text(self, rows: TokenBatch) -> Tensor:
+        """The teacher's logits of rows of text, [B, C]."""
+        with self.meter.phase("teacher"), self._precision():
+            logits = self.teacher.label_tokens(rows, self.space.vocabulary)
+        self.labelled += len(logits)
+        return logits
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.space.table.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _choose(self, candidates: Candidates, student: Any) -> Tensor:
+        """Number of the hardest text of each row, int64 [B]."""
+        owners = candidates.owners
+        if len(owners) == int(owners[-1]) + 1:
+            return torch.arange(len(owners), device=owners.device)
+        with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
+            parts = candidates.rows.parts(ROWS_AT_ONCE)
+            ours = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
+            return hardest(ours, candidates.logits, owners, self.objective.problem_type)
+
+    def augment(
+        self,
+        batch: TokenBatch,
+        teacher_logits: Tensor,
+        dataset: DistillationDataset,
+        student: Any,
+        copy: int,
+        shared: dict[Hashable, Any] | None = None,
+    ) -> TokenBatch | VirtualRows:
+        """Augmented rows alone; ``copy`` is the number of their draws, ``shared`` what other copies have computed."""
+        context = AugmentContext(
+            draws=Draws(self.seed, copy),
+            space=self.space,
+            table=dataset.table,
+            classes=dataset.classes if self.objective.problem_type == "single_label" else None,
+            student=student,
+            target_logits=teacher_logits,
+            label=self._label_text,
+            teacher=self.teacher.model,
+            row_loss=self.objective.kd,
+            counts=self.counts,
+            loaded=self.loaded,
+            while_loading=partial(self.meter.phase, "prepare"),
+            shared=shared,
+        )
+        with self.meter.phase("augment"), torch.no_grad():
+            return self.augmenter(batch, context)

@@ -1,0 +1,251 @@
+"""Options of ``transformers.TrainingArguments``: those that a run takes, and a trial of them before it starts.
+
+Every field is one of three: it is passed on; it is an option of augpro's own; or it would do nothing here, or break
+the run. The last two are refused by name. What is passed on is tried out on a model of a few numbers, so that a value
+that some library refuses is found before anything is loaded.
+"""
+
+import random
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, get_type_hints
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from transformers.integrations import integration_utils
+from transformers.utils import logging
+
+from augpro.augment import Augmenter
+from augpro.config import TrainOptions
+from augpro.errors import InputError
+from augpro.models.reading import ROWS_AT_ONCE
+from augpro.results.output import CHECKPOINTS
+from augpro.training.fields import NEEDS, OWN, REFUSED
+
+_SAMPLING = (
+    "random",
+    "sequential",
+    "group_by_length",
+    "batch_rebalance",
+)  # the Trainer takes any other for random
+_MODULES = {
+    "azure_ml": "azureml",
+    "comet_ml": "comet",
+    "flyte": "flytekit",
+}  # of integrations of another name
+# The parts of the options that have to do with evaluation within training.
+_EVALUATION = {
+    "eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "eval_accumulation_steps",
+    "per_device_eval_batch_size", "load_best_model_at_end", "metric_for_best_model",
+}  # fmt: skip
+FOLLOWS_A_METRIC = ("reduce_lr_on_plateau", "greedy")  # schedules
+# Metrics of which less is better.
+_LESS_IS_BETTER = ("loss", "kl_to_teacher")
+
+# What libraries raise for a value that they do not take.
+_FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+
+
+def evaluates(options: Mapping[str, Any]) -> bool:
+    """Whether a run with these options is evaluated while it trains."""
+    return options.get("eval_strategy", "no") != "no" or bool(options.get("eval_on_start"))
+
+
+def without_evaluation(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those that need rows to evaluate on; a rate that follows a metric falls linearly then."""
+    dropped = set(_EVALUATION)
+    if options.get("lr_scheduler_type") in FOLLOWS_A_METRIC:
+        dropped |= {"lr_scheduler_type", "lr_scheduler_kwargs"}
+    return {name: value for name, value in options.items() if name not in dropped}
+
+
+def training_arguments(config: TrainOptions, has_callbacks: bool = False) -> TrainingArguments:
+    """Arguments of the Trainer for options that were checked; callbacks of the user go on where a checkpoint was."""
+    options = _all_options(config, config.trainer_options)
+    return TrainingArguments(**options, restore_callback_states_from_checkpoint=has_callbacks)
+
+
+def _all_options(config: TrainOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+    metric = given.get("metric_for_best_model") or ("loss" if evaluates(given) else None)
+    greater = None if metric is None else metric not in _LESS_IS_BETTER
+    kwargs = given.get("lr_scheduler_kwargs")
+    if given.get("lr_scheduler_type") in FOLLOWS_A_METRIC:
+        kwargs = {
+            "mode": "max" if greater else "min",
+            **(kwargs or {}),
+        }  # which the Trainer would leave at min
+    return {
+        "output_dir": str(config.out / CHECKPOINTS),
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": ROWS_AT_ONCE,
+        "learning_rate": float(config.learning_rate),
+        "seed": config.seed,
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "logging_strategy": "epoch",
+        "report_to": "none",
+        # Said outright, or bf16=true would be refused on a machine that has only its CPU.
+        "use_cpu": not torch.accelerator.is_available(),
+        "disable_tqdm": False,  # it would follow the library's log level
+        # Batches of like length, as little is padded then.
+        "train_sampling_strategy": "group_by_length",
+        # Rows are numbers until they are collated, so there are no columns for the Trainer to remove.
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        **given,
+        "metric_for_best_model": metric,
+        "greater_is_better": greater,
+        "lr_scheduler_kwargs": kwargs,
+    }
+
+
+def check_trainer_options(config: TrainOptions, changer: Augmenter | None = None) -> dict[str, Any]:
+    """The options for the Trainer as values of their types, once all of them are known to work.
+
+    Args:
+        config: of the run; the rest of it is complete.
+        changer: the method of the run.
+
+    Raises:
+        InputError: naming an option that is unknown, is refused, has no effect, or does not fit the others.
+    """
+    for name in config.trainer_options:
+        if name in OWN:
+            raise InputError(f"--trainer-option {name}: is an option of augpro itself; use {OWN[name]}.")
+        if name in REFUSED:
+            raise InputError(f"--trainer-option {name}: {REFUSED[name]}; leave it out.")
+    given = {name: _typed(name, value) for name, value in config.trainer_options.items()}
+    if not given:
+        return given
+    _check_names(given)
+    arguments = _tried(config, given)
+    for name, (needed, there) in NEEDS.items():
+        default = TrainingArguments.__dataclass_fields__[name].default
+        off = name not in given or (given[name] in (None, False) and given[name] == default)
+        if not off and not there(arguments):
+            raise InputError(f"--trainer-option {name}: has no effect without {needed}; leave it out.")
+    for option in changer.excludes if changer else ():
+        if getattr(arguments, option, False):
+            method = getattr(config, "augment", "")
+            raise InputError(f"--augment {method}: cannot be combined with {option}; leave that out.")
+    return given
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A value as the type of its field, from a number, a word or a list."""
+    if name not in TrainingArguments.__dataclass_fields__:
+        raise InputError(
+            f"--trainer-option {name}: transformers.TrainingArguments has no such field; see its documentation."
+        )
+    kind = get_type_hints(TrainingArguments)[name]
+    adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True))
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InputError(f"--trainer-option {name}={value}: {said[0].lower()}{said[1:]}.") from error
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    """Refuse names that no library checks before it is too late."""
+    sampling = given.get("train_sampling_strategy", "random")
+    if sampling not in _SAMPLING:
+        raise InputError(
+            f"--trainer-option train_sampling_strategy={sampling}: use one of {', '.join(_SAMPLING)}."
+        )
+    wanted = given.get("report_to", "none")
+    for name in wanted if isinstance(wanted, list) else [wanted]:
+        if name in ("none", "all"):
+            continue
+        there = getattr(integration_utils, f"is_{_MODULES.get(name, name)}_available", None)
+        if there is None or name not in integration_utils.INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(integration_utils.INTEGRATION_TO_CALLBACK))
+            raise InputError(f"--trainer-option report_to={name}: is not one of {known}, all or none.")
+        if not there():
+            raise InputError(
+                f"--trainer-option report_to={name}: that library is not installed; install it or leave this out."
+            )
+
+
+def _tried(config: TrainOptions, given: dict[str, Any]) -> TrainingArguments:
+    """The arguments, after a trial; of those that fail, the error names which are to blame.
+
+    Raises:
+        InputError: if a Trainer cannot be made with them.
+    """
+
+    def failure(options: Mapping[str, Any]) -> Exception | None:
+        try:
+            _try(_all_options(config, options))
+        except _FAILURES as error:
+            return error
+        return None
+
+    error = failure(given)
+    if error is None:
+        return TrainingArguments(**_all_options(config, given))
+    if failure({}) is not None:  # nothing that the user gave
+        raise error
+    blamed = [name for name in given if not failure({key: given[key] for key in given if key != name})] or [
+        name for name in given if failure({name: given[name]})
+    ]
+    named = ", ".join(f"{name}={given[name]}" for name in blamed or given)
+    said = " ".join(str(error).split()).rstrip(".")
+    raise InputError(f"--trainer-option {named}: {said}; change or leave that out.") from error
+
+
+class _Few(nn.Module):
+    """A model of a few numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, labels: torch.Tensor) -> torch.Tensor:
+        """The layer's output."""
+        output: torch.Tensor = self.layer(labels)
+        return output
+
+
+def _try(options: Mapping[str, Any]) -> None:
+    """Make everything that a Trainer makes before its first step, in a folder that is removed."""
+    if options.get("optim_target_modules"):
+        options = {**options, "optim_target_modules": "all-linear"}  # names of another model's
+    rows: Any = [{"input_ids": [0]}] * (2 * int(options["per_device_train_batch_size"]))
+    with tempfile.TemporaryDirectory() as folder, _nothing_else_changes():
+        # An integration would start to report, and determinism holds for the whole process.
+        changes = {"output_dir": folder, "report_to": "none", "full_determinism": False}
+        arguments = TrainingArguments(**{**options, **changes})
+        trainer = Trainer(
+            _Few(), arguments, train_dataset=rows, eval_dataset=rows, compute_metrics=lambda _: {}
+        )
+        loader = trainer.get_train_dataloader()
+        trainer.get_eval_dataloader()
+        trainer.set_initial_training_values(arguments, loader)
+        trainer.create_optimizer()
+        trainer.create_scheduler(num_training_steps=10)
+        trainer.accelerator.prepare_model(trainer.model)
+
+
+@contextmanager
+def _nothing_else_changes() -> Iterator[None]:
+    """Leave random states and the libraries' verbosity as they were, and keep their warnings for the run itself."""
+    states, level = (random.getstate(), np.random.get_state()), logging.get_verbosity()
+    with torch.random.fork_rng(range(torch.cuda.device_count())), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            logging.set_verbosity(level)
