@@ -34,7 +34,7 @@ row = {"what": name, "command": command, "wall_seconds": round(float(seconds)),
        "python": platform.python_version(), "cores": os.cpu_count()}
 written = pathlib.Path("augpro-quickstart/quickstart.json")
 if name == "main-job" and written.exists():
-    keys = ("metric", "evaluation", "agreement", "kl_to_teacher", "megabytes", "latency_ms", "seconds",
+    keys = ("metric", "evaluation", "agreement", "distance_to_teacher", "megabytes", "latency_ms", "seconds",
             "phase_seconds", "replacement", "eval_rows", "train_rows", "epochs", "seed", "versions", "machine")
     models = json.loads(written.read_text())
     row["models"] = {title: {key: model[key] for key in keys} for title, model in models.items()}

@@ -19,7 +19,7 @@ import psutil
 
 from augpro import DataSpec, load_data
 from augpro.evaluation.leakage import find_copies
-from augpro.results.result import library_versions, machine_facts
+from augpro.results.environment import library_versions, machine_facts
 from augpro.training.meter import Meter
 
 SEED = 0

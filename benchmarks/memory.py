@@ -21,7 +21,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from augpro.models.named import model_location
-from augpro.results.result import library_versions, machine_facts
+from augpro.results.environment import library_versions, machine_facts
 
 METHODS = ("fine-tune", "none", "random", "knn", "augpro-mix")
 SEEDS = (0, 1, 2)
@@ -91,10 +91,10 @@ def make_predictions(folder: Path, rows: int, classes: int) -> None:
                       folder / "predictions" / f"{key}.safetensors")  # fmt: skip
             lines.append({
                 "cell": {"method": method, "seed": seed, "size": None, "epochs": 1.0, "key": key}, "task": "rows",
-                "metric_name": "accuracy", "problem_type": "single_label", "epochs": 1.0, "seconds": 1.0,
-                "evaluation": {"rows": rows, "agreement": 0.9},
-                "teacher": {"evaluation": {"metrics": {"accuracy": 1.0}}},
-                "replacement": {}, "phase_seconds": {"student": 1.0}, "texts_per_second": {}, "peak_memory_mib": {},
+                "method": method, "seed": seed, "train_rows": rows, "eval_rows": rows, "metric_name": "accuracy",
+                "problem_type": "single_label", "epochs": 1.0, "seconds": 1.0, "phase_seconds": {"student": 1.0},
+                "evaluation": {"rows": rows, "metrics": {"accuracy": 0.9}, "agreement": 0.9},
+                "teacher": {"evaluation": {"rows": rows, "metrics": {"accuracy": 1.0}}},
             })  # fmt: skip
     (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 

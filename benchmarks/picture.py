@@ -26,7 +26,7 @@ def drawn(file: str, names: dict[str, str], width: int = 720) -> str:
         values = [quality(row, "metric") for row in methods[method].values()]
         series.append(Series(label, values))
     first = next(iter(methods["none"].values()))
-    axis = f"{first['metric_name']}, {scored(first)['rows']:,} rows"
+    axis = f"{first.metric_name}, {scored(first).rows:,} rows"
     told = ", ".join(f"{one.label} {one.mean:.3f}" for one in sorted(series, key=lambda one: -one.mean))
     plain = statistics.mean(quality(row, "metric") for row in methods["none"].values())
     artist = Artist()

@@ -16,7 +16,7 @@ import torch
 from augpro import DataSpec, load_data
 from augpro.models.source import ModelSource
 from augpro.projection import Projection
-from augpro.results.result import library_versions, machine_facts
+from augpro.results.environment import library_versions, machine_facts
 from augpro.tokens import tokenize
 from augpro.vocabulary import WORD_START, Vocabulary
 

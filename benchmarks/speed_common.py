@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from augpro.results.result import library_versions, machine_facts
+from augpro.results.environment import library_versions, machine_facts
 
 
 def seconds(work: Callable[[], object]) -> float:

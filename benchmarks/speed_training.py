@@ -132,7 +132,7 @@ def ours(args: argparse.Namespace, **changes: Any) -> dict[str, Any]:
         result = run(config(args, Path(folder) / "student", holdout_rows=HOLDOUT, **changes))
     spent = sum(value for name, value in result.phase_seconds.items() if name not in ("load", "evaluate"))
     assert result.holdout is not None
-    return {"train_seconds": spent, "kl_to_teacher": result.holdout.kl_to_teacher,
+    return {"train_seconds": spent, "distance_to_teacher": result.holdout.distance_to_teacher,
             "accuracy": result.holdout.metrics["accuracy"], "phases": result.phase_seconds}  # fmt: skip
 
 

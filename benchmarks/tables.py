@@ -16,41 +16,43 @@ import re
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from augpro.compare.cost import training_seconds
 from augpro.compare.grid import ResultsFile
 from augpro.evaluation.significance import holm, paired_seeds, seed_interval
+from augpro.results.cell import CellResult
+from augpro.results.result import Scores
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- results (?P<file>\S+) against (?P<base>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 GAINS = re.compile(r"(<!-- gains of (?P<base>\S+) in (?P<files>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-Runs = dict[int, dict[str, Any]]
+Runs = dict[int, CellResult]
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[CellResult]:
     return ResultsFile(path).rows
 
 
-def methods_of(rows: list[dict[str, Any]]) -> dict[str, Runs]:
+def methods_of(rows: list[CellResult]) -> dict[str, Runs]:
     """Results by method and seed; of two for the same the later one counts."""
     found: dict[str, Runs] = {}
     for row in rows:
-        found.setdefault(row["cell"]["method"], {})[row["cell"]["seed"]] = row
+        found.setdefault(row.cell.method, {})[row.cell.seed] = row
     return found
 
 
-def scored(row: dict[str, Any]) -> dict[str, Any]:
+def scored(row: CellResult) -> Scores:
     """The rows that were set aside, which are many; else the evaluation split."""
-    found: dict[str, Any] = row["holdout"] or row["evaluation"]
-    return found
+    return row.holdout or row.evaluation
 
 
-def quality(row: dict[str, Any], name: str) -> float:
-    split = scored(row)
-    return float(split["kl_to_teacher"] if name == "kl" else next(iter(split["metrics"].values())))
+def quality(row: CellResult, name: str) -> float:
+    scores = scored(row)
+    value = scores.distance_to_teacher if name == "distance" else scores.metric
+    assert value is not None, row.cell
+    return value
 
 
 def spread(values: list[float], digits: int, scale: float) -> str:
@@ -71,28 +73,29 @@ def against(methods: dict[str, Runs], base: str, name: str) -> dict[str, tuple[f
     return {method: (test.difference, p) for (method, test), p in zip(tests.items(), adjusted, strict=True)}
 
 
-def of_teacher(row: dict[str, Any]) -> float:
-    scores = row["teacher"]["holdout" if row["holdout"] else "evaluation"]["metrics"]
-    return float(next(iter(scores.values())))
+def of_teacher(row: CellResult) -> float:
+    metric = row.teacher["holdout" if row.holdout else "evaluation"].metric
+    assert metric is not None, row.cell
+    return metric
 
 
 def table(path: Path, base: str) -> str:
     methods = methods_of(rows_of(path))
     first = next(iter(methods[base].values()))
-    metric = first["metric_name"]
+    metric = first.metric_name
     scale, digits = (100, 1) if metric == "accuracy" else (1, 3)
-    tests = {name: against(methods, base, name) for name in ("metric", "kl")}
+    tests = {name: against(methods, base, name) for name in ("metric", "distance")}
     header = ["method", "seeds"]
-    for what in (metric, "KL to the teacher"):
+    for what in (metric, first.distance_label):
         header += [f"{what} (95 %)", f"from {base}", "p"]
     lines = [
         "| " + " | ".join([*header, "seconds"]) + " |",
         "|---|---|---|---|---|---|---|---|---|",
         f"| teacher | | {scale * of_teacher(first):.{digits}f} | | | | | | |",
     ]
-    for method, runs in sorted(methods.items(), key=lambda item: -mean_kl(item[1])):
+    for method, runs in sorted(methods.items(), key=lambda item: -mean_distance(item[1])):
         cells = [f"`{method}`", str(len(runs))]
-        for name, places, times in (("metric", digits, scale), ("kl", 3, 1)):
+        for name, places, times in (("metric", digits, scale), ("distance", 3, 1)):
             cells.append(spread([quality(row, name) for row in runs.values()], places, times))
             difference, p = tests[name].get(method, (float("nan"), float("nan")))
             cells.append("" if np.isnan(difference) else f"{times * difference:+.{places}f}")
@@ -102,15 +105,15 @@ def table(path: Path, base: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mean_kl(runs: Runs) -> float:
-    return statistics.mean(quality(row, "kl") for row in runs.values())
+def mean_distance(runs: Runs) -> float:
+    return statistics.mean(quality(row, "distance") for row in runs.values())
 
 
 def gains(paths: list[Path], base: str) -> str:
     """A line for each task and size: both methods, the gain and its p, and the distance to the teacher."""
-    groups: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, float | None], list[CellResult]] = {}
     for row in (row for path in paths for row in rows_of(path)):
-        groups.setdefault((row["task"].rpartition("/")[2], row["cell"]["size"]), []).append(row)
+        groups.setdefault((row.task.rpartition("/")[2], row.cell.size), []).append(row)
     header = ["task", "metric", "texts x epochs", "seeds", "scored", "teacher", "plain distillation (95 %)",
               f"{base} (95 %)", "gain", "p", "distance to the teacher", "seconds"]  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
@@ -123,12 +126,12 @@ def gains(paths: list[Path], base: str) -> str:
         seeds = sorted(methods["none"].keys() & methods[base].keys())
         sides = [{seed: methods[one][seed] for seed in seeds} for one in ("none", base)]
         metrics = [[100 * quality(row, "metric") for row in runs.values()] for runs in sides]
-        far, near = map(mean_kl, sides)
+        far, near = map(mean_distance, sides)
         before, after = (statistics.median(map(training_seconds, runs.values())) for runs in sides)
         test, first = paired_seeds(metrics[1], metrics[0]), sides[1][seeds[0]]
         won.append(test.difference)
-        cells = [task, first["metric_name"], f"{first['train_rows']:,} x {first['epochs']:g}", str(len(seeds)),
-                 f"{scored(first)['rows']:,}", f"{100 * of_teacher(first):.1f}",
+        cells = [task, first.metric_name, f"{first.train_rows:,} x {first.epochs:g}", str(len(seeds)),
+                 f"{scored(first).rows:,}", f"{100 * of_teacher(first):.1f}",
                  *(spread(values, 1, 1) for values in metrics), f"{test.difference:+.1f}",
                  "" if np.isnan(test.p_value) else f"{test.p_value:.3f}",
                  f"{far:.3f} to {near:.3f} ({near / far - 1:+.0%})", f"{before:.0f} to {after:.0f}"]  # fmt: skip

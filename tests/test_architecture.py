@@ -34,7 +34,7 @@ ROW = {name: number for number, line in enumerate(ORDER.split("\n")) for name in
 DOORS = {
     "datasets": {"data.sources"}, "pyarrow": {"data.readers"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
-    "pydantic": {"config", "cli.options", "training.options"}, "yaml": {"values"}, "typer": {"cli"},
+    "pydantic": {"config", "cli.options", "training.options", "results"}, "yaml": {"values"}, "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "compare", "results"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},

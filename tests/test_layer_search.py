@@ -147,7 +147,7 @@ def judge(tokenizer):
 
 def test_the_student_that_is_the_teacher_is_nearest(judge):
     judge = judge()
-    distances = {keep: judge.kl(keep, 8) for keep in itertools.combinations(range(4), 3)}
+    distances = {keep: judge.distance(keep, 8) for keep in itertools.combinations(range(4), 3)}
     assert min(distances, key=distances.get) == (0, 1, 3)
     assert distances[0, 1, 3] < 1e-3
     assert distances[0, 1, 2] > 1e-2
@@ -155,26 +155,26 @@ def test_the_student_that_is_the_teacher_is_nearest(judge):
 
 def test_training_brings_a_student_nearer(judge):
     judge = judge()
-    assert judge.kl((0, 2), 32) < judge.kl((0, 2), 8)
+    assert judge.distance((0, 2), 32) < judge.distance((0, 2), 8)
 
 
 def test_a_trial_changes_nothing_and_follows_its_seed_alone(judge):
     one = judge(dropout=0.2)
     before = {name: value.clone() for name, value in one.start.state_dict().items()}
     state = torch.get_rng_state()
-    first = one.kl((0, 2), 8)
+    first = one.distance((0, 2), 8)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(5)
-    assert one.kl((0, 2), 8) == first
+    assert one.distance((0, 2), 8) == first
     assert all(torch.equal(value, before[name]) for name, value in one.start.state_dict().items())
     assert one.start.config.num_hidden_layers == 4
-    assert judge(seed=1, dropout=0.2).kl((0, 2), 8) != first
+    assert judge(seed=1, dropout=0.2).distance((0, 2), 8) != first
 
 
 def test_a_student_that_diverges_is_last(judge):
     judge = judge()
     judge.held.teacher_logits[0] = float("nan")
-    assert judge.kl((0, 2), 8) == 1e9
+    assert judge.distance((0, 2), 8) == 1e9
 
 
 def test_the_store_knows_rows_teacher_and_seed(judge):
@@ -199,13 +199,13 @@ def test_a_run_is_that_of_the_layers_that_were_found(options, tmp_path):
     tried = sorted(trial.layers for trial in search.trials if trial.steps == 8)
     assert tried == list(itertools.combinations(range(4), 2))
     assert [trial.steps for trial in search.trials] == 6 * [8] + 3 * [16] + 2 * [32]
-    assert search.layers == min(search.trials[-2:], key=lambda trial: trial.kl).layers
+    assert search.layers == min(search.trials[-2:], key=lambda trial: trial.distance).layers
     assert search.held_rows == 5
     assert search.seconds == pytest.approx(sum(trial.seconds for trial in search.trials))
     assert 0 < search.seconds < result.phase_seconds["layer_search"] < result.seconds
     named = run(options("named", augment="random", student_layers=search.layers))
     assert named.layer_search is None
-    assert named.kl_to_teacher == result.kl_to_teacher
+    assert named.distance_to_teacher == result.distance_to_teacher
     one, other = weights(tmp_path / "student"), weights(tmp_path / "named")
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
@@ -221,7 +221,7 @@ def test_a_run_is_that_of_the_layers_that_were_found(options, tmp_path):
 def asked(monkeypatch):
     """Trials that a run asks for, answered at no cost: the nearer, the later its layers."""
     made = []
-    monkeypatch.setattr(Judge, "kl", lambda self, *trial: made.append(trial) or 1 / sum(trial[0]))
+    monkeypatch.setattr(Judge, "distance", lambda self, *trial: made.append(trial) or 1 / sum(trial[0]))
     return made
 
 
@@ -231,7 +231,7 @@ def test_a_new_head_is_that_of_the_seed(options, save_model, tokenizer, asked):
     start = str(save_model(tokenizer, layers=3, seed=5, labels=("a", "b", "c")))
     result = run(options(student=start))
     assert result.layer_search.layers == (1, 2)
-    assert result.kl_to_teacher == run(options("named", student=start, student_layers=(1, 2))).kl_to_teacher
+    assert result.distance_to_teacher == run(options("named", student=start, student_layers=(1, 2))).distance_to_teacher
 
 
 @pytest.mark.e2e
@@ -258,7 +258,7 @@ def test_the_methods_of_a_comparison_share_one_search(options, tmp_path, asked):
 @pytest.mark.e2e
 def test_killed_in_the_search_a_run_goes_on_with_the_trial_it_was_at(options, tmp_path, asked, monkeypatch):
     trainer = {"disable_tqdm": True, "save_strategy": "epoch"}
-    kl = Judge.kl
+    kl = Judge.distance
 
     def killed(self, *trial):
         if len(asked) == 4:
@@ -266,7 +266,7 @@ def test_killed_in_the_search_a_run_goes_on_with_the_trial_it_was_at(options, tm
         return kl(self, *trial)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Judge, "kl", killed)
+        patch.setattr(Judge, "distance", killed)
         with pytest.raises(KeyboardInterrupt):
             run(options(trainer_options=trainer))
     search = run(options(trainer_options=trainer, resume=True)).layer_search
@@ -279,7 +279,7 @@ def test_killed_in_the_search_a_run_goes_on_with_the_trial_it_was_at(options, tm
 def test_a_damaged_store_is_made_anew(tmp_path, judge, asked, content):
     path, bar = tmp_path / "layers.json", SimpleNamespace(update=lambda steps: None)
     path.write_text(content)
-    assert Trials(judge(), path).kl((1, 3), 8, bar) == Trials(judge(), path).kl((1, 3), 8, bar) == 0.25
+    assert Trials(judge(), path).distance((1, 3), 8, bar) == Trials(judge(), path).distance((1, 3), 8, bar) == 0.25
     assert asked == [((1, 3), 8)]
 
 
@@ -303,7 +303,7 @@ def refuse(monkeypatch):
 def test_layers_that_the_model_cannot_be_cut_to_are_passed_over(options, refuse, monkeypatch):
     """As of ModernBERT, whose first layer must stay the first."""
     refuse(lambda layers: layers[0] != 0 or layers == (0, 1))
-    monkeypatch.setattr(Judge, "kl", lambda self, keep, steps: -keep[0] + keep[1] / 100)
+    monkeypatch.setattr(Judge, "distance", lambda self, keep, steps: -keep[0] + keep[1] / 100)
     assert run(options()).layer_search.layers == (0, 2)
 
 
@@ -387,9 +387,9 @@ def test_the_search_is_charged_to_every_run():
 
 
 def test_the_note_names_the_finalists():
-    trials = [LayerTrial((0, 1), 8, 0.3, 1.0), LayerTrial((0, 3), 8, 0.2, 1.0), LayerTrial((1, 2), 8, 0.9, 1.0),
-              LayerTrial((0, 1), 16, 0.1, 1.0), LayerTrial((0, 3), 16, 0.15, 1.0)]  # fmt: skip
-    assert LayerSearch((0, 1), 9, 5.0, trials).describe() == (
+    trials = [trial((0, 1), 8, 0.3), trial((0, 3), 8, 0.2), trial((1, 2), 8, 0.9),
+              trial((0, 1), 16, 0.1), trial((0, 3), 16, 0.15)]  # fmt: skip
+    assert LayerSearch(layers=(0, 1), held_rows=9, seconds=5.0, trials=trials).describe() == (
         "layers 0, 1 were chosen among 3 choices in 5 s, by the distance to the teacher on 9 training rows held "
         "back: 0 1 (0.100), 0 3 (0.150) after 16 steps"
     )

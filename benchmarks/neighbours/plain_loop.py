@@ -127,7 +127,7 @@ def main() -> None:
     scores = score(plan.task, ours, label_tensor(holdout.labels, plan.task), theirs)
     result = {
         "train_seconds": seconds, "metric": scores.metrics[plan.task.metric],
-        "kl_to_teacher": scores.kl_to_teacher, "rows": len(train), "epochs": args.epochs,
+        "distance_to_teacher": scores.distance_to_teacher, "rows": len(train), "epochs": args.epochs,
         "augment": args.augment, "replaced": trainer.replaced / trainer.seen if trainer.seen else None,
     }  # fmt: skip
     print(json.dumps(result))

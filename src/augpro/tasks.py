@@ -52,6 +52,18 @@ DEFAULT_METRIC: dict[ProblemType, str] = {
     "regression": "pearson",
 }
 
+# What the agreement with a teacher and the distance to it are, see :func:`augpro.evaluation.metrics.measure`.
+AGREEMENT_NAMES: dict[ProblemType, str] = {
+    "single_label": "share of equal decisions",
+    "multi_label": "share of equal decisions per label",
+    "regression": "Pearson correlation",
+}
+DISTANCE_NAMES: dict[ProblemType, str] = {
+    "single_label": "KL divergence (nats)",
+    "multi_label": "KL divergence per label (nats)",
+    "regression": "squared error",
+}
+
 
 def _glue(name: str, text: str, pair: str | None, labels: tuple[str, ...], metric: str = "accuracy") -> Task:
     problem: ProblemType = "single_label" if labels else "regression"

@@ -11,8 +11,8 @@ from augpro.distill.scoring import label_scored, score_splits
 from augpro.distill.summary import describe_run, notes_of
 from augpro.distill.train import load_teacher
 from augpro.errors import InputError
-from augpro.files import write_json, write_tensors
-from augpro.results.output import PREDICTIONS, RESULT, OutputFolder
+from augpro.files import write_tensors
+from augpro.results.output import PREDICTIONS, OutputFolder
 from augpro.results.result import RunResult
 from augpro.teachers.label_check import match_by_rows
 from augpro.training.meter import Meter
@@ -89,6 +89,6 @@ def run_baseline(config: BaselineConfig) -> RunResult:
         result = describe_run(plan, scores, teacher_scores, meter)
         result.label_seconds, result.notes = label_seconds, notes_of(plan, result)
         result.parameters = {"baseline": features.parameters + head.weights.size}
-        write_json(folder.path / RESULT, result.to_json())
+        result.save(folder.path)
         folder.finish()
         return result

@@ -40,7 +40,8 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
     """The figures of one run, and where things are."""
     pool = f" and {result.pool_labels} labelled by the teacher" if result.pool_labels else ""
     table = Table(
-        "rows", "how many", f"{shown(result.metric_name)} (95 % interval)", "teacher", "agreement", "KL to teacher",
+        "rows", "how many", f"{shown(result.metric_name)} (95 % interval)", "teacher",
+        result.agreement_label, result.distance_label,
         title=f"{shown(result.task)}: {shown(result.method)}, {result.train_rows} training rows{pool}, "
         f"seed {result.seed}",
         title_justify="left",
@@ -50,7 +51,7 @@ def show_result(console: Console, result: RunResult, out: Path) -> None:
             teacher = result.teacher.get(name)
             table.add_row(
                 name, str(scores.rows), with_interval(scores), number(teacher.metric if teacher else None),
-                number(scores.agreement), number(scores.kl_to_teacher),
+                number(scores.agreement), number(scores.distance_to_teacher),
             )  # fmt: skip
     console.print(table)
     for note in result.notes:
@@ -79,7 +80,11 @@ def show_scores(console: Console, scores: dict[str, Scores], model: str) -> None
     """The figures of ``augpro evaluate``."""
     table = Table("rows", "how many", "metric", "value", title=shown(model), title_justify="left")
     for name, one in scores.items():
-        figures = {**one.metrics, "agreement": one.agreement, "KL to teacher": one.kl_to_teacher}
+        by_teacher = {
+            f"agreement: {one.agreement_name}": one.agreement,
+            f"distance to teacher: {one.distance_name}": one.distance_to_teacher,
+        }
+        figures: dict[str, float | None] = {**one.metrics, **by_teacher}
         for index, (metric, value) in enumerate(figures.items()):
             if value is not None:
                 table.add_row(

@@ -65,7 +65,8 @@ def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
     folders = [out / "teacher", *(out / name for _, name, _ in _STUDENTS)]
     costs = {title: cost_of(folder) for title, folder in zip(results, folders, strict=True)}
     write_json(
-        out / "quickstart.json", {title: result.to_json() | costs[title] for title, result in results.items()}
+        out / "quickstart.json",
+        {title: result.model_dump(mode="json") | costs[title] for title, result in results.items()},
     )
     console.print(_table(results, costs, started))
     if fast:

@@ -1,6 +1,5 @@
 """The cells of a comparison in processes of their own, some at a time, and what became of them."""
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -23,13 +22,15 @@ from rich.progress import (
 
 from augpro.compare.cell import run_cell
 from augpro.compare.figures import is_readable, predictions_of
-from augpro.compare.grid import Cell, Grid, ResultsFile
+from augpro.compare.grid import Grid, ResultsFile
 from augpro.files import copy_file, write_json
+from augpro.results.cell import Cell, CellResult, FinishedCell
 from augpro.results.output import (
     PREDICTIONS,
     RESULT,
     SAMPLES,
 )
+from augpro.results.result import RunResult
 from augpro.results.terminal import shown
 
 _POLL = 0.1  # seconds between two looks at the running cells
@@ -62,7 +63,7 @@ class CellRunner:
             self.processes.set_forkserver_preload(["augpro.compare.cell"])
         self.took: list[tuple[str, float]] = []
 
-    def run(self, cells: list[Cell]) -> list[dict[str, Any]]:
+    def run(self, cells: list[Cell]) -> list[CellResult]:
         """Run the cells that are not finished; returns the results of all that are then."""
         keys = {cell: self.grid.key(cell) for cell in cells}
         finished = finished_cells(self.store, self.out)
@@ -119,9 +120,9 @@ class CellRunner:
         if process.exitcode == 0 and self._collect(cell, key):
             self.took.append((cell.method, spent))
             result = self.store.rows[-1]
-            metric = "-" if result["metric"] is None else f"{result['metric']:.3f}"
+            metric = "-" if result.metric is None else f"{result.metric:.3f}"
             self.console.print(
-                f"{shown(said)}: {shown(result['metric_name'])} {metric}, {spent:.0f} s", highlight=False
+                f"{shown(said)}: {shown(result.metric_name)} {metric}, {spent:.0f} s", highlight=False
             )
             return
         log = self.out / "logs" / f"{key}.log"
@@ -138,37 +139,27 @@ class CellRunner:
         folder = self.out / "cells" / key
         if not (folder / RESULT).is_file():
             return False
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        options = result.pop("config")
-        result.pop("samples")  # texts of the data do not belong among figures
-        result["augmenter"] = options.get("augmenter")
-        result["models"] = {"student_layers": options["student_layers"]} | {
-            role: _model_name(options[role] or options["teacher"]) for role in ("teacher", "student")
-        }
-        result |= {"settings": self.grid.settings, "inputs": self.grid.inputs}
+        row = CellResult.of(
+            RunResult.load(folder), FinishedCell.of(cell, key), self.grid.settings, self.grid.inputs
+        )
         # Copied, not moved: killed before the next lines, the cell can still be taken over.
         copy_file(folder / PREDICTIONS, predictions_of(self.out / "predictions", key))
         if (folder / SAMPLES).is_file():
             copy_file(folder / SAMPLES, self.out / "samples" / f"{key}.jsonl")
-        self.store.append(cell, key, result)
+        self.store.append(row)
         (self.out / "cells" / f"{key}.json").unlink(missing_ok=True)
         if not self.config.keep_models:
             shutil.rmtree(folder)
         return True
 
 
-def finished_cells(store: ResultsFile, out: Path) -> dict[str, dict[str, Any]]:
+def finished_cells(store: ResultsFile, out: Path) -> dict[str, CellResult]:
     """Results by the key of their cell; without readable predictions a cell is not finished."""
     return {
         key: row
         for key, row in store.finished().items()
         if is_readable(predictions_of(out / "predictions", key))
     }
-
-
-def _model_name(name: str) -> str:
-    """A model's name for others: of a local folder its last part, for where it is on a disk is nobody's business."""
-    return Path(name).resolve().name if Path(name).is_dir() else name
 
 
 def rows_of(cell: Cell) -> str:

@@ -6,9 +6,9 @@ correction. Everything else is a mean with an interval.
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -18,7 +18,8 @@ from augpro.compare.cost import cost_table, equal_epochs
 from augpro.compare.figures import Figure, Group, ScoredSplit, best_method, unbeaten_baselines
 from augpro.compare.grid import RESULTS, Grid
 from augpro.evaluation.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
-from augpro.results.tables import Table, tests_note
+from augpro.results.cell import CellResult
+from augpro.results.tables import Entry, Quantity, Table, tests_note
 from augpro.results.terminal import shown
 
 
@@ -52,7 +53,24 @@ class Comparison:
         return tests_note(self.tables)
 
 
-def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> Comparison:
+@dataclass(frozen=True)
+class Quality:
+    """One figure of every method on one split, each tested against the reference.
+
+    Attributes:
+        split: "evaluation" or "holdout".
+        figure: the values of every run.
+        best: the method that is separated from every other one, or None.
+        table: what is shown of it.
+    """
+
+    split: str
+    figure: Figure
+    best: str | None
+    table: Table
+
+
+def compare_rows(grid: Grid, rows: Sequence[CellResult], predictions: Path) -> Comparison:
     """Compare the finished cells, size by size.
 
     Args:
@@ -61,68 +79,81 @@ def compare_rows(grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> C
         predictions: folder with the logits of every cell.
     """
     tables: list[Table] = []
-    asked = {"seed": grid.config.seeds, "size": grid.config.sizes or (None,), "method": grid.methods}
-    wanted = [row for row in rows if all(row["cell"][key] in values for key, values in asked.items())]
+    sizes = grid.config.sizes or (None,)
+    wanted = [
+        row
+        for row in rows
+        if row.cell.seed in grid.config.seeds and row.cell.size in sizes and row.cell.method in grid.methods
+    ]
     for condition, alike in by_condition(wanted, str(predictions.parent / RESULTS)).items():
-        for size in grid.config.sizes or (None,):
-            of_size = [row for row in alike if row["cell"]["size"] == size]
+        for size in sizes:
+            of_size = [row for row in alike if row.cell.size == size]
             tables += _tables_of_size(grid, of_size, predictions, f" [{condition}]" if condition else "")
-    told = [row.get("notes", []) for row in wanted] or [[]]
+    told = [row.notes for row in wanted] or [[]]
     return Comparison(tables, [note for note in told[0] if all(note in notes for notes in told)])
 
 
-def _tables_of_size(grid: Grid, rows: list[dict[str, Any]], predictions: Path, suffix: str) -> list[Table]:
+def _tables_of_size(grid: Grid, rows: list[CellResult], predictions: Path, suffix: str) -> list[Table]:
     """All tables of runs that differ in method, seed and epochs alone."""
-    equal = [row for row in rows if row["cell"]["epochs"] == grid.config.epochs]
+    equal = [row for row in rows if row.cell.epochs == grid.config.epochs]
     if not equal:
         return []
-    size = equal[0]["cell"]["size"]
-    name = f"{equal[0]['task']}, {'all' if size is None else f'{size:g}'} training rows{suffix}"
-    tables, group = [], Group(grid, equal, predictions)
-    for split in ("evaluation", "holdout"):
-        if equal[0].get(split):
-            tables += quality_tables(group, split, f"{name}: {split}, {grid.config.epochs:g} epochs")
+
+    def group_of(some: list[CellResult]) -> Group:
+        return Group(some, predictions, grid.config.reference, grid.methods, grid.config.seeds)
+
+    def tables_of(group: Group, split: str, title: str) -> list[Table]:
+        return [quality.table for quality in compare_quality(group, split, title)]
+
+    first, size = equal[0], equal[0].cell.size
+    name = f"{first.task}, {'all' if size is None else f'{size:g}'} training rows{suffix}"
+    tables, group = [], group_of(equal)
+    for split in first.splits:
+        tables += tables_of(group, split, f"{name}: {split}, {grid.config.epochs:g} epochs")
     tables.append(cost_table(group, f"{name}: cost"))
     if grid.config.equal_seconds:
         epochs = equal_epochs(grid, equal)
-        matched = [row for row in rows if row["cell"]["epochs"] == epochs.get(row["cell"]["method"])]
-        split = "holdout" if equal[0].get("holdout") else "evaluation"
+        matched = [row for row in rows if row.cell.epochs == epochs.get(row.cell.method)]
+        *_, split = first.splits  # the holdout where there is one
         title = f"{name}: {split}, as many seconds as {grid.config.equal_seconds}"
         if matched:  # not so if no run of that method was finished
-            group = Group(grid, matched, predictions)
-            tables += [*quality_tables(group, split, title), cost_table(group, f"{title}: cost")]
+            group = group_of(matched)
+            tables += [*tables_of(group, split, title), cost_table(group, f"{title}: cost")]
     return tables
 
 
-def quality_tables(group: Group, split: str, title: str) -> list[Table]:
-    """The metric, then the distance to the teacher, of every method, each tested against the reference."""
-    figures = ScoredSplit(group, split)
+def compare_quality(group: Group, split: str, title: str) -> list[Quality]:
+    """The metric, then the distance to the teacher, of every method, each tested against the reference.
+
+    Raises:
+        InputError: if two runs were scored on other rows or labels.
+    """
+    scored = ScoredSplit(group, split)
     parts = [
-        (str(group.first["metric_name"]), figures.metric(), 3),
-        ("KL to the teacher", figures.distance(), 4),
+        (group.first.metric_name, scored.metric(), 3),
+        (group.first.distance_label, scored.distance(), 4),
     ]
     return [
-        _quality_table(group, split, f"{title}: {name}", figure, digits)
-        for name, figure, digits in parts
-        if figure
+        _quality(group, split, f"{title}: {name}", figure, digits) for name, figure, digits in parts if figure
     ]
 
 
-def _quality_table(group: Group, split: str, title: str, figure: Figure, digits: int) -> Table:
+def _quality(group: Group, split: str, title: str, figure: Figure, digits: int) -> Quality:
     header = ["method", "seeds", "mean (95 % over seeds)", f"vs {group.reference} (95 % over rows)"]
-    table = Table(title, [*header, "p seeds", "p rows", "d", "agreement"])
-    teacher = group.first["teacher"].get(split) or {}
-    if figure.larger_is_better and teacher.get("metrics"):
-        table.rows.append(["(teacher)", "", f"{next(iter(teacher['metrics'].values())):.3f}", *[""] * 5])
+    table = Table(title, [*header, "p seeds", "p rows", "d", group.first.agreement_label])
+    teacher = group.first.teacher.get(split)
+    if figure.larger_is_better and teacher and teacher.metric is not None:
+        table.rows.append(["(teacher)", "", Quantity(teacher.metric, ".3f"), *[""] * 5])
     best = best_method(group, figure)
     tests = _against_reference(group, figure)
     cells = _columns(group, figure, tests, digits)
     for method, runs in group.runs.items():
         if method == best:
             table.bold = {len(table.rows)}
-        agreed = [row[split]["agreement"] for row in runs.values()]
-        agreement = math.nan if None in agreed else statistics.mean(agreed)  # null: of a run that diverged
-        table.rows.append([method, str(len(runs)), *cells[method], f"{agreement:.3f}"])
+        agreed = [row.splits[split].agreement for row in runs.values()]
+        # None: of a run that diverged.
+        agreement = statistics.mean(math.nan if value is None else value for value in agreed)
+        table.rows.append([method, Quantity(len(runs), "d"), *cells[method], Quantity(agreement, ".3f")])
     shown = [
         value
         for seeds, rows in tests.values()
@@ -130,10 +161,10 @@ def _quality_table(group: Group, split: str, title: str, figure: Figure, digits:
     ]
     table.tests = sum(not math.isnan(value) for value in shown)
     table.notes = [
-        *_notes(group, tests, best, int(group.first[split]["rows"])),
+        *_notes(group, tests, best, group.first.splits[split].rows),
         *_baselines_note(group, figure, digits),
     ]
-    return table
+    return Quality(split, figure, best, table)
 
 
 def _baselines_note(group: Group, figure: Figure, digits: int) -> list[str]:
@@ -160,31 +191,30 @@ def _against_reference(group: Group, figure: Figure) -> Tests:
     return {method: found for method, found in tests.items() if found}
 
 
-def _columns(group: Group, figure: Figure, tests: Tests, digits: int) -> dict[str, list[str]]:
+def _columns(group: Group, figure: Figure, tests: Tests, digits: int) -> dict[str, list[Entry]]:
     """Five cells for each method: mean, difference, two adjusted p-values, effect size."""
     by_seed = dict(zip(tests, holm([test.p_value for test, _ in tests.values()]), strict=True))
     by_row = dict(
         zip(tests, holm([test.p_value if test else math.nan for _, test in tests.values()]), strict=True)
     )
-    cells = {}
+    cells: dict[str, list[Entry]] = {}
     for method, runs in group.runs.items():
-        low, high = seed_interval([figure.values[method, seed] for seed in runs])
-        mean = f"{figure.mean(group, method):.{digits}f}"
-        mean += f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) else " (-)"
+        interval = seed_interval([figure.values[method, seed] for seed in runs])
+        mean = Quantity(figure.mean(group, method), f".{digits}f", interval)
         found = tests.get(method)
         if not found:
             cells[method] = [mean, "", "", "", ""]
             continue
         seeds, rows = found
-        change = f"{seeds.difference:+.{digits}f}"
-        change += f" ({rows.interval[0]:+.{digits}f} to {rows.interval[1]:+.{digits}f})" if rows else ""
-        size = "-" if np.isnan(seeds.effect_size) else f"{seeds.effect_size:+.1f}"
-        cells[method] = [mean, change, _p(by_seed[method]), _p(by_row[method]), size]
+        change = Quantity(seeds.difference, f"+.{digits}f", rows.interval if rows else None)
+        sure = [_known(by_seed[method], ".3f"), _known(by_row[method], ".3f")]
+        cells[method] = [mean, change, *sure, _known(seeds.effect_size, "+.1f")]
     return cells
 
 
-def _p(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"
+def _known(value: float, form: str) -> Quantity:
+    """A dash where a test says nothing."""
+    return Quantity(None if np.isnan(value) else value, form)
 
 
 def _notes(group: Group, tests: Tests, best: str | None, rows: int) -> list[str]:

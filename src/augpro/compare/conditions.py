@@ -8,24 +8,25 @@ by name.
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from augpro.errors import InputError
+from augpro.results.cell import CellResult
 
 _UNRECORDED = "settings not recorded"
 
 
-def condition_of(row: dict[str, Any]) -> str:
+def condition_of(row: CellResult) -> str:
     """What must be equal for two results to be paired, as text; of older lines only the models are known."""
-    inputs = {key: value for key, value in (row.get("inputs") or {}).items() if key != "code"}
-    settings = row.get("settings")
+    inputs = {key: value for key, value in row.inputs.items() if key != "code"}
+    settings = row.settings
     if settings is not None:  # an option without a value is as one that there was not yet
         settings = {key: value for key, value in settings.items() if value is not None}
-    known = [settings, row.get("scored_rows") or _counts(row), inputs or row.get("models")]
-    return json.dumps([row.get("task"), *known], sort_keys=True)
+    hashes = {name: found.model_dump() for name, found in row.scored_rows.items()}
+    known = [settings, hashes or _counts(row), inputs or row.models.model_dump()]
+    return json.dumps([row.task, *known], sort_keys=True)
 
 
-def by_condition(rows: Sequence[dict[str, Any]], place: str) -> dict[str, list[dict[str, Any]]]:
+def by_condition(rows: Sequence[CellResult], place: str) -> dict[str, list[CellResult]]:
     """Results by the name of their condition, in the order in which they come; the name is "" if all have one.
 
     Args:
@@ -36,7 +37,7 @@ def by_condition(rows: Sequence[dict[str, Any]], place: str) -> dict[str, list[d
         InputError: if the same rows were scored with other labels.
     """
     _check_labels(rows, place)
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[CellResult]] = {}
     for row in rows:
         groups.setdefault(condition_of(row), []).append(row)
     firsts = [group[0] for group in groups.values()]
@@ -46,22 +47,21 @@ def by_condition(rows: Sequence[dict[str, Any]], place: str) -> dict[str, list[d
     return dict(zip(names, groups.values(), strict=True))
 
 
-def _counts(row: dict[str, Any]) -> dict[str, int]:
+def _counts(row: CellResult) -> dict[str, int]:
     """How many rows of each split were scored: all that older lines tell of them."""
-    scored = {name: row.get(name) or {} for name in ("evaluation", "holdout")}
-    return {name: found["rows"] for name, found in scored.items() if "rows" in found}
+    return {name: scores.rows for name, scores in row.splits.items()}
 
 
-def codes_of(rows: Sequence[dict[str, Any]]) -> int:
+def codes_of(rows: Sequence[CellResult]) -> int:
     """How many versions of the code made these results."""
-    return len({(row.get("inputs") or {}).get("code") for row in rows})
+    return len({row.inputs.get("code") for row in rows})
 
 
-def _name(row: dict[str, Any], firsts: Sequence[dict[str, Any]]) -> str:
+def _name(row: CellResult, firsts: Sequence[CellResult]) -> str:
     """In what a result's condition differs from those of the others."""
     if len(firsts) == 1:
         return ""
-    if row.get("settings") is None and any(other.get("settings") is not None for other in firsts):
+    if row.settings is None and any(other.settings is not None for other in firsts):
         return _UNRECORDED
     facts = [_facts(each) for each in firsts]
     own = _facts(row)
@@ -69,41 +69,38 @@ def _name(row: dict[str, Any], firsts: Sequence[dict[str, Any]]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {own[key]}" for key in varying)
 
 
-def _facts(row: dict[str, Any]) -> dict[str, str]:
+def _facts(row: CellResult) -> dict[str, str]:
     """The condition as names and short values, models by their names where those tell them apart."""
-    models, inputs = row.get("models") or {}, row.get("inputs") or {}
-    facts = {"task": str(row.get("task"))}
-    for role in ("teacher", "student"):
-        known = [models.get(role), f"({inputs[role][:6]})" if role in inputs else None]
+    inputs = row.inputs
+    facts = {"task": row.task}
+    for role, name in (("teacher", row.models.teacher), ("student", row.models.student)):
+        known = [name, f"({inputs[role][:6]})" if role in inputs else None]
         facts[role] = " ".join(filter(None, known)) or "unknown"
-    if "student_layers" in models:
-        layers = models["student_layers"]  # numbers, or how many a search is to choose
+    layers = row.models.student_layers  # numbers, or how many a search is to choose
+    if layers is not None:
         facts["layers"] = layers if isinstance(layers, str) else " ".join(map(str, layers)) or "all"
-    facts |= {
-        key: _shown(value) for key, value in (row.get("settings") or {}).items() if key != "student_layers"
-    }
+    settings = row.settings or {}
+    facts |= {key: _shown(value) for key, value in settings.items() if key != "student_layers"}
     facts |= {"training data": inputs["training_data"][:6]} if "training_data" in inputs else {}
     facts["unlabelled texts"] = inputs.get("unlabelled", "none")[:6]
-    hashes = row.get("scored_rows") or {}
-    scored = {name: found["texts"][:6] for name, found in hashes.items()} or _counts(row)
-    return facts | {f"{name} rows": str(scored.get(name, "none")) for name in ("evaluation", "holdout")}
+    hashes = {name: found.texts[:6] for name, found in row.scored_rows.items()}
+    scored = hashes or {name: str(count) for name, count in _counts(row).items()}
+    return facts | {f"{name} rows": scored.get(name, "none") for name in ("evaluation", "holdout")}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key}={part}" for key, part in value.items()) or "none"
     return "by default" if value is None else str(value)
 
 
-def _check_labels(rows: Sequence[dict[str, Any]], place: str) -> None:
-    met: dict[tuple[str, str], dict[str, Any]] = {}
+def _check_labels(rows: Sequence[CellResult], place: str) -> None:
+    met: dict[tuple[str, str], CellResult] = {}
     for row in rows:
-        for split, found in (row.get("scored_rows") or {}).items():
-            other = met.setdefault((split, found["texts"]), row)
-            if other["scored_rows"][split]["labels"] != found["labels"]:
-                one, two = (
-                    f"{each['cell']['method']}, seed {each['cell']['seed']}," for each in (other, row)
-                )
+        for split, found in row.scored_rows.items():
+            other = met.setdefault((split, found.texts), row)
+            if other.scored_rows[split].labels != found.labels:
+                one, two = (f"{each.cell.method}, seed {each.cell.seed}," for each in (other, row))
                 raise InputError(
                     f"{place}: {one} and {two} were scored on the same {split} rows with different labels, so the "
                     "data has changed in between; remove the lines of one of them or give another --out."

@@ -1,18 +1,17 @@
 """Quality of the runs of a group, as values and as what they would have been on other rows."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from augpro.baselines import is_baseline
-from augpro.compare.grid import RESULTS, Grid
+from augpro.compare.grid import RESULTS
 from augpro.errors import InputError
 from augpro.evaluation.metrics import METRICS, decide, gold_labels, row_distances
 from augpro.evaluation.resampling import Array, Resampling, clusters_of
@@ -24,6 +23,8 @@ from augpro.evaluation.significance import (
     paired_seeds,
     separated,
 )
+from augpro.results.cell import CellResult
+from augpro.results.result import Scores
 
 Run = tuple[str, int]  # method and seed
 
@@ -32,22 +33,33 @@ class Group:
     """Runs that differ in method and seed alone.
 
     Args:
-        grid: gives the order of methods and seeds, and the reference.
         rows: results; of two with the same method and seed the later one counts.
         predictions: folder with the logits of every cell; where there is no such folder, nothing is resampled.
+        reference: the method that the others are compared with.
+        methods: those that count, in their order; those of the rows if not given.
+        seeds: likewise; if not given, those of the rows from the smallest on.
     """
 
-    def __init__(self, grid: Grid, rows: list[dict[str, Any]], predictions: Path) -> None:
-        self.reference, self.predictions = grid.config.reference, predictions
-        found = {(row["cell"]["method"], row["cell"]["seed"]): row for row in rows}  # the latest of each
+    def __init__(
+        self,
+        rows: Sequence[CellResult],
+        predictions: Path,
+        reference: str,
+        methods: Sequence[str] = (),
+        seeds: Sequence[int] = (),
+    ) -> None:
+        self.reference, self.predictions = reference, predictions
+        found = {(row.cell.method, row.cell.seed): row for row in rows}  # the latest of each
+        methods = methods or list(dict.fromkeys(method for method, _ in found))
+        seeds = seeds or sorted({seed for _, seed in found})
         self.runs = {
-            method: {seed: found[method, seed] for seed in grid.config.seeds if (method, seed) in found}
-            for method in grid.methods
+            method: {seed: found[method, seed] for seed in seeds if (method, seed) in found}
+            for method in methods
         }
         self.runs = {method: runs for method, runs in self.runs.items() if runs}
         self.first = next(iter(next(iter(self.runs.values())).values()))
 
-    def all_runs(self) -> dict[Run, dict[str, Any]]:
+    def all_runs(self) -> dict[Run, CellResult]:
         """Every result by method and seed."""
         return {(method, seed): row for method, runs in self.runs.items() for seed, row in runs.items()}
 
@@ -70,14 +82,14 @@ def is_readable(path: Path) -> bool:
         return False
 
 
-def with_predictions(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def with_predictions(rows: list[CellResult], folder: Path) -> list[CellResult]:
     """The results whose predictions are whole: the others count as unfinished.
 
     All of them where there is no folder of predictions: such results have to do without.
     """
     if not folder.is_dir():
         return rows
-    return [row for row in rows if is_readable(predictions_of(folder, row["cell"]["key"]))]
+    return [row for row in rows if is_readable(predictions_of(folder, row.cell.key))]
 
 
 @dataclass
@@ -131,7 +143,7 @@ class ScoredSplit:
 
     def __init__(self, group: Group, split: str) -> None:
         self.group, self.split = group, split
-        self.problem = group.first["problem_type"]
+        self.problem = group.first.problem_type
 
     @cached_property
     def rows(self) -> dict[Run, ScoredRows]:
@@ -153,8 +165,8 @@ class ScoredSplit:
                 )
         return found
 
-    def _read(self, row: dict[str, Any]) -> ScoredRows:
-        stored = load_file(predictions_of(self.group.predictions, row["cell"]["key"]))
+    def _read(self, row: CellResult) -> ScoredRows:
+        stored = load_file(predictions_of(self.group.predictions, row.cell.key))
         tensors = {
             key.split(".")[1]: value for key, value in stored.items() if key.startswith(f"{self.split}.")
         }
@@ -171,9 +183,9 @@ class ScoredSplit:
 
     def metric(self) -> Figure | None:
         """The task's metric; None where the rows have no labels."""
-        name = str(self.group.first["metric_name"])
+        name = self.group.first.metric_name
         if not self.rows:
-            return self._told(lambda scores: next(iter(scores["metrics"].values()), None), True)
+            return self._told(lambda scores: scores.metric, True)
         first = next(iter(self.rows.values()))
         if not first.kept.any():
             return None
@@ -194,15 +206,15 @@ class ScoredSplit:
     def distance(self) -> Figure | None:
         """The distance to the teacher."""
         if not self.rows:
-            return self._told(lambda scores: scores["kl_to_teacher"], False)
+            return self._told(lambda scores: scores.distance_to_teacher, False)
         distances = np.stack([rows.distances for rows in self.rows.values()])
         means = Resampling(next(iter(self.rows.values())).clusters).means(distances)
         values = dict(zip(self.rows, distances.mean(1).tolist(), strict=True))
         return Figure(values, dict(zip(self.rows, means, strict=True)), False)
 
-    def _told(self, pick: Callable[[Any], float | None], larger_is_better: bool) -> Figure | None:
+    def _told(self, pick: Callable[[Scores], float | None], larger_is_better: bool) -> Figure | None:
         """A figure as the results have it, which cannot be resampled."""
-        told = {run: pick(row[self.split]) for run, row in self.group.all_runs().items()}
+        told = {run: pick(row.splits[self.split]) for run, row in self.group.all_runs().items()}
         values = {run: float(value) for run, value in told.items() if value is not None}
         return Figure(values, {}, larger_is_better) if len(values) == len(told) else None
 

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from augpro.distill.matching import TEACHER_STATES
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
 from augpro.models.source import ModelSource
+from augpro.results.cell import Cell, CellResult
+from augpro.results.result import checked
 from augpro.teachers.alignment import spec_for
 from augpro.values import parse_value
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
+_REMOVE = "remove that line, and its cell runs again"
 # What a run reads is told by its content, and where it writes does not matter.
 _NOT_IN_KEY = {
     "data",
@@ -46,49 +49,36 @@ _OWN = {"train_rows", *StudentOptions.model_fields} - {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One run of a grid.
+def method_options(method: str) -> dict[str, Any]:
+    """What a method means for ``DistillConfig``, or for ``BaselineConfig``.
 
-    Attributes:
+    Args:
         method: as the user wrote it, such as "augpro-mix:replace_fraction=0.3" or "none:epochs=20".
-        size: training rows, or None for all.
-        seed: of the run.
-        epochs: passes over the training rows.
+
+    Raises:
+        InputError: if the method is unknown or an option is not written as option=value.
     """
-
-    method: str
-    size: float | None
-    seed: int
-    epochs: float
-
-    def options(self) -> dict[str, Any]:
-        """What the method means for ``DistillConfig``, or for ``BaselineConfig``.
-
-        Raises:
-            InputError: if the method is unknown or an option is not written as option=value.
-        """
-        name, *items = self.method.split(":")
-        if name not in (FINETUNE, PLAIN_KD, *AUGMENTERS, *BASELINES):
-            raise InputError(
-                f"--methods {self.method}: unknown method {name!r}; "
-                f"use {FINETUNE}, {PLAIN_KD}, {', '.join((*AUGMENTERS, *BASELINES))} ({_MARKS})."
-            )
-        given: dict[str, Any] = {}
-        for item in items:
-            key, equals, value = item.partition("=")
-            if not equals:
-                raise InputError(f"--methods {self.method}: write {item!r} as option=value ({_MARKS}).")
-            given[key.strip().replace("-", "_")] = parse_value(value)
-        if name in BASELINES:
-            own = {key: given.pop(key) for key in {"train_rows"} & given.keys()}
-            return {"baseline": name, "baseline_options": given} | own
-        own = {key: given.pop(key) for key in _OWN & given.keys()}
-        if name == FINETUNE:
-            # It asks the teacher nothing: not for states, and not for labels of other texts.
-            nothing = dict.fromkeys(TEACHER_STATES, 0.0) | dict.fromkeys(_POOL)
-            own = {"label_weight": 1.0, "teacher_weight": 0.0} | nothing | own
-        return {"augment": "none" if name == FINETUNE else name, "augment_options": given} | own
+    name, *items = method.split(":")
+    if name not in (FINETUNE, PLAIN_KD, *AUGMENTERS, *BASELINES):
+        raise InputError(
+            f"--methods {method}: unknown method {name!r}; "
+            f"use {FINETUNE}, {PLAIN_KD}, {', '.join((*AUGMENTERS, *BASELINES))} ({_MARKS})."
+        )
+    given: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f"--methods {method}: write {item!r} as option=value ({_MARKS}).")
+        given[key.strip().replace("-", "_")] = parse_value(value)
+    if name in BASELINES:
+        own = {key: given.pop(key) for key in {"train_rows"} & given.keys()}
+        return {"baseline": name, "baseline_options": given} | own
+    own = {key: given.pop(key) for key in _OWN & given.keys()}
+    if name == FINETUNE:
+        # It asks the teacher nothing: not for states, and not for labels of other texts.
+        nothing = dict.fromkeys(TEACHER_STATES, 0.0) | dict.fromkeys(_POOL)
+        own = {"label_weight": 1.0, "teacher_weight": 0.0} | nothing | own
+    return {"augment": "none" if name == FINETUNE else name, "augment_options": given} | own
 
 
 class Grid:
@@ -115,7 +105,7 @@ class Grid:
                     f"--{option.replace('_', '-')} {named}: is not one of the methods ({', '.join(self.methods)})."
                 )
         for method in self.methods:
-            Cell(method, None, 0, 1.0).options()
+            method_options(method)
 
     def cells(self, epochs: dict[str, float] | None = None) -> Iterator[Cell]:
         """Every cell, seed by seed, so that a budget cuts seeds and not methods.
@@ -131,7 +121,7 @@ class Grid:
     def distill_config(self, cell: Cell, out: Path) -> DistillConfig:
         """The configuration of one run."""
         values = {name: getattr(self.config, name) for name in _SHARED}
-        values |= {"train_rows": cell.size, "epochs": cell.epochs} | cell.options()
+        values |= {"train_rows": cell.size, "epochs": cell.epochs} | method_options(cell.method)
         # A grid is many short runs: no checkpoints, and no loss on the screen.
         trainer = {"save_strategy": "no", "logging_strategy": "no", **self.config.trainer_options}
         values |= {"trainer_options": trainer, "label_store": self.config.out / "teacher-labels"}
@@ -183,25 +173,22 @@ class Grid:
         return found
 
 
-def charge_labels(rows: list[dict[str, Any]]) -> None:
+def charge_labels(rows: Sequence[CellResult]) -> None:
     """Tell older lines what the teacher's labels of their training rows took.
 
     Labels were shared through a store, and the first cell that asked for them was charged: by default the student
     on gold labels alone, which does not use them. Here they are charged to every cell that does.
     """
     old = [
-        row
+        (row, (row.task, row.models, row.seed, row.train_rows))
         for row in rows
-        if "label_seconds" not in row
-        and isinstance(row.get("phase_seconds"), dict)
-        and isinstance(row["cell"].get("method"), str)
+        if "label_seconds" not in row.model_fields_set
     ]
-    spent: dict[str, float] = {}
-    keys = [json.dumps([row.get(name) for name in ("task", "models", "seed", "train_rows")]) for row in old]
-    for key, row in zip(keys, old, strict=True):
-        spent[key] = max(spent.get(key, 0.0), row["phase_seconds"].get("teacher_originals", 0.0))
-    for key, row in zip(keys, old, strict=True):
-        row["label_seconds"] = 0.0 if row["cell"]["method"].split(":")[0] == FINETUNE else spent[key]
+    spent: dict[Any, float] = {}
+    for row, key in old:
+        spent[key] = max(spent.get(key, 0.0), row.phase_seconds.get("teacher_originals", 0.0))
+    for row, key in old:
+        row.label_seconds = 0.0 if row.cell.method.split(":")[0] == FINETUNE else spent[key]
 
 
 class ResultsFile:
@@ -211,40 +198,38 @@ class ResultsFile:
         path: the file; a last line that was cut by a kill is removed.
 
     Raises:
-        InputError: if another line is no JSON object with a cell.
+        InputError: if another line is no result of a cell, or lacks something.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[CellResult] = []
         content = path.read_bytes() if path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                row = json.loads(line)
-                row["cell"]["key"]
+                found = json.loads(line)
+                found["cell"]["key"]
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
-                    f"{path}, row {number}: is not a result of augpro compare; "
-                    "remove that line, and its cell runs again."
+                    f"{path}, row {number}: is not a result of augpro compare; {_REMOVE}."
                 ) from error
-            self.rows.append(row)
+            self.rows.append(checked(CellResult, found, f"{path}, row {number}", _REMOVE))
         self._torn = len(whole) if len(whole) < len(content) else None
         charge_labels(self.rows)
 
-    def finished(self) -> dict[str, dict[str, Any]]:
+    def finished(self) -> dict[str, CellResult]:
         """Results by the key of their cell."""
-        return {row["cell"]["key"]: row for row in self.rows}
+        return {row.cell.key: row for row in self.rows}
 
-    def append(self, cell: Cell, key: str, result: dict[str, Any]) -> None:
+    def append(self, row: CellResult) -> None:
         """Add one finished cell, in a single write that is on the disk when this returns."""
-        row = {"cell": {**asdict(cell), "key": key}, **result}
         if self._torn is not None:
             os.truncate(self.path, self._torn)
             self._torn = None
         new = not self.path.exists()
         with open(self.path, "ab") as file:
-            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+            file.write((json.dumps(row.line(), ensure_ascii=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
         if new:

@@ -6,7 +6,6 @@ scored row, for the paired tests), ``samples/`` (augmented texts, where a method
 """
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -15,11 +14,12 @@ from augpro.compare.cells import CellRunner, Outcome, finished_cells, rows_of
 from augpro.compare.comparison import compare_rows
 from augpro.compare.cost import equal_epochs
 from augpro.compare.figures import predictions_of, with_predictions
-from augpro.compare.grid import RESULTS, Cell, Grid, ResultsFile
+from augpro.compare.grid import RESULTS, Grid, ResultsFile
 from augpro.config import BaselineConfig, CompareConfig
 from augpro.distill.plan import make_plan
 from augpro.errors import InputError
 from augpro.files import write_text
+from augpro.results.cell import Cell, CellResult
 from augpro.results.output import (
     check_file,
     check_folder,
@@ -116,23 +116,23 @@ def plan_compare(config: CompareConfig, console: Console) -> None:
         console.print(f"labels: {shown(left)}", highlight=False)
 
 
-def equal_seconds_cells(grid: Grid, rows: list[dict[str, Any]]) -> list[Cell]:
+def equal_seconds_cells(grid: Grid, rows: list[CellResult]) -> list[Cell]:
     """Cells in which a method trains for as many seconds as the named one, where that changes its epochs."""
     cells = []
     for size in grid.config.sizes or (None,):
-        epochs = equal_epochs(grid, [row for row in rows if row["cell"]["size"] == size])
+        epochs = equal_epochs(grid, [row for row in rows if row.cell.size == size])
         cells += [c for c in grid.cells(epochs) if c.size == size and c.epochs != grid.config.epochs]
     return cells
 
 
-def _readable(rows: list[dict[str, Any]], out: Path, console: Console) -> list[dict[str, Any]]:
+def _readable(rows: list[CellResult], out: Path, console: Console) -> list[CellResult]:
     """The results that have readable predictions, or all where there are none at all; tells of what is left out."""
     folder = out / "predictions"
     found = with_predictions(rows, folder)
     kept = set(map(id, found))
     for row in (row for row in rows if id(row) not in kept):
-        cell = f"{row['cell']['method']}, seed {row['cell']['seed']}"
-        path = predictions_of(folder, row["cell"]["key"])
+        cell = f"{row.cell.method}, seed {row.cell.seed}"
+        path = predictions_of(folder, row.cell.key)
         said = f"left out: {cell}: {path} is missing or damaged; without --table-only that cell runs again"
         console.print(shown(said), style="yellow", highlight=False)
     return found

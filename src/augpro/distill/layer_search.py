@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,12 @@ def search_layers(
         path = None if store is None else store / f"layers-{fingerprint(decides)}.json"
         trials = Trials(judge, path)
         with tqdm(total=_steps_of(len(found)), desc="layers", unit="step") as bar:
-            ranking = halve(found, lambda keep, steps: trials.kl(keep, steps, bar))
+            ranking = halve(found, lambda keep, steps: trials.distance(keep, steps, bar))
         layers, student = _first_that_loads(plan, ranking)
         torch.nn.Module.to(student, judge.start.device)
     seconds = sum(trial.seconds for trial in trials.made)
-    return plan.with_layers(layers), student, LayerSearch(layers, len(judge.held), seconds, trials.made)
+    search = LayerSearch(layers=layers, held_rows=len(judge.held), seconds=seconds, trials=trials.made)
+    return plan.with_layers(layers), student, search
 
 
 def candidates(depth: int, count: int, seed: int) -> list[Layers]:
@@ -138,17 +139,17 @@ def candidates(depth: int, count: int, seed: int) -> list[Layers]:
     return drawn
 
 
-def halve(found: Sequence[Layers], kl: Callable[[Layers, int], float]) -> list[Layers]:
+def halve(found: Sequence[Layers], distance: Callable[[Layers, int], float]) -> list[Layers]:
     """The candidates, the best first: those that were trained longest, by the distance that they then had.
 
     Args:
         found: the candidates.
-        kl: distance to the teacher of the student of these layers after so many steps.
+        distance: to the teacher of the student of these layers after so many steps.
     """
     alive = list(found)
     beaten: list[Layers] = []
     for number in range(_ROUNDS):
-        distances = {keep: kl(keep, _STEPS * 2**number) for keep in alive}
+        distances = {keep: distance(keep, _STEPS * 2**number) for keep in alive}
         alive.sort(key=distances.__getitem__)
         if number < _ROUNDS - 1:
             half = math.ceil(len(alive) / 2)
@@ -162,11 +163,11 @@ def _steps_of(count: int) -> int:
     """Steps of all trials of so many candidates."""
     made: list[int] = []
 
-    def kl(_keep: Layers, steps: int) -> float:
+    def distance(_keep: Layers, steps: int) -> float:
         made.append(steps)
         return 0.0
 
-    halve([(number,) for number in range(count)], kl)
+    halve([(number,) for number in range(count)], distance)
     return sum(made)
 
 
@@ -237,7 +238,7 @@ class Judge:
             ]
         return fingerprint(parts).encode()
 
-    def kl(self, keep: Layers, steps: int) -> float:
+    def distance(self, keep: Layers, steps: int) -> float:
         """Distance to the teacher on the rows that were held back, after so many steps on the others."""
         shared = self.start.get_input_embeddings().get_parameter("weight")
         student = copy.deepcopy(self.start, {id(shared): shared})
@@ -281,17 +282,18 @@ class Trials:
         self.made: list[LayerTrial] = []
         with suppress(OSError, ValueError, TypeError):  # none yet, or a file that was damaged
             lines = json.loads(path.read_text(encoding="utf-8")) if path is not None else []
-            self.made = [LayerTrial(**{**line, "layers": tuple(line["layers"])}) for line in lines]
+            self.made = [LayerTrial.model_validate(line) for line in lines]
 
-    def kl(self, layers: Layers, steps: int, bar: Any) -> float:
-        """The distance of a student, see :meth:`Judge.kl`; the progress bar moves on by its steps."""
+    def distance(self, layers: Layers, steps: int, bar: Any) -> float:
+        """The distance of a student, see :meth:`Judge.distance`; the progress bar moves on by its steps."""
         known = next((t for t in self.made if (t.layers, t.steps) == (layers, steps)), None)
         if known is None:
             started = time.perf_counter()
-            distance = self.judge.kl(layers, steps)
-            known = LayerTrial(layers, steps, distance, time.perf_counter() - started)
+            distance = self.judge.distance(layers, steps)
+            seconds = time.perf_counter() - started
+            known = LayerTrial(layers=layers, steps=steps, distance=distance, seconds=seconds)
             self.made.append(known)
             if self.path is not None:
-                write_json(self.path, list(map(asdict, self.made)))
+                write_json(self.path, [trial.model_dump() for trial in self.made])
         bar.update(steps)
-        return known.kl
+        return known.distance

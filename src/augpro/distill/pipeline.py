@@ -21,9 +21,9 @@ from augpro.distill.train import (
     validation,
     validation_notes,
 )
-from augpro.files import finalize_files, write_json, write_json_lines, write_tensors, write_text
+from augpro.files import finalize_files, write_json_lines, write_tensors, write_text
 from augpro.models.reading import predict_logits
-from augpro.results.output import PREDICTIONS, RESULT, SAMPLES, OutputFolder, check_output
+from augpro.results.output import PREDICTIONS, SAMPLES, OutputFolder, check_output
 from augpro.results.provenance import write_training_rows
 from augpro.results.result import RunResult
 from augpro.teachers.label_check import match_by_rows
@@ -109,8 +109,8 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
-            write_json_lines(folder.path / SAMPLES, checked.lines)
+            write_json_lines(folder.path / SAMPLES, (line.model_dump() for line in checked.lines))
         result.notes = notes_of(plan, result) + validation_notes(plan, trainer)
-        write_json(folder.path / RESULT, result.to_json())
+        result.save(folder.path)
         folder.finish()
         return result

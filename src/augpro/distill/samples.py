@@ -16,6 +16,7 @@ from augpro.evaluation.leakage import find_copies
 from augpro.evaluation.metrics import decide
 from augpro.results.result import RunResult, Sample
 from augpro.results.terminal import visible
+from augpro.results.texts import AugmentedText
 from augpro.tasks import Task
 from augpro.tokens import TokenBatch
 from augpro.training.dataset import DistillationDataset
@@ -33,13 +34,13 @@ class CheckedRows:
 
     Attributes:
         samples: the first 20 rows, with labels for people.
-        lines: each labelled row as plain values, for ``samples.jsonl``.
+        lines: each labelled row, for ``samples.jsonl``.
         shares: what was measured, for ``result.replacement``; see
             :mod:`augpro.evaluation.audit` and :mod:`augpro.evaluation.leakage`.
     """
 
     samples: list[Sample] = field(default_factory=list)
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[AugmentedText] = field(default_factory=list)
     shares: dict[str, float] = field(default_factory=dict)
 
 
@@ -99,10 +100,13 @@ def check_rows(
         **_leakage(texts, originals, held_back),
     }
     fields = (originals, texts, _label_names(task, before), _label_names(task, after))
-    samples = [Sample(*values) for values in zip(*fields, strict=True)][:_SAMPLES]
+    samples = [
+        Sample(original=original, augmented=text, original_label=old, augmented_label=new)
+        for original, text, old, new in zip(*fields, strict=True)
+    ][:_SAMPLES]
     chances = [_chances(task, logits) for logits in (before, after)]
     lines = [
-        {"original": original, "augmented": text, "before": old, "after": new, "row": row}
+        AugmentedText(original=original, augmented=text, before=old, after=new, row=row)
         for row, (original, text, old, new) in enumerate(zip(originals, texts, *chances, strict=True))
     ]
     return CheckedRows(samples, lines, shares)

@@ -119,7 +119,7 @@ def evaluate_model(
             tell(note)
         scores[name] = score(data.task, logits, labels, theirs, split.keys)
     if config.out:
-        write_json(config.out, {name: vars(value) for name, value in scores.items()})
+        write_json(config.out, {name: value.model_dump() for name, value in scores.items()})
     return scores
 
 

@@ -7,7 +7,8 @@ from augpro.data.loading import Label, Split
 from augpro.distill.plan import Plan
 from augpro.evaluation.metrics import majority_share
 from augpro.files import fingerprint
-from augpro.results.result import RowsHash, RunResult, Scores, library_versions, machine_facts
+from augpro.results.environment import library_versions, machine_facts
+from augpro.results.result import RowsHash, RunResult, Scores
 from augpro.tasks import Task
 from augpro.training.dataset import label_tensor
 from augpro.training.meter import Meter
@@ -67,7 +68,9 @@ def describe_run(
         metric=evaluation.metric,
         teacher_metric=teacher.metric if teacher else None,
         agreement=evaluation.agreement,
-        kl_to_teacher=evaluation.kl_to_teacher,
+        agreement_name=evaluation.agreement_name,
+        distance_to_teacher=evaluation.distance_to_teacher,
+        distance_name=evaluation.distance_name,
         eval_rows=evaluation.rows,
         seconds=sum(meter.seconds.values()),
         evaluation=evaluation,
@@ -93,7 +96,8 @@ def _rows_hash(split: Split, task: Task) -> RowsHash:
         return names[label] if isinstance(label, int) and names else label
 
     texts, labels = [split.texts, split.pairs], [named(label) for label in split.labels]
-    return RowsHash(*(fingerprint([json.dumps(part).encode()]) for part in (texts, labels)))
+    texts_hash, labels_hash = (fingerprint([json.dumps(part).encode()]) for part in (texts, labels))
+    return RowsHash(texts=texts_hash, labels=labels_hash)
 
 
 def notes_of(plan: Plan, result: RunResult) -> list[str]:

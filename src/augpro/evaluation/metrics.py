@@ -12,7 +12,7 @@ from torch import Tensor
 from augpro.evaluation.resampling import Array, Resampling, clusters_of
 from augpro.losses import divergence
 from augpro.results.result import Scores
-from augpro.tasks import ProblemType, Task
+from augpro.tasks import AGREEMENT_NAMES, DISTANCE_NAMES, ProblemType, Task
 
 Metric = Callable[[Array, Array], float]
 _BLOCK = 8192  # rows whose logits are in double precision at once
@@ -103,10 +103,11 @@ def score(
     """
     scores = measure(task, logits, labels, teacher_logits)
     gold, kept = gold_labels(labels, task.problem_type)
-    if kept.any():
-        clusters = None if keys is None else clusters_of(np.asarray(keys)[kept])
-        scores.interval = score_interval(task.metric, gold, decide(logits, task.problem_type)[kept], clusters)
-    return scores
+    if not kept.any():
+        return scores
+    clusters = None if keys is None else clusters_of(np.asarray(keys)[kept])
+    interval = score_interval(task.metric, gold, decide(logits, task.problem_type)[kept], clusters)
+    return scores.model_copy(update={"interval": interval})
 
 
 def measure(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Scores:
@@ -121,22 +122,27 @@ def measure(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor |
 
     Returns:
         The metrics. ``agreement`` is the share of equal decisions (per label for multi-label; Pearson correlation
-        for a regression); ``kl_to_teacher`` is the mean KL(teacher || student) in nats (mean squared error for a
-        regression).
+        for a regression); ``distance_to_teacher`` is the mean KL(teacher || student) in nats (mean over the
+        labels for multi-label, mean squared error for a regression).
     """
     predicted = decide(logits, task.problem_type)
-    scores = Scores(rows=len(logits))
     gold, kept = gold_labels(labels, task.problem_type)
-    if kept.any():
-        scores.metrics = {name: METRICS[name](gold, predicted[kept]) for name in metrics_of(task)}
-    if teacher_logits is not None:
-        theirs = decide(teacher_logits, task.problem_type)
-        if task.problem_type == "regression":
-            scores.agreement = METRICS["pearson"](theirs, predicted)
-        else:
-            scores.agreement = float((theirs == predicted).mean())
-        scores.kl_to_teacher = kl_to_teacher(logits, teacher_logits, task.problem_type)
-    return scores
+    metrics = {name: METRICS[name](gold, predicted[kept]) for name in metrics_of(task)} if kept.any() else {}
+    if teacher_logits is None:
+        return Scores(rows=len(logits), metrics=metrics)
+    theirs = decide(teacher_logits, task.problem_type)
+    if task.problem_type == "regression":
+        agreement = METRICS["pearson"](theirs, predicted)
+    else:
+        agreement = float((theirs == predicted).mean())
+    return Scores(
+        rows=len(logits),
+        metrics=metrics,
+        agreement=agreement,
+        agreement_name=AGREEMENT_NAMES[task.problem_type],
+        distance_to_teacher=distance_to_teacher(logits, teacher_logits, task.problem_type),
+        distance_name=DISTANCE_NAMES[task.problem_type],
+    )
 
 
 def gold_labels(labels: Tensor, problem_type: ProblemType) -> tuple[Array, Array]:
@@ -147,7 +153,7 @@ def gold_labels(labels: Tensor, problem_type: ProblemType) -> tuple[Array, Array
     return (gold if problem_type == "regression" else gold.astype(int)), kept
 
 
-def kl_to_teacher(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemType) -> float:
+def distance_to_teacher(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemType) -> float:
     """Mean distance to the teacher at temperature 1: KL in nats, or squared error for a regression."""
     return float(row_distances(logits, teacher_logits, problem_type).mean())
 

@@ -7,9 +7,9 @@ by hash, and nothing from anywhere. The same results give the same bytes.
 import base64
 import hashlib
 import importlib.util
-import json
-import re
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,14 @@ from augpro.compare.grid import PLAIN_KD, RESULTS
 from augpro.errors import InputError
 from augpro.files import write_text
 from augpro.report.data import Panel, Study, read_studies
-from augpro.report.texts import LEAK, explorer, texts_table
+from augpro.report.texts import explorer, texts_table
 from augpro.results.output import RESULT, check_file, claim_file
-from augpro.results.tables import Table, tests_note
+from augpro.results.tables import Alert, Entry, Table, tests_note
 
 if TYPE_CHECKING:
     from augpro.report.charts import Artist, Series
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*")
 # In a script element only these could end it or be read otherwise than as JSON.
 _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
@@ -62,7 +61,7 @@ def render(studies: Sequence[Study]) -> str:
     artist = Artist()
     shown = [_study(number, study, artist) for number, study in enumerate(studies)]
     tables = [table for study in studies for panel in study.panels for table in panel.tables]
-    texts = explorer(list(studies))
+    texts = explorer(studies)
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8") + artist.styles
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     policy = {
@@ -80,20 +79,20 @@ def render(studies: Sequence[Study]) -> str:
         # Files of the package, pictures whose texts matplotlib escaped, and JSON that is escaped here.
         style=Markup(style),
         script=Markup(script),
-        data=Markup(to_script_json(texts)),
+        data=Markup(to_script(texts.json())),
         tests_note=tests_note(tables),
         texts=texts,
         markup=Markup,
     )
 
 
-def to_script_json(value: Any) -> str:
+def to_script(json: str) -> str:
     r"""JSON that no script element can be left from.
 
-    >>> to_script_json("</script>")
+    >>> to_script('"</script>"')
     '"\\u003c/script\\u003e"'
     """
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPED)
+    return json.translate(_ESCAPED)
 
 
 def _hash(content: str) -> str:
@@ -101,24 +100,49 @@ def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
+@dataclass(frozen=True)
+class MainFigure:
+    """What headline and pictures of a panel are about: the metric, or the distance to the teacher without labels.
+
+    Attributes:
+        name: of the figure.
+        larger_is_better: whether the best method has the highest value.
+        split: the larger set of scored rows.
+        series: values of every method.
+        teacher: the teacher's metric, where there is one.
+    """
+
+    name: str
+    larger_is_better: bool
+    split: str
+    series: list["Series"]
+    teacher: float | None
+
+    @classmethod
+    def of(cls, panel: Panel, split: str) -> "MainFigure":
+        """The figure of a panel on one of its splits."""
+        from augpro.report.charts import Series
+
+        first, metrics = panel.group.first, panel.metrics(split)
+        series = [Series(*item) for item in (metrics or panel.distances(split)).items()]
+        name = first.metric_name if metrics else first.distance_label
+        return cls(name, bool(metrics), split, series, panel.teacher(split))
+
+
 def _study(number: int, study: Study, artist: "Artist") -> dict[str, Any]:
-    panels = [_panel(panel) for panel in study.panels]
-    main, shown = study.panels[study.main], panels[study.main]
-    split = max(main.splits, key=lambda name: int(main.group.first[name]["rows"]))
-    name, series, teacher = _quality(main, split)
-    separated = shown["separated"][f"{main.title(split)}: {name}"]
-    pictures = [_story(artist, main, split, shown["tables"]), _cost(artist, main, split)]
+    main = study.panels[study.main]
+    figure = MainFigure.of(main, main.main_split)
+    pictures = [_story(artist, main, figure), _cost(artist, main, figure)]
     if len(study.panels) > 1:
-        pictures.append(_curves(artist, study.panels, split))
+        pictures.append(_curves(artist, study.panels, figure.split))
     return {
         "id": f"study-{number}", "number": number, "task": study.task, "folder": study.folder.resolve().name,
-        "headline": _headline(main, name, series, teacher, separated), "facts": facts(study),
-        "condition": study.condition, "pictures": pictures, "panels": panels,
+        "headline": _headline(main, figure), "facts": facts(study), "condition": study.condition,
+        "pictures": pictures, "panels": [_panel(panel) for panel in study.panels],
     }  # fmt: skip
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
-    tables = panel.tables
     found = texts_table(panel)
     notes = list(panel.notes)
     if panel.left_out:
@@ -126,66 +150,53 @@ def _panel(panel: Panel) -> dict[str, Any]:
             f"{panel.left_out} further runs of this size were trained for another number of epochs than "
             f"{panel.epochs:g}, as --equal-seconds asks for; the comparison's table.md has them."
         )
-    separated = {table.title: {table.rows[row][0] for row in table.bold} for table in tables}
-    views = [_view(table) for table in (*tables, *([found] if found else []))]
-    return {"name": panel.name, "tables": views, "notes": notes, "separated": separated}
+    views = [_view(table) for table in (*panel.tables, *([found] if found else []))]
+    return {"name": panel.name, "tables": views, "notes": notes}
 
 
 def _view(table: Table) -> dict[str, Any]:
-    """A table's cells with what they are sorted by: the first number in them, else their text."""
-    rows = []
-    for number, row in enumerate(table.rows):
-        cells = [{"text": row[0], "value": row[0].casefold(), "kind": "best" if number in table.bold else ""}]
-        for text in row[1:]:
-            found = _NUMBER.search(text)
-            kind = "leak" if text.startswith(LEAK) else ""
-            cells.append({"text": text, "value": found[0].replace(",", "") if found else "", "kind": kind})
-            if not found and text not in ("", "-"):
-                cells[-1]["value"] = text.casefold()
-        rows.append(cells)
+    """A table's cells with what they are sorted by."""
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    for number in table.bold:
+        rows[number][0]["kind"] = "best"
     return {"title": table.title, "header": table.header, "rows": rows, "notes": table.notes}
 
 
-def _quality(panel: Panel, split: str) -> tuple[str, list["Series"], float | None]:
-    """Name and values of the metric, by method, and the teacher's; the distance to it where no row has a label."""
-    from augpro.report.charts import Series
-
-    name, values = str(panel.group.first["metric_name"]), panel.metrics(split)
-    if not values:
-        name = "KL to the teacher"
-        runs = panel.group.runs.items()
-        values = {
-            method: [float(row[split]["kl_to_teacher"]) for row in found.values()] for method, found in runs
-        }
-    series = [Series(method, found) for method, found in values.items()]
-    return name, series, panel.teacher(split)
+def _cell(cell: Entry) -> dict[str, str]:
+    if isinstance(cell, str):
+        value = "" if cell == "-" else cell.casefold()
+        return {"text": cell, "value": value, "kind": "leak" if isinstance(cell, Alert) else ""}
+    known = cell.value is not None and math.isfinite(cell.value)
+    return {"text": str(cell), "value": str(cell.value) if known else "", "kind": ""}
 
 
-def _headline(
-    panel: Panel, name: str, series: list["Series"], teacher: float | None, separated: set[str]
-) -> str:
-    least = name.startswith("KL")
-    best = (min if least else max)(series, key=lambda one: one.mean)
+def _headline(panel: Panel, figure: MainFigure) -> str:
+    series, name = figure.series, figure.name
+    best = (max if figure.larger_is_better else min)(series, key=lambda one: one.mean)
     plain = [f"plain distillation {one.mean:.3f}" for one in series if one.label == PLAIN_KD != best.label]
-    others = [*plain, *([f"teacher {teacher:.3f}"] if teacher is not None else [])]
+    others = [*plain, *([f"teacher {figure.teacher:.3f}"] if figure.teacher is not None else [])]
     label = "Plain distillation (none)" if best.label == PLAIN_KD else best.label
-    told = f"{label} has the {'lowest' if least else 'highest'} mean {name}, {best.mean:.3f}"
+    end = "highest" if figure.larger_is_better else "lowest"
+    told = f"{label} has the {end} mean {name}, {best.mean:.3f}"
     told += f" ({', '.join(others)})." if others else "."
-    if best.label in separated:
+    if panel.separated(figure.split, figure.larger_is_better) == best.label:
         return f"{told} It is separated from every other method, over seeds and over rows."
     seeds = min(len(one.values) for one in series)
     few = " With fewer than three seeds little else can be told." if seeds < 3 else ""
     return f"{told} It is not separated from every other method.{few}"
 
 
-def _story(artist: "Artist", panel: Panel, split: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
-    name, series, teacher = _quality(panel, split)
-    plain = next((one.mean for one in series if one.label == PLAIN_KD), None)
-    lines = {"plain distillation": plain, "teacher": teacher}
-    rows = f"{panel.group.first[split]['rows']:,} {split} rows"
-    values = ", ".join(f"{one.label} {one.mean:.3f}" for one in series)
+def _story(artist: "Artist", panel: Panel, figure: MainFigure) -> dict[str, Any]:
+    name = figure.name
+    plain = next((one.mean for one in figure.series if one.label == PLAIN_KD), None)
+    lines = {"plain distillation": plain, "teacher": figure.teacher}
+    rows = f"{panel.rows(figure.split):,} {figure.split} rows"
+    values = ", ".join(f"{one.label} {one.mean:.3f}" for one in figure.series)
     picture = artist.dots(
-        series, lines, f"{name}, {rows}", f"{name} of every method on {rows}, mean over seeds: {values}."
+        figure.series,
+        lines,
+        f"{name}, {rows}",
+        f"{name} of every method on {rows}, mean over seeds: {values}.",
     )
     caption = (
         f"Mean {name} over seeds (dot), its 95 % interval (bar; an arrow where it goes on beyond the picture) and "
@@ -194,18 +205,18 @@ def _story(artist: "Artist", panel: Panel, split: str, tables: list[dict[str, An
     return {"title": "Quality of every method", "picture": picture, "caption": caption}
 
 
-def _cost(artist: "Artist", panel: Panel, split: str) -> dict[str, Any]:
-    name, series, _ = _quality(panel, split)
+def _cost(artist: "Artist", panel: Panel, figure: MainFigure) -> dict[str, Any]:
+    name = figure.name
     seconds = {
         method: sum(map(training_seconds, runs.values())) / len(runs)
         for method, runs in panel.group.runs.items()
     }
-    points = [(one.label, max(seconds[one.label], 1e-3), one.mean) for one in series]
+    points = [(one.label, max(seconds[one.label], 1e-3), one.mean) for one in figure.series]
     values = ", ".join(f"{label} {x:.1f} s and {y:.3f}" for label, x, y in points)
     picture = artist.scatter(
         points, "seconds to train", name, f"Seconds to train and mean {name} of every method: {values}."
     )
-    better = "low" if name.startswith("KL") else "high"
+    better = "high" if figure.larger_is_better else "low"
     caption = (
         f"Mean seconds to train (teacher labels, augmentation and student) against mean {name}: "
         f"{better} and to the left is better. {panel.name.capitalize()}."
@@ -217,10 +228,11 @@ def _curves(artist: "Artist", panels: Sequence[Panel], split: str) -> dict[str, 
     curves: dict[str, list[tuple[float, float]]] = {}
     name = ""
     for panel in panels:
-        if split in panel.splits:
-            name, series, _ = _quality(panel, split)
-            for one in series:
-                curves.setdefault(one.label, []).append((float(panel.group.first["train_rows"]), one.mean))
+        if split in panel.group.first.splits:
+            figure = MainFigure.of(panel, split)
+            name = figure.name
+            for one in figure.series:
+                curves.setdefault(one.label, []).append((float(panel.group.first.train_rows), one.mean))
     told = "; ".join(
         f"{label}: {', '.join(f'{y:.3f} at {x:,.0f}' for x, y in points)}" for label, points in curves.items()
     )
@@ -231,41 +243,44 @@ def _curves(artist: "Artist", panels: Sequence[Panel], split: str) -> dict[str, 
 
 def facts(study: Study) -> list[tuple[str, str]]:
     """What was run, as names and values."""
-    first = study.rows[0]
-    models = first.get("models") or {key: first.get("config", {}).get(key) for key in ("teacher", "student")}
-    scored = [f"{first[name]['rows']:,} {name}" for name in ("evaluation", "holdout") if first.get(name)]
-    teacher = [f"{metric:.3f} {first['metric_name']} on {name} rows" for name in ("evaluation", "holdout")
-               if first.get(name) and (metric := study.panels[study.main].teacher(name)) is not None]  # fmt: skip
+    first, models = study.rows[0], study.rows[0].models
+    scored = [f"{scores.rows:,} {name}" for name, scores in first.splits.items()]
+    main = study.panels[study.main]
+    teacher = [
+        f"{metric:.3f} {first.metric_name} on {name} rows"
+        for name in first.splits
+        if (metric := main.teacher(name)) is not None
+    ]
     runs = [row for panel in study.panels for row in panel.runs()]
-    layers = models.get("student_layers")  # numbers, or how many a search is to choose
+    layers = models.student_layers  # numbers, or how many a search is to choose
     numbers = layers if isinstance(layers, str) or not layers else ", ".join(map(str, layers))
-    weights = max(row["parameters"].get("student", 0) for row in runs)  # baselines have none of it
-    student = [models.get("student"), f"layers {numbers}" if numbers else None,
+    weights = max(row.parameters.get("student", 0) for row in runs)  # baselines have none of it
+    student = [models.student, f"layers {numbers}" if numbers else None,
                f"{weights / 1e6:.1f} million parameters"]  # fmt: skip
     found = [
-        ("task", f"{study.task}, {first['problem_type'].replace('_', '-')}"),
-        ("labels", ", ".join(first.get("label_names") or [])),
-        ("teacher", ", ".join(filter(None, [models.get("teacher"), *teacher]))),
+        ("task", f"{study.task}, {first.problem_type.replace('_', '-')}"),
+        ("labels", ", ".join(first.label_names)),
+        ("teacher", ", ".join(filter(None, [models.teacher, *teacher]))),
         ("student", ", ".join(filter(None, student))),
-        ("training rows", _list(f"{panel.group.first['train_rows']:,}" for panel in study.panels)),
+        ("training rows", _list(f"{panel.group.first.train_rows:,}" for panel in study.panels)),
         ("scored rows", ", ".join(scored)),
-        ("methods", _list(row["cell"]["method"] for row in runs)),
-        ("seeds", _list(str(seed) for seed in sorted({row["cell"]["seed"] for row in runs}))),
+        ("methods", _list(row.cell.method for row in runs)),
+        ("seeds", _list(str(seed) for seed in sorted({row.cell.seed for row in runs}))),
         ("condition", study.condition),
         ("epochs", _list(f"{panel.epochs:g}" for panel in study.panels)),
         ("runs", f"{len(runs)}"),
-        ("versions", _list((_pairs(row["versions"]) for row in runs), "; or ")),
-        ("machine", _list((_pairs(row["machine"]) for row in runs), "; or ")),
-        ("notes", _list((note for row in runs for note in row["notes"]), "; ")),
+        ("versions", _list((_pairs(row.versions) for row in runs), "; or ")),
+        ("machine", _list((_pairs(row.machine) for row in runs), "; or ")),
+        ("notes", _list((note for row in runs for note in row.notes), "; ")),
     ]
     return [(name, value) for name, value in found if value]
 
 
-def _list(values: Any, between: str = ", ") -> str:
-    return between.join(dict.fromkeys(map(str, values)))
+def _list(values: Iterable[str], between: str = ", ") -> str:
+    return between.join(dict.fromkeys(values))
 
 
-def _pairs(values: dict[str, Any]) -> str:
+def _pairs(values: Mapping[str, object]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {'none' if value is None else value}" for name, value in values.items()
     )

@@ -1,13 +1,18 @@
 """What a report shows of the augmented texts: their measures, and texts to look through."""
 
 import json
+import math
 import statistics
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from augpro.distill.samples import differences
 from augpro.report.data import Panel, Study
-from augpro.results.tables import Table
+from augpro.results.result import RunResult
+from augpro.results.tables import Alert, Entry, Quantity, Table
 from augpro.results.terminal import visible
+from augpro.results.texts import AugmentedText
 
 LEAK = "\u2716 leak"  # a sign and a word: red alone says nothing to many readers
 _LEAK_SHARE = 0.01
@@ -36,18 +41,16 @@ _MEASURES = [
 
 def texts_table(panel: Panel) -> Table | None:
     """Measures of every method that makes text, means over seeds; None where no run has any."""
-    present = [
-        measure for measure in _MEASURES if any(measure[1] in row["replacement"] for row in panel.runs())
-    ]
+    present = [measure for measure in _MEASURES if any(measure[1] in row.replacement for row in panel.runs())]
     if not present:
         return None
     judged = any(key == "near_duplicates" for _, key, _ in present)
     table = Table("Augmented text", ["method", *["leakage"] * judged, *[name for name, _, _ in present]])
     for method, runs in panel.group.runs.items():
-        found = {key: _mean([row["replacement"] for row in runs.values()], key) for _, key, _ in present}
+        found = {key: _mean([row.replacement for row in runs.values()], key) for _, key, _ in present}
         if all(value is None for value in found.values()):
             continue
-        cells = ["-" if (value := found[key]) is None else f"{value:{form}}" for _, key, form in present]
+        cells = [Quantity(found[key], form) for _, key, form in present]
         table.rows.append([method, *[_leakage(found)] * judged, *cells])
     table.notes = [
         "Changed, partner's and new are shares of the words or tokens that may be replaced.",
@@ -66,65 +69,112 @@ def texts_table(panel: Panel) -> Table | None:
     return table
 
 
-def _mean(parts: list[dict[str, Any]], key: str) -> float | None:
-    values = [part[key] for part in parts if part.get(key) is not None]
+def _mean(parts: Sequence[Mapping[str, float]], key: str) -> float | None:
+    values = [part[key] for part in parts if key in part and not math.isnan(part[key])]
     return statistics.mean(values) if values else None
 
 
-def _leakage(found: dict[str, float | None]) -> str:
+def _leakage(found: Mapping[str, float | None]) -> Entry:
     near, before = found.get("near_duplicates"), found.get("near_duplicates_of_originals") or 0.0
     if near is None:
         return "-"
     if near - before > _LEAK_SHARE:
-        return f"{LEAK} by the method"
-    return f"{LEAK} in the data" if near > _LEAK_SHARE else "none"
+        return Alert(f"{LEAK} by the method")
+    return Alert(f"{LEAK} in the data") if near > _LEAK_SHARE else "none"
 
 
-def explorer(studies: list[Study]) -> dict[str, Any]:
-    """Texts of every method, evenly drawn, as JSON values for the page.
+class ShownText(NamedTuple):
+    """One text of the page, a list in its JSON.
 
-    Returns:
-        ``groups``: method, study and rows in all of each group. ``texts``: for each text its group, the row,
-        both texts as a list of runs of words in which every second run differs, the teacher's label before and
-        after, and how sure the teacher is of it. ``most``: how many texts a group has at most.
+    Attributes:
+        group: number of its group.
+        row: number of the training row.
+        original: runs of words, every second of which differs from the augmented text.
+        augmented: likewise.
+        before: the teacher's label of the original.
+        after: its label of the augmented text.
+        sure_before: how sure the teacher is of it; None for a score.
+        sure_after: likewise.
     """
-    groups = [
-        (number, method, study.panels[study.main].group.first, lines)
+
+    group: int
+    row: int | None
+    original: list[str]
+    augmented: list[str]
+    before: str
+    after: str
+    sure_before: float | None
+    sure_after: float | None
+
+
+class TextGroup(NamedTuple):
+    """Texts of one method of one study, and of how many rows they were drawn."""
+
+    study: int
+    method: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """Texts of every method, evenly drawn.
+
+    Attributes:
+        groups: of one method each.
+        texts: of all groups.
+        most: how many texts a group has at most.
+    """
+
+    groups: list[TextGroup]
+    texts: list[ShownText]
+    most: int
+
+    def json(self) -> str:
+        """For the page's script: groups as objects, texts as lists."""
+        groups = [group._asdict() for group in self.groups]
+        found = {"groups": groups, "texts": self.texts, "most": self.most}
+        return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+def explorer(studies: Sequence[Study]) -> Explorer:
+    """The texts of the main size of every study, as many as the page has room for."""
+    drawn = [
+        (TextGroup(number, method, len(lines)), study.panels[study.main].group.first, lines)
         for number, study in enumerate(studies)
         for method, lines in study.texts().items()
     ]
-    most, texts = _MOST, _texts(groups, _MOST)
+
+    def texts_of(most: int) -> list[ShownText]:
+        return [
+            _shown_text(number, first, lines[index * len(lines) // count])
+            for number, (_, first, lines) in enumerate(drawn)
+            for count in [min(most, len(lines))]
+            for index in range(count)
+        ]
+
+    most, texts = _MOST, texts_of(_MOST)
     while most > 1 and len(json.dumps(texts, ensure_ascii=False)) > _BUDGET:
         most //= 2
-        texts = _texts(groups, most)
-    named = [{"study": number, "method": method, "rows": len(lines)} for number, method, _, lines in groups]
-    return {"groups": named, "texts": texts, "most": most}
+        texts = texts_of(most)
+    return Explorer([group for group, _, _ in drawn], texts, most)
 
 
-def _texts(groups: list[Any], most: int) -> list[list[Any]]:
-    found = []
-    for number, (_, _, first, lines) in enumerate(groups):
-        count = min(most, len(lines))
-        for line in (lines[index * len(lines) // count] for index in range(count)):
-            old, sure_before = _label(line["before"], first)
-            new, sure_after = _label(line["after"], first)
-            found.append(
-                [number, line.get("row"), *_runs(line["original"], line["augmented"]),
-                 old, new, sure_before, sure_after]
-            )  # fmt: skip
-    return found
+def _shown_text(number: int, first: RunResult, line: AugmentedText) -> ShownText:
+    (old, sure_before), (new, sure_after) = _label(line.before, first), _label(line.after, first)
+    original, augmented = _runs(line.original, line.augmented)
+    return ShownText(number, line.row, original, augmented, old, new, sure_before, sure_after)
 
 
-def _label(chances: list[float], first: dict[str, Any]) -> tuple[str, float | None]:
+def _label(chances: Sequence[float], first: RunResult) -> tuple[str, float | None]:
     """The teacher's decision in words, and how sure it is: None for a score."""
-    names = first.get("label_names") or [f"class {index}" for index in range(len(chances))]
-    if first["problem_type"] == "regression":
+    names = first.label_names or [f"class {index}" for index in range(len(chances))]
+    if first.problem_type == "regression":
         return f"{chances[0]:.2f}", None
-    if first["problem_type"] == "multi_label":
+    if first.problem_type == "multi_label":
         on = [name for name, chance in zip(names, chances, strict=False) if chance > 0.5]
         return ", ".join(on) or "none", round(min(max(chance, 1 - chance) for chance in chances), 3)
     best = max(range(len(chances)), key=chances.__getitem__)
-    return str(names[best]) if best < len(names) else f"class {best}", round(chances[best], 3)
+    return names[best] if best < len(names) else f"class {best}", round(chances[best], 3)
 
 
 def _runs(original: str, augmented: str) -> list[list[str]]:

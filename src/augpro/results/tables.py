@@ -1,5 +1,6 @@
-"""A table of text cells, as Markdown and on a terminal."""
+"""A table of values, as Markdown and on a terminal: what stands in a cell is formatted where it is shown."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,9 +10,56 @@ from rich.table import Table as RichTable
 from augpro.results.terminal import shown
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """A number in a cell; as text it is formatted, with its interval in brackets.
+
+    Attributes:
+        value: the number; None is a dash.
+        form: how it is formatted.
+        interval: around it, with a dash in place of nan; None shows no brackets.
+    """
+
+    value: float | None
+    form: str
+    interval: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "-"
+        text = f"{self.value:{self.form}}"
+        if self.interval is None:
+            return text
+        low, high = self.interval
+        known = f"{low:{self.form}} to {high:{self.form}}" if math.isfinite(low) else "-"
+        return f"{text} ({known})"
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """Several numbers in one cell, the one that it is sorted by first; a dash where that is unknown."""
+
+    parts: tuple[Quantity, ...]
+
+    @property
+    def value(self) -> float | None:
+        """What the cell is sorted by."""
+        return self.parts[0].value
+
+    def __str__(self) -> str:
+        return "-" if self.value is None else ", ".join(map(str, self.parts))
+
+
+class Alert(str):
+    """Text in a cell that a reader should not miss."""
+
+
+Entry = str | Quantity | Quantities
+
+
 @dataclass
 class Table:
-    """A table of text cells.
+    """A table.
 
     Attributes:
         title: above it.
@@ -24,7 +72,7 @@ class Table:
 
     title: str
     header: list[str]
-    rows: list[list[str]] = field(default_factory=list)
+    rows: list[list[Entry]] = field(default_factory=list)
     bold: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     tests: int = 0
@@ -33,15 +81,15 @@ class Table:
         """As a Markdown section."""
         lines = [f"## {self.title}", "", _line(self.header), _line(["---"] * len(self.header))]
         for number, row in enumerate(self.rows):
-            first = f"**{_pipes(row[0])}**" if number in self.bold else _pipes(row[0])
-            lines.append(_line([first, *map(_pipes, row[1:])]))
+            first, *rest = (_pipes(str(cell)) for cell in row)
+            lines.append(_line([f"**{first}**" if number in self.bold else first, *rest]))
         return "\n".join([*lines, "", *[f"- {note}" for note in self.notes], ""])
 
     def show(self, console: Console) -> None:
         """On a terminal."""
         table = RichTable(*map(shown, self.header), title=shown(self.title), title_justify="left")
         for number, row in enumerate(self.rows):
-            table.add_row(*map(shown, row), style="bold" if number in self.bold else None)
+            table.add_row(*(shown(str(cell)) for cell in row), style="bold" if number in self.bold else None)
         console.print(table)
         for note in self.notes:
             console.print(f"- {shown(note)}", highlight=False)

@@ -12,7 +12,8 @@ from augpro.evaluation.metrics import measure, metrics_of
 from augpro.tasks import Task
 from augpro.training.options import evaluates
 
-BY_TEACHER = ("kl_to_teacher", "agreement")  # names in the result that need no label
+# What needs no label, by its name as an option of the Trainer: fields of the scores.
+BY_TEACHER = {"kl_to_teacher": "distance_to_teacher", "agreement": "agreement"}
 
 
 def validation_split(options: Mapping[str, Any], splits: Mapping[str, Split], scored: str) -> str | None:
@@ -74,7 +75,7 @@ def compute_metrics(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
         columns = found.label_ids if isinstance(found.label_ids, tuple) else (found.label_ids,)
         labels, *teacher = (torch.as_tensor(column) for column in columns)
         scores = measure(task, torch.as_tensor(found.predictions), labels, *teacher)
-        by_teacher = {name: getattr(scores, name) for name in BY_TEACHER}
+        by_teacher = {name: getattr(scores, field) for name, field in BY_TEACHER.items()}
         return scores.metrics | {name: value for name, value in by_teacher.items() if value is not None}
 
     return compute
