@@ -43,7 +43,8 @@ def main() -> None:
         sys.exit(str(error))
     if result.metric is not None:
         print(f"{result.metric_name}: student {result.metric:.3f}, teacher {result.teacher_metric:.3f}")
-    print(f"agreement with the teacher: {result.agreement:.3f}; {result.distance_name}: {result.distance_to_teacher:.3f}")
+    print(f"agreement with the teacher: {result.agreement:.3f} ({result.agreement_name})")
+    print(f"distance to the teacher: {result.distance_to_teacher:.3f} ({result.distance_name})")
     print(f"the model, result.json and samples.md are in {args.out}")
 
 

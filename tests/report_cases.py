@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
+from augpro.results.cell import CellResult
 
 HOSTILE = '</script><img src=x onerror="window.harm=1"><!-- & \u2028 ]]> {{ 7*7 }} $x$'
 LABELS = ["negative", "positive"]
@@ -35,7 +36,7 @@ ROWS = 24
 def scores(metric, rows=ROWS):
     return {
         "rows": rows, "metrics": {"accuracy": metric, "macro_f1": metric}, "interval": [metric - 0.1, metric + 0.1],
-        "agreement": 0.8, "kl_to_teacher": 0.2,
+        "agreement": 0.8, "distance_to_teacher": 0.2,
     }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def result(method, size, seed, key, metric, **changes):
         "cell": {"method": method, "size": size, "seed": seed, "epochs": 2.0, "key": key},
         "task": "reviews", "method": method, "seed": seed, "train_rows": int(size or 900), "epochs": 2.0,
         "metric_name": "accuracy", "metric": metric, "problem_type": "single_label", "label_names": LABELS,
-        "evaluation": scores(metric), "holdout": None, "teacher": {"evaluation": scores(0.9)},
+        "eval_rows": ROWS, "evaluation": scores(metric), "holdout": None, "teacher": {"evaluation": scores(0.9)},
         "phase_seconds": {"student": 3.0 + seed, "teacher": 1.0 * makes_text},
         "seconds": 9.0 + seed, "label_seconds": 0.5,
         "texts_per_second": {"student": 200.0}, "peak_memory_mib": {"student": 800.0},
@@ -59,6 +60,12 @@ def result(method, size, seed, key, metric, **changes):
         "versions": {"python": "3.11", "augpro": "0.1.0"}, "machine": {"architecture": "x86_64", "gpu": None},
         "augmenter": None, **changes,
     }  # fmt: skip
+
+
+def cell_result(method="none", seed=0, size=None, epochs=1.0, key="", **changes):
+    """A line of ``results.jsonl`` as it is read; ``changes`` replace its keys."""
+    made = result(method, size, seed, key, 0.5) | {"replacement": {}, **changes}
+    return CellResult.model_validate(made | {"cell": {**made["cell"], "epochs": epochs}})
 
 
 def predictions(rng, metric):

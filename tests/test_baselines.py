@@ -17,13 +17,14 @@ from augpro.baselines.base import combine, mean_pooled
 from augpro.baselines.head import fit_head, soft_targets
 from augpro.baselines.run import plan_baseline, run_baseline
 from augpro.compare.cell import run_cell
-from augpro.compare.grid import Cell, Grid
+from augpro.compare.grid import Grid
 from augpro.compare.runner import plan_compare
 from augpro.config import CompareConfig
 from augpro.data.loading import Split
 from augpro.errors import InputError
 from augpro.evaluation.metrics import row_distances, score
 from augpro.models.source import ModelSource
+from augpro.results.cell import Cell
 from augpro.tasks import Task
 from augpro.teachers.teacher import Teacher
 from conftest import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert
@@ -320,7 +321,7 @@ def test_a_run_leaves_what_a_comparison_reads(config, teacher_folder):
         CLASSES, stored["evaluation.student"], stored["evaluation.labels"], stored["evaluation.teacher"]
     )
     assert (result.metric, result.agreement) == (again.metric, again.agreement)
-    assert result.kl_to_teacher == pytest.approx(again.kl_to_teacher)
+    assert result.distance_to_teacher == pytest.approx(again.distance_to_teacher)
     assert (result.train_rows, result.epochs, result.label_seconds > 0) == (12, 0.0, True)
     body = tiny_bert(len(ModelSource(str(teacher_folder)).load_tokenizer()), layers=3).base_model
     assert result.parameters == {"baseline": sum(p.numel() for p in body.parameters()) + (16 + 1) * 2}
@@ -332,8 +333,8 @@ def test_seeds_give_other_rows_and_the_same_seed_the_same_answers(config):
         run_baseline(cell_config(config, "tfidf", folder, seed))
         for folder, seed in (("a", 0), ("b", 0), ("c", 1))
     )
-    assert one.kl_to_teacher == two.kl_to_teacher
-    assert one.kl_to_teacher != other.kl_to_teacher
+    assert one.distance_to_teacher == two.distance_to_teacher
+    assert one.distance_to_teacher != other.distance_to_teacher
 
 
 def test_a_cell_reads_its_kind_from_its_file(config, monkeypatch, tmp_path):

@@ -43,8 +43,8 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert done.exit_code == 0, done.output
 
     result = json.loads((student / "result.json").read_text())
-    flat = ("task", "method", "seed", "train_rows", "epochs", "metric_name", "metric", "teacher_metric",
-            "agreement", "kl_to_teacher", "eval_rows", "seconds")  # fmt: skip
+    flat = ("task", "method", "seed", "train_rows", "epochs", "metric_name", "metric", "teacher_metric", "agreement",
+            "agreement_name", "distance_to_teacher", "distance_name", "eval_rows", "seconds")  # fmt: skip
     assert all(result[key] is not None for key in flat)
     assert (result["method"], result["eval_rows"], result["metric_name"]) == ("augpro-mix", 8, "accuracy")
     assert result["replacement"]["changed"] > 0
@@ -80,7 +80,7 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert done.exit_code == 0, done.output
     again = json.loads(scores.read_text())["evaluation"]
     assert again["metrics"]["accuracy"] == result["metric"]
-    assert again["kl_to_teacher"] == pytest.approx(result["kl_to_teacher"], abs=1e-6)
+    assert again["distance_to_teacher"] == pytest.approx(result["distance_to_teacher"], abs=1e-6)
 
 
 @pytest.mark.parametrize("method", ["none", "augpro-fgsm", "augpro-noise"])
@@ -96,7 +96,7 @@ def test_half_precision_trains_and_saves_full_precision(distill, tmp_path):
 
     done = distill("--trainer-option", "bf16=true")
     assert done.exit_code == 0, done.output
-    assert json.loads((tmp_path / "student" / "result.json").read_text())["kl_to_teacher"] is not None
+    assert json.loads((tmp_path / "student" / "result.json").read_text())["distance_to_teacher"] is not None
     weights = load_file(tmp_path / "student" / "model.safetensors")
     assert {str(tensor.dtype) for tensor in weights.values()} == {"torch.float32"}
 

@@ -13,15 +13,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
+from augpro.compare.cells import CellRunner, Outcome, finished_cells
 from augpro.compare.cost import equal_epochs
 from augpro.compare.figures import predictions_of
-from augpro.compare.grid import Cell, Grid, ResultsFile
-from augpro.compare.runner import Outcome, _finished, _readable, _Runner, equal_seconds_cells
+from augpro.compare.grid import Grid, ResultsFile, method_options
+from augpro.compare.runner import _readable, equal_seconds_cells
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.files import write_tensors
+from augpro.results.cell import Cell
 from augpro.results.output import folder_lock
 from conftest import LABELS, wordpiece
+from report_cases import cell_result, result, write_lines
 
 METHODS = "fine-tune,none,random"
 
@@ -134,7 +137,7 @@ def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path):
 )
 def test_why_a_cell_failed(options, tmp_path, log, code, said):
     grid, outcome = Grid(config_of(options, tmp_path)), Outcome()
-    runner = _Runner(grid, ResultsFile(tmp_path / "results.jsonl"), outcome, Console(quiet=True))
+    runner = CellRunner(grid, ResultsFile(tmp_path / "results.jsonl"), outcome, Console(quiet=True))
     cell = next(grid.cells())
     if log is not None:
         (tmp_path / "logs").mkdir()
@@ -161,8 +164,7 @@ def test_a_budget_names_what_it_left_out(options, tmp_path):
 def test_equal_seconds_runs_cheaper_methods_for_more_epochs(options, tmp_path):
     grid = Grid(config_of({**options, "equal_seconds": "random", "epochs": 10}, tmp_path))
     rows = [
-        {"cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 10.0}, "phase_seconds": seconds,
-         "label_seconds": labels}
+        cell_result(method, seed, 16.0, 10.0, phase_seconds=seconds, label_seconds=labels)
         for seed in (0, 1)
         for method, labels, seconds in (
             ("fine-tune", 0.0, {"student": 5.0, "load": 99.0}), ("none", 4.0, {"student": 5.0}),
@@ -179,7 +181,7 @@ def test_baselines_have_one_run_whatever_the_seconds(options, tmp_path):
     methods = "random,tfidf,embeddings:model=student"
     grid = Grid(config_of({**options, "methods": methods, "equal_seconds": "tfidf", "epochs": 10}, tmp_path))
     rows = [
-        {"cell": {"method": method, "size": 16.0}, "phase_seconds": {"student": spent}, "label_seconds": 0.0}
+        cell_result(method, size=16.0, phase_seconds={"student": spent}, label_seconds=0.0)
         for method, spent in {"random": 8.0, "tfidf": 2.0, "embeddings:model=student": 7.0}.items()
     ]
     assert equal_epochs(grid, rows) == {"random": 2.0, "tfidf": 10.0, "embeddings:model=student": 10.0}
@@ -211,18 +213,17 @@ def test_baselines_are_cells_like_any_other(options, tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"12345678", None])
 def test_a_cell_without_whole_predictions_is_not_finished(options, tmp_path, damage):
     (tmp_path / "predictions").mkdir()
-    lines = [json.dumps({"cell": {"key": key, "method": "none", "seed": 0}}) for key in "ab"]
-    (tmp_path / "results.jsonl").write_text("\n".join([*lines, ""]))
+    write_lines(tmp_path, [result("none", None, 0, key, 0.5) for key in "ab"])
     for key in "ab":
         write_tensors(
             predictions_of(tmp_path / "predictions", key), {"evaluation.student": torch.zeros(3, 2)}
         )
     store, console = ResultsFile(tmp_path / "results.jsonl"), Console(record=True, width=200)
-    assert _finished(store, tmp_path).keys() == {"a", "b"}
+    assert finished_cells(store, tmp_path).keys() == {"a", "b"}
     path = predictions_of(tmp_path / "predictions", "b")
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert _finished(store, tmp_path).keys() == {"a"}
-    assert [row["cell"]["key"] for row in _readable(store.rows, tmp_path, console)] == ["a"]
+    assert finished_cells(store, tmp_path).keys() == {"a"}
+    assert [row.cell.key for row in _readable(store.rows, tmp_path, console)] == ["a"]
     assert "left out: none, seed 0: " in console.export_text()
 
 
@@ -231,14 +232,16 @@ def test_older_lines_are_charged_for_their_labels_alike(tmp_path):
     rows = [("fine-tune", 0, 1000, 12.0), ("none", 0, 1000, 0.1), ("none", 1, 1000, 11.0),
             ("none:train_rows=16000", 0, 16000, 80.0), ("augpro-mix", 0, 1000, 0.1)]  # fmt: skip
     lines = [
-        {"cell": {"key": str(number), "method": method}, "seed": seed, "train_rows": size,
-         "phase_seconds": {"teacher_originals": spent}}
+        result(
+            method, None, seed, str(number), 0.5, train_rows=size, phase_seconds={"teacher_originals": spent}
+        )
         for number, (method, seed, size, spent) in enumerate(rows)
-    ]  # fmt: skip
-    lines.append({**lines[1], "label_seconds": 9.0})
-    path = tmp_path / "results.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert [row["label_seconds"] for row in ResultsFile(path).rows] == [0.0, 12.0, 11.0, 80.0, 12.0, 9.0]
+    ]
+    for line in lines:
+        del line["label_seconds"]
+    write_lines(tmp_path, [*lines, {**lines[1], "label_seconds": 9.0}])
+    rows = ResultsFile(tmp_path / "results.jsonl").rows
+    assert [row.label_seconds for row in rows] == [0.0, 12.0, 11.0, 80.0, 12.0, 9.0]
 
 
 def config_of(options, out):
@@ -278,7 +281,7 @@ def test_wrong_input_ends_in_one_sentence(options, tmp_path, change, said):
 def test_fine_tune_and_plain_distillation_are_always_compared(options, tmp_path):
     grid = Grid(config_of({**options, "methods": "random"}, tmp_path))
     assert grid.methods == ("fine-tune", "none", "random")
-    assert Cell("fine-tune", None, 0, 1.0).options()["teacher_weight"] == 0.0
+    assert method_options("fine-tune")["teacher_weight"] == 0.0
 
 
 def test_a_method_may_have_options_of_its_own(options, tmp_path):
@@ -298,7 +301,7 @@ def test_equal_seconds_leaves_a_method_alone_that_says_how_long_it_trains(option
     methods = "random,none:epochs=4"
     grid = Grid(config_of({**options, "methods": methods, "equal-seconds": "random"}, tmp_path))
     rows = [
-        {"cell": {"method": method, "size": 16.0}, "phase_seconds": {"student": spent}, "label_seconds": 0.0}
+        cell_result(method, size=16.0, phase_seconds={"student": spent}, label_seconds=0.0)
         for method, spent in {"random": 8.0, "none:epochs=4": 2.0, "none": 2.0, "fine-tune": 4.0}.items()
     ]
     found = equal_epochs(grid, rows)
@@ -340,10 +343,12 @@ def test_the_key_follows_everything_that_a_result_depends_on(options, tmp_path, 
 
 def test_a_damaged_results_file_names_its_row(tmp_path):
     path = tmp_path / "results.jsonl"
-    path.write_text('{"cell": {"key": "a"}}\nnot json\n{"cell": {"key": "b"}}\n')
-    with pytest.raises(InputError, match="row 2"):
-        ResultsFile(path)
-    path.write_text('{"cell": {"key": "a"}}\n{"torn')
+    whole = json.dumps(result("none", None, 0, "a", 0.5)) + "\n"
+    for damaged in ("not json", "{}", '{"cell": 3}', '{"cell": {"key": "b"}}'):
+        path.write_text(f"{whole}{damaged}\n{whole}")
+        with pytest.raises(InputError, match=r"row 2: .*; remove that line, and its cell runs again\.$"):
+            ResultsFile(path)
+    path.write_text(whole + '{"torn')
     assert ResultsFile(path).finished().keys() == {"a"}
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from scipy import stats
 
-from augpro.compare.comparison import compare_rows
+from augpro.compare import comparison
 from augpro.compare.conditions import by_condition
 from augpro.compare.cost import fixed_seconds, training_seconds
 from augpro.compare.figures import Figure, Group, ScoredSplit, best_method, unbeaten_baselines
@@ -18,8 +18,21 @@ from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.evaluation.metrics import METRICS, row_distances
 from augpro.files import write_tensors
+from augpro.results.cell import CellResult
 
 ROWS = 400
+
+
+def typed(rows):
+    return [CellResult.model_validate(row) for row in rows]
+
+
+def compare_rows(grid, rows, folder):
+    return comparison.compare_rows(grid, typed(rows), folder)
+
+
+def group_of(grid, rows, folder):
+    return Group(typed(rows), folder, grid.config.reference, grid.methods, grid.config.seeds)
 
 
 @pytest.fixture
@@ -57,9 +70,10 @@ def make(tmp_path):
                 found.append({
                     "cell": {"method": method, "seed": seed, "size": 16.0, "epochs": 1.0, "key": key},
                     "task": "glue/toy", "metric_name": "accuracy", "problem_type": "single_label",
+                    "method": method, "seed": seed, "train_rows": 16, "eval_rows": rows,
                     "seconds": 54.0, "label_seconds": 0.0, "epochs": 1.0,
-                    "evaluation": {"rows": rows, "agreement": float(right.double().mean())}, "holdout": None,
-                    "teacher": {"evaluation": {"metrics": {"accuracy": 1.0}}}, "replacement": {},
+                    "evaluation": {"rows": rows, "metrics": {}, "agreement": float(right.double().mean())},
+                    "teacher": {"evaluation": {"rows": rows, "metrics": {"accuracy": 1.0}}},
                     "phase_seconds": {"load": 50.0, "student": 2.0, "augment": 0.6, "select": 0.4},
                     "texts_per_second": {"student": 8.0}, "peak_memory_mib": {"student": 100.0},
                 })  # fmt: skip
@@ -70,7 +84,7 @@ def make(tmp_path):
 
 def test_figures_are_those_of_the_predictions(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7, "random": 0.9})
-    split = ScoredSplit(Group(grid, rows, folder), "evaluation")
+    split = ScoredSplit(group_of(grid, rows, folder), "evaluation")
     metric, distance = split.metric(), split.distance()
     for run in split.rows:
         stored = load_file(folder / f"{run[0]}-{run[1]}.safetensors")
@@ -89,7 +103,7 @@ def test_figures_are_those_of_the_predictions(make):
 
 def test_bold_is_only_what_is_separated_from_every_other_method(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7, "random": 0.9})
-    group = Group(grid, rows, folder)
+    group = group_of(grid, rows, folder)
     assert best_method(group, ScoredSplit(group, "evaluation").metric()) == "random"
     assert best_method(group, ScoredSplit(group, "evaluation").distance()) == "random"
     page = compare_rows(grid, rows, folder).markdown()
@@ -121,17 +135,17 @@ def test_baselines_that_the_best_student_does_not_beat_are_named(make):
 def test_nothing_is_said_of_baselines_where_nothing_can_be(make, tmp_path):
     alone = make({"none": 0.7, "random": 0.9})
     for grid, rows, folder in (alone, make({"tfidf": 0.7, "embeddings": 0.9})):
-        group = Group(grid, rows, folder)
+        group = group_of(grid, rows, folder)
         assert unbeaten_baselines(group, ScoredSplit(group, "evaluation").metric()) is None
     grid, rows, _ = make({"none": 0.7, "tfidf": 0.9})
-    group = Group(grid, rows, tmp_path / "nowhere")
+    group = group_of(grid, rows, tmp_path / "nowhere")
     assert unbeaten_baselines(group, Figure({("none", 0): 1.0}, {}, True)) is None
 
 
 def test_a_method_that_the_tests_call_worse_is_not_best(make):
     """A failed run of the other method leaves it without the seed on which the first one shone."""
     grid, rows, folder = make({"none": 0.7, "random": 0.7}, seeds=(0, 1, 2))
-    group = Group(grid, [row for row in rows if row["cell"]["key"] != "none-2"], folder)
+    group = group_of(grid, [row for row in rows if row["cell"]["key"] != "none-2"], folder)
     values = {
         ("random", 0): 0.8,
         ("random", 1): 0.801,
@@ -213,7 +227,7 @@ def test_older_lines_with_and_without_a_holdout_are_told_apart(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7}, seeds=(0,))
     rows[1]["holdout"] = {**rows[1]["evaluation"], "rows": 7}
     (folder / "none-0.safetensors").unlink()
-    page = compare_rows(grid, rows[:1], folder).markdown() + "".join(by_condition(rows, "place"))
+    page = compare_rows(grid, rows[:1], folder).markdown() + "".join(by_condition(typed(rows), "place"))
     assert "holdout rows none" in page
     assert "holdout rows 7" in page
 
@@ -254,7 +268,7 @@ def test_copies_of_rows_are_drawn_together(make):
     """With every row five times the rows tell no more than once."""
     shares = {"fine-tune": 0.78, "none": 0.8, "random": 0.83}
     grid, rows, folder = make(shares, rows=80, noise=0.1)
-    group = Group(grid, rows, folder)
+    group = group_of(grid, rows, folder)
     once = ScoredSplit(group, "evaluation").metric().test(group, "random", "none")[1]
     for path in folder.iterdir():
         stored = {name: value.repeat_interleave(5, 0) for name, value in load_file(path).items()}
@@ -274,8 +288,10 @@ def test_labels_are_charged_to_every_run_that_uses_them(make):
     _, rows, _ = make({"fine-tune": 0.6, "none": 0.7})
     read, stored = rows[-1] | {"label_seconds": 15.0}, rows[-1] | {"label_seconds": 15.0}
     read["phase_seconds"] = read["phase_seconds"] | {"teacher_originals": 15.0, "prepare": 2.0}
-    assert (training_seconds(read), fixed_seconds(read)) == (20.0, 17.0)
-    assert (training_seconds(stored), fixed_seconds(stored)) == (18.0, 15.0)
+    assert [(training_seconds(row), fixed_seconds(row)) for row in typed([read, stored])] == [
+        (20, 17),
+        (18, 15),
+    ]
 
 
 def test_one_seed_makes_nothing_bold_and_is_warned_of(make):
@@ -303,7 +319,7 @@ def test_a_small_evaluation_set_is_warned_of_with_the_difference_it_could_show(m
 
 def test_cost_counts_training_and_not_loading(make):
     grid, rows, folder = make({"fine-tune": 0.6, "none": 0.7})
-    assert training_seconds(rows[0]) == 3.0
+    assert training_seconds(typed(rows)[0]) == 3.0
     assert (
         "| none | 1 | 3.0 | 0.0 | 54.0 | 0.6, -, - | - | 2.0, 8, 100 |"
         in compare_rows(grid, rows, folder).markdown()

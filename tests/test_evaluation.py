@@ -12,7 +12,7 @@ from sklearn.metrics import matthews_corrcoef
 from augpro.evaluation.metrics import (
     METRICS,
     decide,
-    kl_to_teacher,
+    distance_to_teacher,
     majority_share,
     metrics_of,
     score,
@@ -272,22 +272,22 @@ def test_distance_to_the_teacher_by_numpy(problem):
     student, teacher = logits_of(problem, seed=1), logits_of(problem, seed=2)
     expected = numpy_distance(student, teacher, problem)
     assert expected > 0.1
-    assert kl_to_teacher(student, teacher, problem) == pytest.approx(expected, rel=1e-9)
+    assert distance_to_teacher(student, teacher, problem) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_no_distance_to_oneself(problem):
     logits = logits_of(problem)
-    assert kl_to_teacher(logits, logits, problem) == pytest.approx(0.0, abs=1e-12)
+    assert distance_to_teacher(logits, logits, problem) == pytest.approx(0.0, abs=1e-12)
     sure = torch.full_like(logits, -200.0)
     sure[:, 0] = 200.0
-    assert kl_to_teacher(sure, sure, problem) == pytest.approx(0.0, abs=1e-12)
+    assert distance_to_teacher(sure, sure, problem) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_distance_of_classes_ignores_a_shift_of_all_logits():
     student, teacher = logits_of("single_label", seed=1), logits_of("single_label", seed=2)
-    shifted = kl_to_teacher(student + 7, teacher - 3, "single_label")
-    assert shifted == pytest.approx(kl_to_teacher(student, teacher, "single_label"), rel=1e-5)
+    shifted = distance_to_teacher(student + 7, teacher - 3, "single_label")
+    assert shifted == pytest.approx(distance_to_teacher(student, teacher, "single_label"), rel=1e-5)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
@@ -303,7 +303,7 @@ def test_agreement(problem, no_resampling):
     assert score(task, student, labels, teacher).agreement == pytest.approx(expected, abs=1e-6)
     alone = score(task, student, labels)
     assert alone.agreement is None
-    assert alone.kl_to_teacher is None
+    assert alone.distance_to_teacher is None
 
 
 # --- rows without a label ---
@@ -320,8 +320,8 @@ def test_rows_without_a_label_count_only_for_the_teacher(problem, no_resampling)
     assert part.interval == whole.interval == (part.metric, int(kept.sum()))
     assert part.metrics != score(task, student, labels).metrics
     assert part.rows == 60
-    assert part.kl_to_teacher == pytest.approx(kl_to_teacher(student, teacher, problem))
-    assert part.kl_to_teacher != pytest.approx(whole.kl_to_teacher)
+    assert part.distance_to_teacher == pytest.approx(distance_to_teacher(student, teacher, problem))
+    assert part.distance_to_teacher != pytest.approx(whole.distance_to_teacher)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
@@ -361,7 +361,7 @@ def test_a_regression_that_always_says_the_same_scores_zero():
     assert scores.metrics == {"pearson": 0.0, "spearman": 0.0}
     assert all(map(math.isnan, scores.interval))
     assert scores.agreement == 0.0
-    assert scores.kl_to_teacher == pytest.approx(float(((gold - 2.5) ** 2).mean()))
+    assert scores.distance_to_teacher == pytest.approx(float(((gold - 2.5) ** 2).mean()))
 
 
 @pytest.mark.parametrize("metric", ["micro_f1", "macro_f1"])

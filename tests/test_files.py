@@ -11,8 +11,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from augpro.compare.grid import Cell, ResultsFile
+from augpro.compare.grid import ResultsFile
 from augpro.files import copy_file, finalize_files, write_json, write_json_lines, write_tensors, write_text
+from report_cases import cell_result
 
 TENSORS = {"logits": torch.arange(6.0).reshape(2, 3)}
 
@@ -158,5 +159,5 @@ def test_content_that_cannot_be_written_leaves_the_old_file_and_nothing_else(wri
 def test_a_new_file_of_results_is_in_its_folder_when_the_first_line_is_written(tmp_path, steps):
     results = ResultsFile(tmp_path / "results.jsonl")
     for seed in (0, 1):
-        results.append(Cell("none", None, seed, 1.0), str(seed), {"metric": 0.5})
+        results.append(cell_result(seed=seed))
     assert [step[1].name for step in steps] == ["results.jsonl", tmp_path.name, "results.jsonl"]

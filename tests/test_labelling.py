@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from augpro.compare.conditions import by_condition, condition_of
 from augpro.compare.cost import fixed_seconds
-from augpro.compare.grid import Cell, Grid
+from augpro.compare.grid import Grid
 from augpro.config import CompareConfig, DistillConfig
 from augpro.data.same_text import row_keys
 from augpro.distill import labelling
@@ -28,12 +28,14 @@ from augpro.errors import InputError
 from augpro.losses import entropy
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource, load_student
+from augpro.results.cell import Cell
 from augpro.results.provenance import TRAINING_ROWS
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.trainer import DistillationTrainer
 from conftest import TEXTS, tiny_bert
+from report_cases import cell_result
 
 POOL = [f"{who} {what} {how}" for who in ("the movie", "my app", "your server", "a bill")
         for what in ("looks", "feels") for how in ("good", "bad", "very slow")]  # fmt: skip
@@ -195,7 +197,7 @@ def test_what_is_labelled_is_trained_on_and_nothing_else(train, read, tmp_path, 
     assert known == set(row_keys([*rows, *chosen]))
     assert not known & set(row_keys(SCORED))
     assert result.phase_seconds["choose_texts"] > 0
-    assert fixed_seconds(result.to_json()) > result.label_seconds > 0
+    assert fixed_seconds(result) > result.label_seconds > 0
     assert not (tmp_path / "student" / "checkpoints").exists()
     again = train("again", label_by=by)
     assert read[4] == chosen
@@ -373,7 +375,7 @@ def test_fine_tuning_is_compared_without_the_pool(grid):
 
 def test_results_of_other_pools_are_told_apart(grid, pool_file):
     def row(made):
-        return {"task": "t", "settings": made.settings, "inputs": made.inputs}
+        return cell_result(settings=made.settings, inputs=made.inputs)
 
     rows = [row(grid(label_budget=None))]
     pool_file.write_text(pool_file.read_text() + "one more text\n")
@@ -383,12 +385,12 @@ def test_results_of_other_pools_are_told_apart(grid, pool_file):
     assert without == "unlabelled texts none"
     assert first.startswith("unlabelled texts ")
     assert first != second
-    assert str(pool_file) not in json.dumps(rows)
+    assert str(pool_file) not in json.dumps([row.line() for row in rows])
 
 
 def test_lines_from_before_there_was_an_option_are_as_those_that_leave_it_open():
-    older = {"task": "t", "settings": {"seed": 1}}
-    newer = {"task": "t", "settings": {"seed": 1, "label_budget": None}}
-    assert condition_of(older) == condition_of(newer) != condition_of({"task": "t"})
-    names = list(by_condition([older, {"task": "t", "settings": {"seed": 2, "label_budget": None}}], "x"))
+    older = cell_result(settings={"seed": 1})
+    newer = cell_result(settings={"seed": 1, "label_budget": None})
+    assert condition_of(older) == condition_of(newer) != condition_of(cell_result())
+    names = list(by_condition([older, cell_result(settings={"seed": 2, "label_budget": None})], "x"))
     assert names == ["seed 1", "seed 2"]

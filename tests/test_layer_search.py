@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from augpro.compare.conditions import by_condition
 from augpro.compare.cost import fixed_seconds
-from augpro.compare.grid import Cell, Grid
+from augpro.compare.grid import Grid
 from augpro.config import CompareConfig, DistillConfig, build
 from augpro.data.loading import Split
 from augpro.distill import layer_search
@@ -19,9 +19,11 @@ from augpro.distill.pipeline import run
 from augpro.distill.plan import make_plan
 from augpro.errors import InputError
 from augpro.models.layers import UncuttableError
+from augpro.results.cell import Cell
 from augpro.results.result import LayerSearch, LayerTrial
 from augpro.tokens import tokenize
 from conftest import TEXTS, tiny_bert
+from report_cases import cell_result
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +233,8 @@ def test_a_new_head_is_that_of_the_seed(options, save_model, tokenizer, asked):
     start = str(save_model(tokenizer, layers=3, seed=5, labels=("a", "b", "c")))
     result = run(options(student=start))
     assert result.layer_search.layers == (1, 2)
-    assert result.distance_to_teacher == run(options("named", student=start, student_layers=(1, 2))).distance_to_teacher
+    named = run(options("named", student=start, student_layers=(1, 2)))
+    assert result.distance_to_teacher == named.distance_to_teacher
 
 
 @pytest.mark.e2e
@@ -279,7 +282,11 @@ def test_killed_in_the_search_a_run_goes_on_with_the_trial_it_was_at(options, tm
 def test_a_damaged_store_is_made_anew(tmp_path, judge, asked, content):
     path, bar = tmp_path / "layers.json", SimpleNamespace(update=lambda steps: None)
     path.write_text(content)
-    assert Trials(judge(), path).distance((1, 3), 8, bar) == Trials(judge(), path).distance((1, 3), 8, bar) == 0.25
+    assert (
+        Trials(judge(), path).distance((1, 3), 8, bar)
+        == Trials(judge(), path).distance((1, 3), 8, bar)
+        == 0.25
+    )
     assert asked == [((1, 3), 8)]
 
 
@@ -379,14 +386,16 @@ def test_cells_of_a_comparison_search_alike(table_file, teacher, tmp_path):
 
 
 def test_the_search_is_charged_to_every_run():
-    search = {"seconds": 7.0}
-    row = {"label_seconds": 2.0, "phase_seconds": {"prepare": 1.0, "layer_search": 0.1}}
+    row = cell_result(label_seconds=2.0, phase_seconds={"prepare": 1.0, "layer_search": 0.1})
     assert fixed_seconds(row) == 3.0
-    assert fixed_seconds(row | {"layer_search": search}) == 10.0
-    assert fixed_seconds(row | {"layer_search": None}) == 3.0
+    row.layer_search = LayerSearch(layers=(0, 1), held_rows=9, seconds=7.0, trials=[])
+    assert fixed_seconds(row) == 10.0
 
 
 def test_the_note_names_the_finalists():
+    def trial(layers, steps, distance):
+        return LayerTrial(layers=layers, steps=steps, distance=distance, seconds=1.0)
+
     trials = [trial((0, 1), 8, 0.3), trial((0, 3), 8, 0.2), trial((1, 2), 8, 0.9),
               trial((0, 1), 16, 0.1), trial((0, 3), 16, 0.15)]  # fmt: skip
     assert LayerSearch(layers=(0, 1), held_rows=9, seconds=5.0, trials=trials).describe() == (
@@ -396,8 +405,5 @@ def test_the_note_names_the_finalists():
 
 
 def test_a_search_tells_conditions_apart():
-    rows = [
-        {"task": "t", "cell": {"method": "none"}, "models": {"student_layers": layers}}
-        for layers in ("auto:2", [0, 5])
-    ]
+    rows = [cell_result(models={"student_layers": layers}) for layers in ("auto:2", [0, 5])]
     assert list(by_condition(rows, "here")) == ["layers auto:2", "layers 0 5"]

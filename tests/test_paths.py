@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from augpro.compare.grid import Cell, Grid
+from augpro.compare.grid import Grid
 from augpro.config import (
     BaselineConfig,
     CompareConfig,
@@ -15,6 +15,7 @@ from augpro.config import (
 )
 from augpro.data.loading import DataSpec, load_data
 from augpro.errors import InputError
+from augpro.results.cell import Cell
 from augpro.values import at_home
 from data_files import GOOD
 from test_cli import FAST, invoke

@@ -42,7 +42,7 @@ def test_the_stored_predictions_are_those_of_the_saved_model(config, table_file,
     again = evaluate_model(EvaluateConfig(model=str(config.out), **options))
     for name, scores in (("evaluation", result.evaluation), ("holdout", result.holdout)):
         assert again[name].metrics == scores.metrics
-        assert again[name].kl_to_teacher == pytest.approx(scores.kl_to_teacher, abs=1e-6)
+        assert again[name].distance_to_teacher == pytest.approx(scores.distance_to_teacher, abs=1e-6)
 
 
 def test_autocast_is_on_in_training_and_off_after_it(config, monkeypatch):

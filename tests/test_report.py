@@ -16,7 +16,7 @@ from augpro.report.page import _view
 from augpro.report.texts import LEAK, explorer, texts_table
 from report_cases import HOSTILE, invoke, read_lines, write_lines, write_results
 
-UNLABELLED = {"rows": 24, "metrics": {}, "interval": None, "agreement": 0.8, "kl_to_teacher": 0.2}
+UNLABELLED = {"rows": 24, "metrics": {}, "interval": None, "agreement": 0.8, "distance_to_teacher": 0.2}
 
 
 class Page(HTMLParser):
@@ -104,7 +104,7 @@ def test_tables_are_those_of_the_comparison(grid, page):
     assert len(tables) == len(expected) == 8
     for shown, table in zip(tables, expected, strict=True):
         assert shown[0] == table.header
-        assert shown[1:] == [[cell.strip() for cell in row] for row in table.rows]
+        assert shown[1:] == [[str(cell).strip() for cell in row] for row in table.rows]
 
 
 def test_every_picture_has_its_words_and_follows_the_theme(page):
@@ -182,7 +182,7 @@ def test_runs_of_other_models_are_other_studies(tmp_path):
 def test_a_run_that_diverged_can_be_reported(tmp_path):
     folder = write_results(tmp_path / "grid")
     rows = read_lines(folder)
-    rows[0]["evaluation"] |= {"agreement": None, "kl_to_teacher": None}
+    rows[0]["evaluation"] |= {"agreement": None, "distance_to_teacher": None}
     write_lines(folder, rows)
     assert "random" in report(tmp_path / "r.html", folder)
 
@@ -257,7 +257,7 @@ def test_exact_and_near_duplicates_and_how_many_texts_were_checked_are_in_the_ta
             }  # fmt: skip
     write_lines(folder, lines)
     table = texts_table(read_studies([folder])[0].panels[0])
-    cells = dict(zip(table.header, table.rows[0], strict=True))
+    cells = dict(zip(table.header, map(str, table.rows[0]), strict=True))
     assert cells["checked"] == "500"
     assert (cells["equal to a scored row"], cells["originals equal to one"]) == ("10.0%", "3.2%")
     assert (cells["near a scored row"], cells["originals near one"]) == ("12.0%", "3.4%")
@@ -279,16 +279,16 @@ def test_exact_and_near_duplicates_and_how_many_texts_were_checked_are_in_the_ta
 
 def test_texts_are_drawn_evenly_and_rebuild_both_sides(grid):
     found = explorer(read_studies([grid]))
-    assert [group["rows"] for group in found["groups"]] == [180]
-    assert len(found["texts"]) == 180
+    assert [group.rows for group in found.groups] == [180]
+    assert len(found.texts) == 180
     lines = read_studies([grid])[0].texts()["random"]
-    for text, line in zip(found["texts"], lines, strict=True):
+    for text, line in zip(found.texts, lines, strict=True):
         for side, key in ((2, "original"), (3, "augmented")):
-            assert " ".join(run for run in text[side] if run) == line[key]
+            assert " ".join(run for run in text[side] if run) == getattr(line, key)
         same = [[run for run in text[side][::2] if run] for side in (2, 3)]
         assert same[0] == same[1]
-        assert text[4] == ("negative" if line["before"][0] >= 0.5 else "positive")
-        assert text[7] == pytest.approx(max(line["after"]), abs=0.001)
+        assert text[4] == ("negative" if line.before[0] >= 0.5 else "positive")
+        assert text[7] == pytest.approx(max(line.after), abs=0.001)
 
 
 def test_the_page_stays_under_two_megabytes(tmp_path):
@@ -322,7 +322,7 @@ def test_labels_of_other_problems(tmp_path, problem, before, label, sure):
         path.write_text(
             "".join(json.dumps({**text, "before": before, "after": before}) + "\n" for text in texts)
         )
-    assert explorer(read_studies([folder]))["texts"][0][4::2] == [label, sure]
+    assert explorer(read_studies([folder])).texts[0][4::2] == (label, sure)
 
 
 # --- nothing in it can act ---

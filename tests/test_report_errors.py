@@ -39,7 +39,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
     [
         (lambda lines: [*lines, {"not": "a result"}], "row 10"),
         (lambda lines: [{**lines[0], "evaluation": None}, *lines[1:]], "row 1: evaluation"),
-        (lambda lines: [lines[0], {**lines[1], "cell": {"key": "a"}}, *lines[2:]], "row 2: method"),
+        (lambda lines: [lines[0], {**lines[1], "cell": {"key": "a"}}, *lines[2:]], "row 2: cell.method"),
         (
             lambda lines: [{**line, "cell": {**line["cell"], "method": "nobody"}} for line in lines],
             "row 1: 'nobody'",
@@ -48,10 +48,13 @@ def test_a_folder_without_results_is_refused(tmp_path):
             lambda lines: [{**line, "cell": {**line["cell"], "key": "gone"}} for line in lines],
             "no finished run",
         ),
-        (lambda lines: [{**lines[0], "evaluation": {"rows": 1}}, *lines[1:]], "row 1: metrics"),
+        (lambda lines: [{**lines[0], "evaluation": {"rows": 1}}, *lines[1:]], "row 1: evaluation.metrics"),
         (lambda lines: [{**lines[0], "label_seconds": None}, *lines[1:]], "row 1: label_seconds"),
         (lambda lines: [without(lines[0], "label_seconds", phase_seconds=[]), *lines[1:]], "phase_seconds"),
-        (lambda lines: [{**lines[0], "scored_rows": {"evaluation": 3}}, *lines[1:]], "row 1: texts, labels"),
+        (
+            lambda lines: [{**lines[0], "scored_rows": {"evaluation": 3}}, *lines[1:]],
+            "row 1: scored_rows.eval",
+        ),
         (lambda lines: [{**lines[0], "inputs": "x"}, *lines[1:]], "row 1: inputs"),
     ],
 )

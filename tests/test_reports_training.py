@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from augpro.augment.methods.text import EDA
 from augpro.compare.comparison import Comparison
-from augpro.compare.grid import Cell
+from augpro.compare.grid import method_options
 from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.data.loading import Split
 from augpro.distill.labelling import Choice
@@ -29,13 +29,14 @@ from augpro.evaluation.notes import answer_notes, label_notes
 from augpro.models.source import ModelSource, load_student
 from augpro.report.texts import _runs
 from augpro.results.output import OutputFolder
-from augpro.results.result import RunResult, Sample
+from augpro.results.result import Sample
 from augpro.tasks import Task
 from augpro.teachers.teacher import Teacher
 from augpro.training.options import training_arguments
 from augpro.training.steps import step_notes
 from augpro.training.trainer import DistillationTrainer
 from conftest import LABELS, TEXTS, tiny_bert
+from report_cases import cell_result
 
 NAN, TASK = float("nan"), Task("reviews", "single_label", "accuracy", LABELS)
 TAGS = Task("tags", "multi_label", "micro_f1", ("billing", "refund", "bug"))
@@ -160,7 +161,7 @@ def test_a_value_of_a_method_holds_no_comma_and_no_colon(method):
     was: "unknown method '1.csv'", of a file pool,1.csv.
     """
     with pytest.raises(InputError, match="here a comma starts the next method and a colon the next option"):
-        Cell(method, None, 0, 1.0).options()
+        method_options(method)
 
 
 def test_a_folder_with_brackets_is_resumed(table_file, tmp_path):
@@ -420,8 +421,7 @@ def test_a_method_that_changes_next_to_nothing_is_told(share, told):
     """QData/TextAttack#411: Chinese text was written out 180 times as it was. was: told by no note."""
     plan = SimpleNamespace(data=SimpleNamespace(notes=[]), task=TASK,
                            scored_splits=lambda: {"evaluation": Split(["x"], None, [0], "f")})  # fmt: skip
-    result = RunResult("t", "eda", 0, 20, 1.0, "accuracy", 0.5, 0.6, 0.7, 0.1, 8, 1.0)
-    result.replacement = {"unchanged_texts": share}
+    result = cell_result("eda", replacement={"unchanged_texts": share})
     notes = notes_of(plan, result)
     assert any("51.0% of the augmented texts are their originals" in note for note in notes) == told
 
@@ -432,9 +432,9 @@ def test_control_characters_are_shown_in_pages_of_texts():
     was: HTML and Markdown were shown as text; ESC and the override of the reading direction went in as they are.
     """
     text, shown = "\x1b[31m red \u202e help", r"\x1b[31m red \u202e help"
-    sample = Sample(text, text, "negative 0.90", "negative 0.90")
-    result = RunResult("t", "eda", 0, 20, 1.0, "accuracy", 0.5, 0.6, 0.7, 0.1, 8, 1.0, samples=[sample])
-    page = samples_markdown(result)
+    label = "negative 0.90"
+    sample = Sample(original=text, augmented=text, original_label=label, augmented_label=label)
+    page = samples_markdown(cell_result("eda", samples=[sample]))
     assert not {"\x1b", "\u202e"} & set(page)
     assert page.count(shown.replace("\\", "\\\\").replace("[", "\\[")) == 2
     assert _runs(text, text) == [[shown], [shown]]

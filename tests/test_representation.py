@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from augpro.augment import EmbeddingSpace, augmenter
-from augpro.compare.grid import Cell, Grid
+from augpro.compare.grid import Grid
 from augpro.config import CompareConfig, DistillConfig
 from augpro.distill.matching import layer_pairs
 from augpro.distill.pipeline import run
@@ -27,6 +27,7 @@ from augpro.errors import InputError
 from augpro.losses import Objective, relation_loss, state_loss
 from augpro.models.layers import encoder_layers
 from augpro.models.source import ModelSource
+from augpro.results.cell import Cell
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset

@@ -17,7 +17,7 @@ from augpro.data.loading import Split
 from augpro.distill.samples import check_rows, marked, samples_markdown
 from augpro.distill.summary import notes_of
 from augpro.losses import Objective
-from augpro.results.result import RunResult, Sample, Scores
+from augpro.results.result import Sample, Scores
 from augpro.tasks import Task
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
@@ -25,6 +25,7 @@ from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
 from conftest import LABELS
+from report_cases import cell_result
 
 TASK = Task("reviews", "single_label", "accuracy", LABELS)
 HOSTILE = [
@@ -34,13 +35,11 @@ HOSTILE = [
 
 
 def sample(original, augmented, before="negative 0.90", after="positive 0.60"):
-    return Sample(original, augmented, before, after)
+    return Sample(original=original, augmented=augmented, original_label=before, augmented_label=after)
 
 
 def result_with(samples, task="reviews"):
-    return RunResult(
-        task, "augpro-mix", 0, 20, 1.0, "accuracy", 0.5, 0.6, 0.7, 0.1, 8, 1.0, samples=samples
-    )  # fmt: skip
+    return cell_result("augpro-mix", task=task, samples=samples, teacher={})
 
 
 class Rendered(HTMLParser):
@@ -188,12 +187,14 @@ def test_samples_are_the_first_epochs_texts_with_the_teachers_labels(augmentatio
             assert float(sure) == pytest.approx(float(chances.max()), abs=0.006)
     assert any(one.original != one.augmented for one in samples)
 
-    assert [line["row"] for line in checked.lines] == list(range(20))
+    assert [line.row for line in checked.lines] == list(range(20))
     for one, line in zip(samples, checked.lines, strict=True):
-        assert (line["original"], line["augmented"]) == (one.original, one.augmented)
+        assert (line.original, line.augmented) == (one.original, one.augmented)
         for side in ("original", "augmented"):
-            chances = line["before" if side == "original" else "after"]
-            assert chances == pytest.approx(teacher.label([line[side]]).softmax(1)[0].tolist(), abs=1e-4)
+            chances = line.before if side == "original" else line.after
+            assert chances == pytest.approx(
+                teacher.label([getattr(line, side)]).softmax(1)[0].tolist(), abs=1e-4
+            )
             assert sum(chances) == pytest.approx(1.0, abs=1e-4)
     flips = sum(one.original_label.split()[0] != one.augmented_label.split()[0] for one in samples)
     assert checked.shares["label_flips"] == flips / 20
@@ -247,7 +248,7 @@ def test_labels_of_other_problems_can_be_read(problem, names, pattern, model, to
     samples = checked.samples
     assert ("label_flips" in checked.shares) == (problem == "multi_label")
     assert "teacher_entropy_before" not in checked.shares
-    chances = torch.tensor([line["before"] for line in checked.lines])
+    chances = torch.tensor([line.before for line in checked.lines])
     expected = logits.sigmoid() if problem == "multi_label" else logits
     assert torch.allclose(chances, expected, atol=1e-4)
     assert all(re.fullmatch(pattern, one.original_label) for one in samples)
@@ -266,7 +267,7 @@ def plan_with(labels, notes=(), task=TASK):
 def run_with(accuracy):
     result = result_with([])
     if accuracy is not None:
-        result.teacher = {"evaluation": Scores(4, {"accuracy": accuracy})}
+        result.teacher = {"evaluation": Scores(rows=4, metrics={"accuracy": accuracy})}
     return result
 
 

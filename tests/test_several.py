@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
-from augpro.compare.grid import Cell
+from augpro.compare.grid import method_options
 from augpro.config import DistillConfig
 from augpro.distill.identity import models_among
 from augpro.distill.pipeline import run
@@ -151,7 +151,7 @@ def test_wrong_methods(of, message):
 
 
 def test_in_a_grid_and_in_a_plan(table_file, teacher_folder):
-    options = Cell("several:of=augpro-mix(partner=near;weight=0.6)+knn:candidates=2", None, 0, 1.0).options()
+    options = method_options("several:of=augpro-mix(partner=near;weight=0.6)+knn:candidates=2")
     assert options["candidates"] == 2
     common = {"data": str(table_file), "teacher": str(teacher_folder), "student_layers": (0,), "out": "out",
               "batch_size": 4}  # fmt: skip
@@ -170,7 +170,7 @@ def test_models_of_its_methods_are_known(tmp_path):
 
 def test_a_run_from_the_command_line_to_the_texts(table_file, teacher_folder, tmp_path):
     of = "augpro-mix(partner=near;partner_unit=two-spans)+knn(space=teacher)+crossover(unit=clause)"
-    options = Cell(f"several:of={of}", None, 0, 1.0).options()
+    options = method_options(f"several:of={of}")
     result = run(
         DistillConfig(
             data=str(table_file),

@@ -39,12 +39,13 @@ def test_the_pages_say_what_the_results_say(tables, tmp_path, monkeypatch):
 
 
 def run_of(task, method, seed, score, kl):
-    scores = {"rows": 2000, "metrics": {"accuracy": score}, "kl_to_teacher": kl}
+    scores = {"rows": 2000, "metrics": {"accuracy": score}, "distance_to_teacher": kl}
     return {
-        "cell": {"method": method, "seed": seed, "size": 1000, "key": f"{method}-{seed}"},
-        "task": f"glue/{task}", "train_rows": 1000, "epochs": 25.0, "metric_name": "accuracy",
+        "cell": {"method": method, "seed": seed, "size": 1000, "epochs": 25.0, "key": f"{method}-{seed}"},
+        "task": f"glue/{task}", "method": method, "seed": seed, "eval_rows": 2000, "seconds": 60.0,
+        "problem_type": "single_label", "train_rows": 1000, "epochs": 25.0, "metric_name": "accuracy",
         "holdout": scores, "evaluation": scores,
-        "phase_seconds": {"student": 50.0}, "teacher": {"holdout": {"metrics": {"accuracy": 0.9}}},
+        "phase_seconds": {"student": 50.0}, "teacher": {"holdout": {"rows": 2000, "metrics": {"accuracy": 0.9}}},
     }  # fmt: skip
 
 

@@ -13,11 +13,13 @@ from rich.table import Table as RichTable
 
 from augpro.cli.display import show_note, show_plan, show_result, show_scores
 from augpro.cli.quickstart import _show_pairs
-from augpro.compare.comparison import Table
-from augpro.compare.grid import Cell
-from augpro.compare.runner import Outcome, _report
-from augpro.results.result import RunResult, Sample, Scores
+from augpro.compare.cells import Outcome
+from augpro.compare.runner import _report
+from augpro.results.cell import Cell
+from augpro.results.result import Sample, Scores
+from augpro.results.tables import Table
 from augpro.results.terminal import shown, visible
+from report_cases import cell_result
 from test_cli import invoke
 
 BAD = "bad\x1b[31m\x07"
@@ -67,16 +69,16 @@ def test_any_text_is_shown_without_markup_and_controls(text):
 def test_tables_notes_and_titles(console):
     Table(BAD, ["method", BAD], [[BAD, "[bold]0.9[/bold]"]], {0}, [BAD]).show(console)
     show_note(console, BAD)
-    show_scores(console, {"evaluation": Scores(3, {BAD: 0.5})}, BAD)
+    show_scores(console, {"evaluation": Scores(rows=3, metrics={BAD: 0.5})}, BAD)
     text = output(console)
     assert text.count(SEEN) == 7
     assert "[bold]0.9[/bold]" in text
 
 
 def test_the_result_and_the_plan_of_a_run(console):
-    result = RunResult(
-        BAD, f"random:a=[{BAD}]", 0, 8, 1.0, BAD, 0.5, 0.9, 0.8, 0.1, 8, 2.0,
-        evaluation=Scores(8, {"accuracy": 0.5}), replacement={BAD: 0.5}, notes=[BAD],
+    result = cell_result(
+        f"random:a=[{BAD}]", task=BAD, metric_name=BAD, replacement={BAD: 0.5}, notes=[BAD],
+        evaluation=Scores(rows=8, metrics={"accuracy": 0.5}),
     )  # fmt: skip
     show_result(console, result, Path(BAD))
     plan = SimpleNamespace(describe=lambda: {BAD: BAD}, data=SimpleNamespace(notes=[BAD]))
@@ -91,7 +93,17 @@ def test_what_a_comparison_left_out(console):
 
 
 def test_augmented_texts_of_the_quickstart(console):
-    _show_pairs(console, [Sample("good film", f"good {BAD}", BAD, f"{BAD} 0.99")])
+    _show_pairs(
+        console,
+        [
+            Sample(
+                original="good film",
+                augmented=f"good {BAD}",
+                original_label=BAD,
+                augmented_label=f"{BAD} 0.99",
+            )
+        ],
+    )
     assert output(console).count(SEEN) == 3
 
 

@@ -98,7 +98,7 @@ def test_to_be_watched_changes_no_training(train, tmp_path, kind, options):
     assert len(watch.found) == 3
     assert last["eval_accuracy"] == result.metric
     if kind is DistillConfig:
-        assert last["eval_kl_to_teacher"] == pytest.approx(result.kl_to_teacher, abs=1e-5)
+        assert last["eval_kl_to_teacher"] == pytest.approx(result.distance_to_teacher, abs=1e-5)
         assert last["eval_agreement"] == result.agreement
     assert not any("split" in note and "weights" in note for note in result.notes)
 
@@ -110,7 +110,7 @@ def test_the_best_checkpoint_is_kept_and_the_result_says_where_it_was_chosen(tra
     result = train("best", trainer, [watch], epochs=6, learning_rate=0.1)
     values = [found[f"eval_{metric}"] for found in watch.found]
     best = min(values) if metric == "kl_to_teacher" else max(values)
-    assert (result.kl_to_teacher if metric == "kl_to_teacher" else result.metric) == pytest.approx(
+    assert (result.distance_to_teacher if metric == "kl_to_teacher" else result.metric) == pytest.approx(
         best, abs=1e-5
     )
     step = STEPS * (1 + values.index(best))

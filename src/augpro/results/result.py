@@ -101,7 +101,7 @@ class LayerTrial(Stored):
 
 
 class LayerSearch(Stored):
-    """How the layers of a student were chosen: see :mod:`augpro.distill.layer_search`."""
+    """How the layers of a student were chosen, see `--student-layers auto:N`."""
 
     layers: tuple[int, ...]
     """Layers that were chosen."""
