@@ -26,7 +26,7 @@ from conftest import tiny_bert
 
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
 REPLACING = ["augpro-fgsm", "augpro-mix", "augpro-noise", "crossover", "knn", "random"]
-TOKEN = [*REPLACING, "several"]  # whose methods replace tokens by default
+TOKEN = [*REPLACING, "compose", "several"]  # the last two of methods that replace tokens, by default
 VIRTUAL = ["fgsm", "mixup", "smart", "tmix"]
 TEXT = ["back-translation", "eda", "masked-lm"]  # need models or WordNet: conftest.py has small ones
 DRAWN = [name for name in VIRTUAL if name != "fgsm"]  # fgsm follows a gradient and draws nothing

@@ -53,7 +53,7 @@ def test_tokens_are_the_nearest_in_the_space(method, name, tokenizer, space, tea
     table = tokenize(tokenizer, TEXTS, OTHERS)
     batch, context = table.batch(range(20)), AugmentContext(Draws(0), space, table, teacher=teacher)
     options = {"partner_fraction": 0.0} if method == "augpro-mix" else {}
-    made = augmenter(method, space=name, replace_fraction=1.0, top_k=1, **options)
+    (made,) = augmenter(method, space=name, replace_fraction=1.0, top_k=1, **options).methods
     chosen = space.vocabulary.editable(batch)
     new = made.replace(batch, chosen, context)
     moved = made.perturbation.move(batch, chosen, context, space.projection("cosine", name))

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.methods.combined import Part, read_parts
+from augpro.augment.methods.compose import Compose
 from augpro.augment.methods.masked import MaskedLM
 from augpro.augment.methods.perturb import FGSM, Mix, Noise, Stay
-from augpro.augment.methods.projected import Projected
+from augpro.augment.methods.projected import AugPro, Projected
 from augpro.augment.methods.replace import Crossover, Random
-from augpro.augment.methods.several import Part, Several, read_parts
+from augpro.augment.methods.several import Several
 from augpro.augment.methods.text import EDA
 from augpro.augment.methods.tmix import TMix
 from augpro.augment.methods.translate import BackTranslation
@@ -18,15 +20,18 @@ __all__ = [
     "AUGMENTERS",
     "EDA",
     "FGSM",
+    "AugPro",
     "AugmentContext",
     "Augmenter",
     "BackTranslation",
+    "Compose",
     "Crossover",
     "EmbeddingSpace",
     "MaskedLM",
     "Mix",
     "Mixup",
     "Noise",
+    "Part",
     "Projected",
     "Random",
     "ReplacementCounts",
@@ -46,7 +51,7 @@ class Method:
 
     Attributes:
         kind: the class; its fields are the method's options.
-        perturbation: for ``Projected``: how tokens are moved; its fields are options too.
+        perturbation: for ``AugPro``: how tokens are moved; its fields are options too.
         presets: option values by name; ``recommended`` changes the defaults of the classes.
     """
 
@@ -74,11 +79,11 @@ _MIX = {"recommended": _CROSSED, "paper": {**_PAPER, "weight": 0.5, "repeat_part
 # TinyBERT replaces a word with probability 0.4 by one of 15 candidates.
 _KNN = {"recommended": {"replace_fraction": 0.4, "top_k": 15}}
 AUGMENTERS: dict[str, Method] = {
-    "augpro-mix": Method(Projected, Mix, _MIX),
-    "augpro-fgsm": Method(Projected, FGSM, _STEPPED),
-    "augpro-noise": Method(Projected, Noise, _STEPPED),
+    "augpro-mix": Method(AugPro, Mix, _MIX),
+    "augpro-fgsm": Method(AugPro, FGSM, _STEPPED),
+    "augpro-noise": Method(AugPro, Noise, _STEPPED),
     "random": Method(Random),
-    "knn": Method(Projected, Stay, _KNN),
+    "knn": Method(AugPro, Stay, _KNN),
     "crossover": Method(Crossover),
     "mixup": Method(Mixup),
     "fgsm": Method(VirtualFGSM),
@@ -87,6 +92,7 @@ AUGMENTERS: dict[str, Method] = {
     "eda": Method(EDA),
     "masked-lm": Method(MaskedLM),
     "back-translation": Method(BackTranslation),
+    "compose": Method(Compose, presets={"recommended": {"of": "crossover+knn"}}),
     "several": Method(Several, presets={"recommended": {"of": "augpro-mix+knn+random"}}),
 }
 
@@ -121,7 +127,7 @@ def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augment
     if method.perturbation is not None:
         moving = {f.name for f in fields(method.perturbation)}
         values["perturbation"] = method.perturbation(**{k: values.pop(k) for k in moving & values.keys()})
-    if method.kind is Several:
+    if "of" in known:
         values["of"] = tuple(Part(each, augmenter(each, **given)) for each, given in read_parts(values["of"]))
     built: Augmenter = method.kind(**values)
     return built

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import augpro
-from augpro.augment.methods.several import read_parts
+from augpro.augment.methods.combined import read_parts
 from augpro.config import DistillConfig
 from augpro.data.loading import TaskData
 from augpro.distill.plan import Plan
