@@ -13,8 +13,9 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A package (or a module beside the packages) imports only those of the lines above its own.
 ORDER = """
-errors tasks draws files tokens spelling
-losses values
+errors tasks draws files tokens
+plugins values
+losses
 vocabulary data
 projection models
 config augment
@@ -22,7 +23,7 @@ results
 evaluation
 teachers
 training
-distill
+testing distill
 baselines
 compare
 report

@@ -1,6 +1,6 @@
 """Every augmentation method by name, in one explicit table."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
@@ -15,6 +15,7 @@ from augpro.augment.methods.text import EDA
 from augpro.augment.methods.tmix import TMix
 from augpro.augment.methods.translate import BackTranslation
 from augpro.augment.methods.virtual import Mixup, Smart, VirtualFGSM
+from augpro.plugins import Registry
 
 __all__ = [
     "AUGMENTERS",
@@ -28,6 +29,7 @@ __all__ = [
     "Crossover",
     "EmbeddingSpace",
     "MaskedLM",
+    "Method",
     "Mix",
     "Mixup",
     "Noise",
@@ -42,6 +44,7 @@ __all__ = [
     "VirtualFGSM",
     "VirtualRows",
     "augmenter",
+    "register_augmenter",
 ]
 
 
@@ -78,7 +81,7 @@ _CROSSED = {"replace_fraction": 0.3, "partner_fraction": 0.5}
 _MIX = {"recommended": _CROSSED, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
 # TinyBERT replaces a word with probability 0.4 by one of 15 candidates.
 _KNN = {"recommended": {"replace_fraction": 0.4, "top_k": 15}}
-AUGMENTERS: dict[str, Method] = {
+_OWN: dict[str, Method] = {
     "augpro-mix": Method(AugPro, Mix, _MIX),
     "augpro-fgsm": Method(AugPro, FGSM, _STEPPED),
     "augpro-noise": Method(AugPro, Noise, _STEPPED),
@@ -95,6 +98,35 @@ AUGMENTERS: dict[str, Method] = {
     "compose": Method(Compose, presets={"recommended": {"of": "crossover+knn"}}),
     "several": Method(Several, presets={"recommended": {"of": "augpro-mix+knn+random"}}),
 }
+
+
+def _method_of(given: Any) -> Method:
+    """A row of the table for a class of augmenters from outside, or for a ``Method`` with presets of its own."""
+    method = given if isinstance(given, Method) else Method(given)
+    if not (
+        isinstance(method.kind, type) and issubclass(method.kind, Augmenter) and is_dataclass(method.kind)
+    ):
+        raise TypeError(
+            f"{given!r} is no dataclass of parameters that is derived from augpro.augment.Augmenter"
+        )
+    return method
+
+
+AUGMENTERS = Registry("augpro.augmenters", _OWN, _method_of)
+
+
+def register_augmenter(name: str, kind: Any) -> None:
+    """Make a method of your own known under a name, in this process; see :mod:`augpro.plugins` for packages.
+
+    Args:
+        name: for ``augment`` and ``--augment``.
+        kind: the class, a frozen dataclass derived from :class:`Augmenter`; or a :class:`Method`, for presets.
+
+    Raises:
+        ValueError: if the name is taken.
+        TypeError: if the class is no such class.
+    """
+    AUGMENTERS.register(name, kind)
 
 
 def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augmenter:

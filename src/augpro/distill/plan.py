@@ -12,7 +12,7 @@ from augpro.distill.method import check_shared, chosen_method
 from augpro.distill.pool import open_pool
 from augpro.errors import InputError
 from augpro.evaluation.notes import label_notes
-from augpro.losses import Objective
+from augpro.losses import LOSSES, Objective
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.provenance import seen_rows
@@ -231,6 +231,10 @@ def _check_models(plan: Plan) -> list[str]:
 
 
 def _objective(config: DistillConfig, task: Task) -> Objective:
+    if config.kd_loss not in LOSSES:
+        raise InputError(
+            f"--kd-loss {config.kd_loss}: there is no such loss; use one of {', '.join(LOSSES)}."
+        )
     weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
     used = weights if config.augment != "none" else weights[:2]
     if not any((*used, *(getattr(config, name) for name in TEACHER_STATES))):

@@ -10,7 +10,7 @@ from augpro.augment.base import Augmenter
 from augpro.values import parse_value
 
 # Between parts, but not inside brackets; a part is a name, perhaps with options.
-_PLUS, _PART = re.compile(r"\+(?![^()]*\))"), re.compile(r"([a-z-]+)(?:\((.*)\))?")
+_PLUS, _PART = re.compile(r"\+(?![^()]*\))"), re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?")
 
 
 @dataclass(frozen=True)
