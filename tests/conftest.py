@@ -133,7 +133,7 @@ def save(tmp_path):
 def planned(table_file, teacher_folder, tmp_path):
     """A plan for the teacher's own student, or with another teacher or another start."""
     from augpro.config import DistillConfig
-    from augpro.distill.plan import make_plan
+    from augpro.distillation.plan import make_plan
 
     def build(teacher=None, **options):
         given = {"teacher": str(teacher or teacher_folder), "student": str(teacher_folder), "augment": "none"}
@@ -146,8 +146,8 @@ def planned(table_file, teacher_folder, tmp_path):
 def refused(table_file, tmp_path, planned):
     """That a model is refused before anything is loaded: as teacher, when it is scored, and as a start."""
     from augpro.config import EvaluateConfig, FinetuneConfig
-    from augpro.distill.plan import make_plan
-    from augpro.distill.scoring import evaluate_model
+    from augpro.distillation.plan import make_plan
+    from augpro.distillation.scoring import evaluate_model
     from augpro.errors import InputError
 
     def check(folder, match, start=True):

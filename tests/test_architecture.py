@@ -23,7 +23,7 @@ results
 evaluation
 teachers
 training
-testing distill
+testing distillation
 baselines
 compare
 report
@@ -112,7 +112,7 @@ def test_files_and_functions_stay_small(name, path):
 
 
 def test_the_story_of_the_data_fits_on_a_page():
-    tree = ast.parse((SOURCE / "distill" / "pipeline.py").read_text(encoding="utf-8"))
+    tree = ast.parse((SOURCE / "distillation" / "pipeline.py").read_text(encoding="utf-8"))
     story = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "run_plan")
     assert story.end_lineno - story.lineno < 60
 

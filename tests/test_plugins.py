@@ -14,7 +14,7 @@ from augpro.augment import AUGMENTERS, Part, Random, augmenter, register_augment
 from augpro.augment.methods.replace import DrawnReplacement, Replaced
 from augpro.cli.app import app
 from augpro.config import DistillConfig
-from augpro.distill.plan import make_plan
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.losses import LOSSES, kd_loss, register_loss
 from augpro.testing import check_augmenter
@@ -183,7 +183,7 @@ def test_names_are_registered_once_and_as_they_can_be_written(monkeypatch):
 
 
 def test_what_another_package_is_made_of_counts_for_resuming(installed, table_file, teacher_folder, tmp_path):
-    from augpro.distill.identity import input_fingerprints
+    from augpro.distillation.identity import input_fingerprints
 
     plan = make_plan(DistillConfig(
         data=str(table_file), teacher=str(teacher_folder), student_layers=(0, 2), batch_size=4, epochs=1,

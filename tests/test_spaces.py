@@ -7,7 +7,7 @@ import torch
 from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
 from augpro.augment.spaces import centred, teacher_table
 from augpro.config import DistillConfig
-from augpro.distill.plan import make_plan
+from augpro.distillation.plan import make_plan
 from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.tokens import tokenize

@@ -9,7 +9,7 @@ from augpro.augment.methods.compose import Compose
 from augpro.augment.methods.masked import MaskedLM
 from augpro.augment.methods.perturb import FGSM, Mix, Noise, Stay
 from augpro.augment.methods.projected import AugPro, Projected
-from augpro.augment.methods.replace import Crossover, Random
+from augpro.augment.methods.replace import Crossover, DrawnReplacement, Random, Replaced, TokenReplacement
 from augpro.augment.methods.several import Several
 from augpro.augment.methods.text import EDA
 from augpro.augment.methods.tmix import TMix
@@ -27,6 +27,7 @@ __all__ = [
     "BackTranslation",
     "Compose",
     "Crossover",
+    "DrawnReplacement",
     "EmbeddingSpace",
     "MaskedLM",
     "Method",
@@ -36,11 +37,13 @@ __all__ = [
     "Part",
     "Projected",
     "Random",
+    "Replaced",
     "ReplacementCounts",
     "Several",
     "Smart",
     "Stay",
     "TMix",
+    "TokenReplacement",
     "VirtualFGSM",
     "VirtualRows",
     "augmenter",
