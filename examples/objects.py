@@ -1,7 +1,7 @@
 """From a notebook: a model, its tokenizer and a list of texts in, a student and new texts out; no file, no name.
 
 The teacher here is a tiny model with random weights, so that this runs anywhere in seconds. Put your own in its
-place: ``AutoModelForSequenceClassification`` and ``AutoTokenizer``, or a ``transformers`` text-classification pipeline.
+place, loaded with ``AutoModelForSequenceClassification`` and ``AutoTokenizer``, or a text-classification pipeline.
 
 python examples/objects.py
 """

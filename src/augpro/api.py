@@ -11,8 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, augmenter
 from augpro.config import DistillConfig, build
 from augpro.data.sources import held_source
+from augpro.distillation.given import Given
 from augpro.distillation.pipeline import Trained, run_plan
-from augpro.distillation.plan import Given, make_plan
+from augpro.distillation.plan import make_plan
 from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import KDForm

@@ -25,3 +25,6 @@ class Given:
     student: ModelSource | None = None
     augmenter: Augmenter | None = None
     loss: KDForm | None = None
+
+
+NOTHING = Given()

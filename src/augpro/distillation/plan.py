@@ -7,7 +7,7 @@ from augpro.augment import Augmenter
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data.loading import Split, TaskData, load_data
 from augpro.distillation.defaults import default_layers, settled
-from augpro.distillation.given import Given
+from augpro.distillation.given import NOTHING, Given
 from augpro.distillation.matching import TEACHER_STATES, plan_matching
 from augpro.distillation.method import check_shared, chosen_method
 from augpro.distillation.pool import open_pool
@@ -133,7 +133,7 @@ class Plan:
         return {"unlabelled texts": f"{self.pool.source}: {labelled}"}
 
 
-def make_plan(config: FinetuneConfig | DistillConfig, given: Given = Given()) -> Plan:
+def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) -> Plan:
     """Check the configuration against data and models; reads files, loads no weights.
 
     Args:
