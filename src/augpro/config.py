@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from augpro.data.loading import DataSpec
 from augpro.errors import InputError
 from augpro.models.named import MODEL_CHOICES
-from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
+from augpro.tasks import LabelBy, LayerMap, ProblemType
 from augpro.values import at_home, parse_mapping
 
 EvalSplit = Literal["auto", "validation", "test"]
@@ -132,7 +132,9 @@ class StudentOptions(LearnOptions):
     temperature: float = Field(
         1.0, gt=0, description="Softens teacher and student; the loss is scaled by its square."
     )
-    kd_loss: KDLoss = Field("kl", description="kl: of the softened outputs; mse: of the logits.")
+    kd_loss: str = Field(
+        "kl", description="kl: of the softened outputs; mse: of the logits; or a loss of another package."
+    )
     hidden_weight: float = Field(0.0, ge=0, description="Weight of the teacher's hidden states.")
     relation_weight: float = Field(
         0.0, ge=0, description="Weight of the cosines between the teacher's hidden states of a text."

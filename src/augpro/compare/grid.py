@@ -12,15 +12,21 @@ from augpro.augment import AUGMENTERS
 from augpro.baselines import BASELINES
 from augpro.config import BaselineConfig, CompareConfig, DistillConfig, StudentOptions, build
 from augpro.data.loading import load_data
-from augpro.distill.identity import code_version, data_fingerprint, file_content, model_content, models_among
-from augpro.distill.matching import TEACHER_STATES
+from augpro.distillation.identity import (
+    code_version,
+    data_fingerprint,
+    file_content,
+    model_content,
+    models_among,
+)
+from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
 from augpro.models.source import ModelSource
 from augpro.results.cell import Cell, CellResult
 from augpro.results.result import checked
 from augpro.teachers.alignment import spec_for
-from augpro.values import parse_value
+from augpro.values import key_values, parse_mapping
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
@@ -64,12 +70,10 @@ def method_options(method: str) -> dict[str, Any]:
             f"--methods {method}: unknown method {name!r}; "
             f"use {FINETUNE}, {PLAIN_KD}, {', '.join((*AUGMENTERS, *BASELINES))} ({_MARKS})."
         )
-    given: dict[str, Any] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f"--methods {method}: write {item!r} as option=value ({_MARKS}).")
-        given[key.strip().replace("-", "_")] = parse_value(value)
+    try:
+        given: dict[str, Any] = parse_mapping(key_values(items))
+    except ValueError as error:
+        raise InputError(f"--methods {method}: write {str(error)!r} as option=value ({_MARKS}).") from error
     if name in BASELINES:
         own = {key: given.pop(key) for key in {"train_rows"} & given.keys()}
         return {"baseline": name, "baseline_options": given} | own

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from augpro.distill.samples import differences
+from augpro.distillation.samples import differences
 from augpro.report.data import Panel, Study
 from augpro.results.result import RunResult
 from augpro.results.tables import Alert, Entry, Quantity, Table
