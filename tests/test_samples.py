@@ -237,7 +237,7 @@ def test_at_most_500_rows_are_labelled_of_the_1000_that_are_tokenized_again(
 )
 def test_labels_of_other_problems_can_be_read(problem, names, pattern, model, tokenizer, texts):
     task = Task("t", problem, "pearson", names)
-    teacher = Teacher(tiny_bert(len(tokenizer), labels=names or ("score",)), tokenizer)
+    teacher = Teacher(tiny_bert(len(tokenizer), labels=names), tokenizer)
     logits = teacher.label(texts)
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
     augmentation = OnlineAugmentation(augmenter("augpro-mix"), space, teacher, Objective(problem))
