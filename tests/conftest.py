@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BartConfig
 
-from augpro.augment.base import AugmentContext, EmbeddingSpace
+from augpro.augment.base import AugmentContext, EmbeddingSpace, Store
 from augpro.augment.wordnet import WordNet
 from augpro.draws import Draws
 from augpro.testing import TEXTS, WORDS
@@ -183,7 +183,7 @@ def loaded():
 @pytest.fixture
 def context(space, loaded):
     def make(table=None, seed=0, copy=0, space=space):
-        return AugmentContext(Draws(seed, copy), space, table, loaded=loaded)
+        return AugmentContext(Draws(seed, copy), space, table, store=Store(loaded))
 
     return make
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, VirtualRows, augmenter
+from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, TrainingState, VirtualRows, augmenter
 from augpro.augment.methods.replace import TokenReplacement
 from augpro.augment.methods.several import Several
 from augpro.augment.methods.text import TextAugmenter
@@ -64,11 +64,13 @@ def context(rows, model, tokenizer):
             space=space,
             table=rows,
             classes=logits.argmax(1),
-            student=model,
-            target_logits=logits[row_ids],
-            label=lambda rows: teacher(**rows.model_inputs()).logits.detach(),
-            teacher=teacher,
-            row_loss=Objective("single_label").kd,
+            training=TrainingState(
+                student=model,
+                target_logits=logits[row_ids],
+                label=lambda rows: teacher(**rows.model_inputs()).logits.detach(),
+                teacher=teacher,
+                row_loss=Objective("single_label").kd,
+            ),
         )
 
     return make
@@ -233,7 +235,7 @@ def test_has_a_docs_card_that_names_every_parameter(name):
 @pytest.mark.parametrize("name", [*TOKEN, *VIRTUAL])
 def test_says_what_it_needs(name, rows, context):
     method, bare = augmenter(name), context()
-    bare.student = bare.table = None
+    bare.training, bare.table = TrainingState(), None
     if method.needs_student or method.mixes_rows:
         missing = "the student's gradient" if method.needs_student else "the training rows"
         with pytest.raises(ValueError, match=f"({name}|crossover) .*{missing}"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, augmenter, near
+from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Store, augmenter, near
 from augpro.augment.near import near_rows
 from augpro.augment.partners import partner_rows
 from augpro.draws import Draws
@@ -87,12 +87,12 @@ def test_a_method_meets_rows_about_the_same(method, tokenizer, model):
     table = tokenize(tokenizer, [" ".join(random.choice(subjects[row % 2], 7)) for row in range(40)])
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
     loaded, made = {}, augmenter(method, partner="near")
-    context = AugmentContext(Draws(0), space, table, loaded=loaded)
+    context = AugmentContext(Draws(0), space, table, store=Store(loaded))
     whole = made(table.batch(range(40)), context)
     assert "near rows" in loaded
     partners = context.partners(method, table.batch(range(40)), "near").row_ids
     assert (partners % 2 == torch.arange(40) % 2).float().mean() > 0.75  # half of them by chance
-    context = AugmentContext(Draws(0), space, table, loaded=loaded)
+    context = AugmentContext(Draws(0), space, table, store=Store(loaded))
     part = made(table.batch([3, 4]), context).ids
     assert torch.equal(part, whole.ids[3:5, : part.shape[1]])
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from augpro.augment import FGSM, AugmentContext, AugPro, EmbeddingSpace, Mix, Noise, Projected
+from augpro.augment import FGSM, AugmentContext, AugPro, EmbeddingSpace, Mix, Noise, Projected, TrainingState
 from augpro.augment.methods.perturb import move_along, row_weights, step_for_rate
 from augpro.augment.partners import partner_rows
 from augpro.draws import Draws
@@ -38,13 +38,9 @@ def context_of(space, table, model):
     targets = torch.randn(len(table), 2, generator=torch.Generator().manual_seed(4))
 
     def build(rows, seed=0, copy=0, **changes):
-        values = {
-            "table": table,
-            "student": model,
-            "target_logits": targets[list(rows)],
-            "row_loss": row_loss,
-        }
-        return AugmentContext(Draws(seed, copy), space, **(values | changes))
+        given = {"table": changes.pop("table", table), "classes": changes.pop("classes", None)}
+        state = {"student": model, "target_logits": targets[list(rows)], "row_loss": row_loss} | changes
+        return AugmentContext(Draws(seed, copy), space, training=TrainingState(**state), **given)
 
     return build
 
@@ -218,7 +214,9 @@ def test_fgsm_step_raises_the_loss(table, space, model, context_of):
     )
     with torch.no_grad():
         up, here, down = (
-            row_loss(model(inputs_embeds=embeddings + sign * step, **inputs).logits, context.target_logits)
+            row_loss(
+                model(inputs_embeds=embeddings + sign * step, **inputs).logits, context.training.target_logits
+            )
             for sign in (1, 0, -1)
         )
     assert (up > here).all()
@@ -255,9 +253,9 @@ def test_perturbations_name_what_they_miss(table, context_of):
         Projected(Mix())(batch, context_of([0, 1], table=None))
     with pytest.raises(ValueError, match="only inside training"):
         Projected(FGSM())(batch, context_of([0, 1], student=None))
-    with pytest.raises(ValueError, match=r"AugmentContext\.teacher"):
+    with pytest.raises(ValueError, match=r"TrainingState\.teacher"):
         Projected(FGSM(through="both"))(batch, context_of([0, 1]))
-    with pytest.raises(ValueError, match=r"AugmentContext\.label"):
+    with pytest.raises(ValueError, match=r"TrainingState\.label"):
         AugPro(FGSM(), partner_fraction=0.5)(batch, context_of([0, 1]))
     with pytest.raises(ValueError, match="through"):
         FGSM(through="teacher")

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
+from augpro.augment import AugmentContext, EmbeddingSpace, TrainingState, augmenter
 from augpro.compare.grid import Cell
 from augpro.config import DistillConfig
 from augpro.distillation.identity import models_among
@@ -37,7 +37,8 @@ def context_of(tokenizer, model, table):
     values = {"student": model, "row_loss": Objective("single_label").kd}
 
     def build(rows, copy=0):
-        return AugmentContext(Draws(1, copy), space, table, target_logits=teacher[list(rows)], **values)
+        state = TrainingState(target_logits=teacher[list(rows)], **values)
+        return AugmentContext(Draws(1, copy), space, table, training=state)
 
     return build
 

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from transformers import BertConfig, BertForSequenceClassification
 
-from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Smart, TMix, VirtualFGSM
+from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Smart, TMix, TrainingState, VirtualFGSM
 from augpro.augment.methods.perturb import row_weights
 from augpro.augment.partners import partner_rows
 from augpro.config import DistillConfig
@@ -48,13 +48,9 @@ def context_of(tokenizer, model, table):
     targets = torch.randn(20, 2, generator=torch.Generator().manual_seed(4))
 
     def build(rows=ROWS, **changes):
-        values = {
-            "table": table,
-            "student": model,
-            "target_logits": targets[list(rows)],
-            "row_loss": row_loss,
-        }
-        return AugmentContext(Draws(2), space, **(values | changes))
+        given = {"table": changes.pop("table", table), "classes": changes.pop("classes", None)}
+        state = {"student": model, "target_logits": targets[list(rows)], "row_loss": row_loss} | changes
+        return AugmentContext(Draws(2), space, training=TrainingState(**state), **given)
 
     return build
 
@@ -199,7 +195,7 @@ def gradient_at(model, batch, targets, offset=0.0):
 
 def test_fgsm_steps_up_the_gradient_by_a_share_of_the_rows_length(table, model, context_of):
     batch, context = table.batch(ROWS), context_of()
-    gradient, words, inputs = gradient_at(model, batch, context.target_logits)
+    gradient, words, inputs = gradient_at(model, batch, context.training.target_logits)
     offset = torch.zeros_like(words)
     for row in ROWS:
         inside = [
@@ -212,8 +208,8 @@ def test_fgsm_steps_up_the_gradient_by_a_share_of_the_rows_length(table, model, 
         expected = model(inputs_embeds=words + offset, **inputs).logits
         made = VirtualFGSM(step=0.02)(batch, context).run(model)
         torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
-        before = row_loss(model(**batch.model_inputs()).logits, context.target_logits)
-        assert (row_loss(made, context.target_logits) > before).float().mean() > 0.9
+        before = row_loss(model(**batch.model_inputs()).logits, context.training.target_logits)
+        assert (row_loss(made, context.training.target_logits) > before).float().mean() > 0.9
 
 
 # --- smart -----------------------------------------------------------------------------------------------

@@ -3,7 +3,15 @@
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.base import (
+    AugmentContext,
+    Augmenter,
+    EmbeddingSpace,
+    Store,
+    TrainingState,
+    VirtualRows,
+)
+from augpro.augment.counts import ReplacementCounts
 from augpro.augment.methods.combined import Part, read_parts
 from augpro.augment.methods.compose import Compose
 from augpro.augment.methods.masked import MaskedLM
@@ -42,8 +50,10 @@ __all__ = [
     "Several",
     "Smart",
     "Stay",
+    "Store",
     "TMix",
     "TokenReplacement",
+    "TrainingState",
     "VirtualFGSM",
     "VirtualRows",
     "augmenter",

@@ -11,15 +11,15 @@ Three kinds share one call, ``augmenter(batch, context)``:
 """
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
+from augpro.augment.counts import ReplacementCounts
 from augpro.augment.near import near_rows
 from augpro.augment.partners import Partner, partner_rows
 from augpro.augment.spaces import Space, centred, teacher_table
@@ -76,49 +76,39 @@ class EmbeddingSpace:
         return {"searched_in_full": work.in_full / work.distinct} if work.distinct else {}
 
 
-@dataclass
-class ReplacementCounts:
-    """How much was replaced, and by what, summed over every batch of a run.
-
-    Token methods count positions; text methods, which move words about, count words.
+@dataclass(frozen=True)
+class TrainingState:
+    """What there is only while a student is trained, for methods that follow it.
 
     Attributes:
-        editable: positions that may be replaced, or words of the originals.
-        changed: positions that hold another token now, or original words that are gone.
-        partner: changed positions that hold the partner row's token.
-        rows: augmented rows.
+        student: the model as it is now.
+        row_loss: its distillation loss, (student logits, teacher logits) -> [B].
+        target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`AugmentContext.targets`.
+        label: the teacher's logits of any rows in the student's tokens, batch -> [B, C].
+        teacher: its model, for methods that follow its gradient too; it must read the student's tokens.
     """
 
-    editable: int = 0
-    changed: int = 0
-    partner: int = 0
-    rows: int = 0
+    student: Any = None
+    row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    target_logits: Tensor | None = None
+    label: Callable[[TokenBatch], Tensor] | None = None
+    teacher: Any = None
 
-    def add(self, batch: TokenBatch, ids: Tensor, editable: Tensor, partner_ids: Tensor | None) -> None:
-        """Count one batch before (``batch``) and after (``ids``)."""
-        changed = ids != batch.ids
-        self.rows += len(ids)
-        self.editable += int(editable.sum())
-        self.changed += int(changed.sum())
-        if partner_ids is not None:
-            self.partner += int((changed & (ids == partner_ids)).sum())
 
-    def add_text(self, before: str, after: str) -> None:
-        """Count the words of one text before and after."""
-        words = Counter(before.split())
-        self.editable += words.total()
-        self.changed += (words - Counter(after.split())).total()
+@dataclass
+class Store:
+    """What a method keeps from call to call, so that it is made once.
 
-    def shares(self) -> dict[str, float]:
-        """Shares of what may be replaced: original kept, partner's, new; empty where nothing was counted."""
-        if not self.editable:
-            return {}
-        return {
-            "changed": self.changed / self.editable,
-            "original": 1 - self.changed / self.editable,
-            "partner": self.partner / self.editable,
-            "new": (self.changed - self.partner) / self.editable,
-        }
+    Attributes:
+        loaded: models, word lists and tables that methods have loaded.
+        while_loading: what surrounds the loading, such as a clock.
+        shared: what the candidates of a step share, see :meth:`AugmentContext.share`; None where every call is by
+            itself.
+    """
+
+    loaded: dict[Hashable, Any] = field(default_factory=dict)
+    while_loading: Callable[[], AbstractContextManager[Any]] = nullcontext
+    shared: dict[Hashable, Any] | None = None
 
 
 @dataclass
@@ -130,38 +120,31 @@ class AugmentContext:
         space: embedding table, vocabulary and projections.
         table: all training rows with their texts, where partners come from.
         classes: the teacher's class of every row of ``table``, int64 [rows], or None for a regression.
-        student: the model as it is now, for methods that follow its gradient.
-        target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`targets`.
-        label: the teacher's logits of any rows in the student's tokens, batch -> [B, C].
-        teacher: its model, for methods that follow its gradient too; it must read the student's tokens.
-        row_loss: the student's distillation loss, (student logits, teacher logits) -> [B].
+        training: student and teacher, where there is a training.
+        store: what was loaded before.
         counts: filled by the augmenter.
-        loaded: models and word lists that a method has loaded, kept from call to call.
-        while_loading: what surrounds the loading, such as a clock.
-        shared: what the candidates of a step share, see :meth:`share`; None where every call is by itself.
     """
 
     draws: Draws
     space: EmbeddingSpace
     table: TokenTable | None = None
     classes: Tensor | None = None
-    student: Any = None
-    target_logits: Tensor | None = None
-    label: Callable[[TokenBatch], Tensor] | None = None
-    teacher: Any = None
-    row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    training: TrainingState = TrainingState()
+    store: Store = field(default_factory=Store)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
-    loaded: dict[Hashable, Any] = field(default_factory=dict)
-    while_loading: Callable[[], AbstractContextManager[Any]] = nullcontext
-    shared: dict[Hashable, Any] | None = None
     _met: dict[Hashable, TokenBatch] = field(default_factory=dict, init=False, repr=False)
+
+    def with_targets(self, logits: Tensor | None) -> "AugmentContext":
+        """The same for other rows, whose teacher logits are these, [B, C], or are to be asked for."""
+        return replace(self, training=replace(self.training, target_logits=logits))
 
     def load(self, key: Hashable, loader: Callable[[], Loaded]) -> Loaded:
         """What ``loader`` returns, loaded when it is first asked for."""
-        if key not in self.loaded:
-            with self.while_loading():
-                self.loaded[key] = loader()
-        found: Loaded = self.loaded[key]
+        store = self.store
+        if key not in store.loaded:
+            with store.while_loading():
+                store.loaded[key] = loader()
+        found: Loaded = store.loaded[key]
         return found
 
     def share(self, key: Hashable, batch: TokenBatch, compute: Callable[[], Loaded]) -> Loaded:
@@ -169,11 +152,12 @@ class AugmentContext:
 
         A batch that was changed before it came here is another object, and has targets of its own.
         """
-        if self.shared is None:
+        shared, targets = self.store.shared, self.training.target_logits
+        if shared is None:
             return compute()
-        found = self.shared.get(key)
-        if found is None or found[0] is not batch or found[1] is not self.target_logits:
-            found = self.shared[key] = batch, self.target_logits, compute()
+        found = shared.get(key)
+        if found is None or found[0] is not batch or found[1] is not targets:
+            found = shared[key] = batch, targets, compute()
         result: Loaded = found[2]
         return result
 
@@ -183,14 +167,14 @@ class AugmentContext:
         Raises:
             ValueError: if there is no way to have them; the message names the method.
         """
-        if self.target_logits is not None:
-            return self.target_logits
-        if self.label is None:
+        if self.training.target_logits is not None:
+            return self.training.target_logits
+        if self.training.label is None:
             raise ValueError(
-                f"{method} needs the teacher's answer to its rows: pass AugmentContext.target_logits, or the "
-                "teacher as AugmentContext.label for texts that were changed before"
+                f"{method} needs the teacher's answer to its rows: pass it as TrainingState.target_logits, or the "
+                "teacher as TrainingState.label for texts that were changed before"
             )
-        return self.label(batch)
+        return self.training.label(batch)
 
     def partners(self, method: str, batch: TokenBatch, partner: Partner) -> TokenBatch:
         """A partner row for each row of the batch; found once, although a method may ask twice.

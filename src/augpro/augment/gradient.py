@@ -17,9 +17,10 @@ def following(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tens
     Raises:
         ValueError: if the context has none; the message names the method.
     """
-    if context.student is None or context.row_loss is None:
+    state = context.training
+    if state.student is None or state.row_loss is None:
         raise ValueError(f"{method} follows the student's gradient: it runs only inside training")
-    return context.student, context.row_loss
+    return state.student, state.row_loss
 
 
 def embedding_gradient(

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.base import (
+    AugmentContext,
+    Augmenter,
+    EmbeddingSpace,
+    Store,
+    TrainingState,
+    VirtualRows,
+)
+from augpro.augment.counts import ReplacementCounts
 from augpro.augment.gradient import without_dropout
 from augpro.draws import Draws
 from augpro.losses import Objective
@@ -142,20 +150,18 @@ class OnlineAugmentation:
         shared: dict[Hashable, Any] | None = None,
     ) -> TokenBatch | VirtualRows:
         """Augmented rows alone; ``copy`` is the number of their draws, ``shared`` what other copies have computed."""
+        by_class = self.objective.problem_type == "single_label"
+        state = TrainingState(
+            student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model
+        )
         context = AugmentContext(
-            draws=Draws(self.seed, copy),
-            space=self.space,
-            table=dataset.table,
-            classes=dataset.classes if self.objective.problem_type == "single_label" else None,
-            student=student,
-            target_logits=teacher_logits,
-            label=self._label_text,
-            teacher=self.teacher.model,
-            row_loss=self.objective.kd,
-            counts=self.counts,
-            loaded=self.loaded,
-            while_loading=partial(self.meter.phase, "prepare"),
-            shared=shared,
+            Draws(self.seed, copy),
+            self.space,
+            dataset.table,
+            dataset.classes if by_class else None,
+            state,
+            Store(self.loaded, partial(self.meter.phase, "prepare"), shared),
+            self.counts,
         )
         with self.meter.phase("augment"), torch.no_grad():
             return self.augmenter(batch, context)

@@ -253,10 +253,10 @@ class FGSM(_Stepped):
 
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
         student, row_loss = following("augpro-fgsm", context)
-        target = context.teacher if self.through == "both" else context.targets("augpro-fgsm", batch)
+        target = context.training.teacher if self.through == "both" else context.targets("augpro-fgsm", batch)
         if target is None:
             raise ValueError(
-                "through='both' follows the teacher's gradient: pass it as AugmentContext.teacher"
+                "through='both' follows the teacher's gradient: pass it as TrainingState.teacher"
             )
         # It does not depend on what is drawn for a candidate, which only chooses the tokens that are moved.
         return context.share(

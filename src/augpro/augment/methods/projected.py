@@ -75,7 +75,7 @@ class Projected(DrawnReplacement):
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Move the chosen positions and project them."""
-        projection = context.space.projection(self.metric, self.perturbation.space, context.teacher)
+        projection = context.space.projection(self.metric, self.perturbation.space, context.training.teacher)
         moved = self.perturbation.move(batch, chosen, context, projection)
         nearest = moved.nearest(self.exclude_parents, self.top_k)
         found = (nearest >= 0).sum(1)

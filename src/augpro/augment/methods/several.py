@@ -1,6 +1,6 @@
 """Several methods at once: the augmented texts of a row are of different kinds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, ClassVar
 
@@ -61,8 +61,8 @@ class Several(Combined):
         for number, part in enumerate(self.of):
             rows = torch.nonzero(turn == number)[:, 0]
             if len(rows):
-                logits = context.target_logits
-                own = replace(context, target_logits=None if logits is None else logits[rows])
+                logits = context.training.target_logits
+                own = context.with_targets(None if logits is None else logits[rows])
                 texts = part.method(batch.take(rows), own)
                 assert isinstance(texts, TokenBatch)  # it makes text
                 made.append(texts)
