@@ -77,9 +77,9 @@ def make(tokenizer, texts):
             space,
             teacher,
             Objective("single_label"),
-            3,
-            candidates,
-            new or candidates,
+            seed=3,
+            candidates=candidates,
+            new_candidates=new or candidates,
         )
         batch = dataset.table.batch(range(20))
         return made, batch, (batch, dataset.teacher_logits, dataset, student)

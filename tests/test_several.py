@@ -76,7 +76,7 @@ def test_with_a_candidate_for_each_method_the_choice_is_one_of_kinds(tokenizer, 
     dataset = DistillationDataset(table, torch.zeros(20, dtype=torch.int64), teacher.label(TEXTS, OTHERS))
     space = context_of([0]).space
     method = augmenter("several", of=THREE)
-    augmentation = OnlineAugmentation(method, space, teacher, Objective("single_label"), 1, candidates=3)
+    augmentation = OnlineAugmentation(method, space, teacher, Objective("single_label"), seed=1, candidates=3)
     given = table.batch(range(20)), dataset.teacher_logits, dataset, model
     rows, _ = augmentation(*given, epoch=0)
     makers = set()

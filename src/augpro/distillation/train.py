@@ -53,10 +53,10 @@ def online_augmentation(
         space,
         teacher,
         plan.objective,
-        config.seed,
-        config.candidates or 1,
-        config.new_candidates or 1.0,
-        meter,
+        seed=config.seed,
+        candidates=config.candidates or 1,
+        new_candidates=config.new_candidates or 1.0,
+        meter=meter,
     )
 
 

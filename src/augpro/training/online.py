@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial, reduce
 from typing import Any
 
@@ -54,6 +54,7 @@ class OnlineAugmentation:
     space: EmbeddingSpace
     teacher: Teacher
     objective: Objective
+    _: KW_ONLY
     seed: int = 0
     candidates: int = 1
     new_candidates: float = 1.0
