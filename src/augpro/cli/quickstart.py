@@ -70,7 +70,8 @@ def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
     console.print(_table(results, costs, started))
     if fast:
         console.print(
-            "--fast only checks that everything works; leave it out to get meaningful figures.", style="yellow"
+            "--fast only checks that everything works; leave it out to get meaningful figures.",
+            style="yellow",
         )
     _show_pairs(console, results["augpro-mix"].samples[:5])
     console.print(_how_to_use(visible(str(out / "augpro"))), highlight=False, markup=False)
@@ -129,7 +130,9 @@ def _table(results: dict[str, RunResult], costs: dict[str, dict[str, float]], st
 
 
 def _show_pairs(console: Console, samples: list[Sample]) -> None:
-    console.print("\nOriginal and augmented texts with the teacher's label; [bold]changed words[/bold] are in bold")
+    console.print(
+        "\nOriginal and augmented texts with the teacher's label; [bold]changed words[/bold] are in bold"
+    )
     for sample in samples:
         before, after = marked(sample, "\0", shown)
         for text, label in ((before, sample.original_label), (after, sample.augmented_label)):
