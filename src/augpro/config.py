@@ -43,30 +43,16 @@ class TaskOptions(BaseModel):
     data: NameOption = Field(description="CSV, TSV, JSONL or Parquet file, folder with a file for each split, "
                                   "'helpdesk', 'glue/sst2' or a Hugging Face data set name.")  # fmt: skip
     text_column: str | None = Field(None, description="Column with the text. Default: found by its name.")
-    pair_column: str | None = Field(
-        None, description="Column with the second text, if rows are pairs of texts."
-    )
-    label_column: str | None = Field(
-        None, description="Column with the label. Default: found by its name. Rows may have no label."
-    )
-    problem_type: ProblemType | None = Field(
-        None, description="Kind of task. Default: found from the labels."
-    )
+    pair_column: str | None = Field(None, description="Column with the second text of a pair.")
+    label_column: str | None = Field(None, description="Column with the label; rows may have no label.")
+    problem_type: ProblemType | None = Field(None, description="Default: found from the labels.")
     holdout_rows: int = Field(0, ge=0, description="Training rows held out as an additional evaluation set.")
-    eval_split: EvalSplit = Field(
-        "auto", description="Split to score on. auto: validation if it has labels, else test."
-    )
-    max_tokens: int | None = Field(
-        None, ge=8, description="Cut longer texts to this many tokens. Default: the model's limit."
-    )
+    eval_split: EvalSplit = Field("auto", description="auto: validation if it has labels, else test.")
+    max_tokens: int | None = Field(None, ge=8, description="Cut longer texts. Default: the model's limit.")
     allow_unknown_tokens: bool = Field(
         False, description="Continue even if a tokenizer does not know most of the text."
     )
-    split_seed: int = Field(
-        0,
-        ge=0,
-        description="Seed that selects the validation and holdout rows; it does not depend on --seed.",
-    )
+    split_seed: int = Field(0, ge=0, description="Seed that selects the validation and holdout rows.")
     trust_remote_code: bool = Field(False, description="Allow running code that comes with a model.")
 
     def data_spec(self) -> DataSpec:
@@ -82,9 +68,7 @@ class DataOptions(TaskOptions):
         None, gt=0, description="Number of training rows, or their share if below 1. Default: all rows."
     )
     seed: int = Field(
-        0,
-        ge=0,
-        description="Seed for the choice and order of training rows, new weights and all random draws.",
+        0, ge=0, description="Seed of training rows, their order, new weights and random draws."
     )
 
 
@@ -135,39 +119,20 @@ class StudentOptions(LearnOptions):
     """Teacher, student and loss."""
 
     teacher: NameOption = Field(description="The teacher: folder or hub name of a sequence classifier.")
-    student: OptionalName = Field(
-        None,
-        description=f"Model that the student starts from: {MODEL_CHOICES}. Default: the student is cut from the "
-        "teacher.",
-    )
+    student: OptionalName = Field(None, description=f"Model: {MODEL_CHOICES}. Default: cut from the teacher.")
     student_layers: str | tuple[int, ...] = Field(
         (),
         description="Layers to keep, e.g. 0,5, or auto:2 to search for the best two. Default: all layers of "
         "--student, or three layers of the teacher.",
     )
     label_weight: float = Field(0.0, ge=0, description="Weight of the loss on gold labels (alpha).")
-    teacher_weight: float = Field(
-        1.0, ge=0, description="Weight of the distillation loss on original rows (beta)."
-    )
-    augmented_weight: float = Field(
-        1.0, ge=0, description="Weight of the distillation loss on augmented rows (gamma)."
-    )
-    temperature: float = Field(
-        1.0,
-        gt=0,
-        description="Softmax temperature of teacher and student; the loss is multiplied by its square.",
-    )
-    kd_loss: KDLoss = Field(
-        "kl",
-        description="Distillation loss. kl: KL divergence of the softened outputs; mse: squared error of the logits.",
-    )
-    hidden_weight: float = Field(0.0, ge=0, description="Weight of the loss on the teacher's hidden states.")
-    relation_weight: float = Field(
-        0.0, ge=0, description="Weight of the loss on the cosines between the hidden states of a text."
-    )
-    pooled_weight: float = Field(
-        0.0, ge=0, description="Weight of the loss on the input of the teacher's last linear layer."
-    )
+    teacher_weight: float = Field(1.0, ge=0, description="Weight of the distillation loss (beta).")
+    augmented_weight: float = Field(1.0, ge=0, description="Weight of the loss on augmented rows (gamma).")
+    temperature: float = Field(1.0, gt=0, description="Softmax temperature of teacher and student.")
+    kd_loss: KDLoss = Field("kl", description="kl: KL divergence; mse: squared error of the logits.")
+    hidden_weight: float = Field(0.0, ge=0, description="Weight of the teacher's hidden states.")
+    relation_weight: float = Field(0.0, ge=0, description="Weight of the cosines between hidden states.")
+    pooled_weight: float = Field(0.0, ge=0, description="Weight of the last linear layer's input.")
     layer_map: LayerMap = Field(
         "uniform",
         description="Layers whose hidden states are compared. uniform: each student layer with the teacher layer it "
@@ -184,15 +149,14 @@ class StudentOptions(LearnOptions):
         "the oldest one. Default: 1; 0.5 means one in every second epoch.",
     )  # fmt: skip
     unlabelled: OptionalPath = Field(
-        None,
-        description="File with texts without labels. The teacher labels them, and they become training rows.",
+        None, description="File of texts without labels, which the teacher labels as training rows."
     )
     label_budget: int | None = Field(
         None, ge=1, description="Number of --unlabelled texts that the teacher labels. Default: all."
     )
     label_by: LabelBy | None = Field(
         None,
-        description="How to choose these texts: random (default), coverage (texts unlike the others), or "
+        description="How to choose --unlabelled texts: random (default), coverage (texts unlike the others), or "
         "uncertainty or bald of a student after a short training.",
     )
     learning_rate: float | None = Field(  # type: ignore[assignment]
@@ -228,16 +192,12 @@ class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
         description="Number of passes over the training rows. Default: 25 for up to 1,000 rows; for more rows as "
         "many as make 25,000 rows in total, but at least 3.",
     )
-    augment: str = Field(
-        "augpro-mix",
-        description="Augmentation method: none, augpro-mix, random, mixup, ... (see docs/methods).",
-    )
+    augment: str = Field("augpro-mix", description="Method: none, augpro-mix, random, ... (docs/methods).")
     augment_options: Options = Field(
         default_factory=dict, description="An option of the augmentation method, e.g. replace_fraction=0.3."
     )
     label_store: OptionalPath = Field(
-        None,
-        description="Folder that stores the teacher's logits of whole splits, so that other runs can use them.",
+        None, description="Folder that stores the teacher's logits for other runs."
     )
 
 
@@ -261,20 +221,14 @@ class CompareConfig(StudentOptions, LabelOptions, TaskOptions):
         description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.15, and baselines, e.g. tfidf. "
         "fine-tune and none are always added.",
     )
-    seeds: tuple[int, ...] = Field(
-        (0, 1, 2), description="Seeds, e.g. 0,1,2. There is one run for each method, size and seed."
-    )
-    sizes: tuple[float, ...] = Field(
-        (), description="Numbers of training rows, e.g. 100,1000. Default: all rows."
-    )
+    seeds: tuple[int, ...] = Field((0, 1, 2), description="Seeds of the runs, e.g. 0,1,2.")
+    sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000. Default: all.")
     reference: str = Field("none", description="Method that the others are tested against.")
     equal_seconds: str | None = Field(
         None, description="Also train every method for as many seconds as this method takes."
     )
     jobs: int = Field(1, ge=1, description="Number of runs at the same time; they share the CPU cores.")
-    budget: float | None = Field(
-        None, gt=0, description="Time limit in minutes. Runs that would not fit are left out and listed."
-    )
+    budget: float | None = Field(None, gt=0, description="Minutes; runs that do not fit are left out.")
     keep_models: bool = Field(False, description="Keep the weights of the students, not only their results.")
     out: PathOption = Field(description="Folder for results.jsonl, predictions and table.md.")
 
