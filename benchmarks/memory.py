@@ -64,7 +64,7 @@ def make_data(path: Path, rows: int, classes: int) -> None:
 
 def evaluate(folder: Path) -> None:
     from augpro.config import EvaluateConfig
-    from augpro.distill.scoring import evaluate_model
+    from augpro.distillation.scoring import evaluate_model
 
     model = str(folder / "model")
     evaluate_model(EvaluateConfig(data=str(folder / "rows.csv"), model=model, teacher=model))

@@ -13,8 +13,8 @@ import torch
 from speed_common import Results, environment, rounds, run_json
 
 from augpro import DistillConfig, run
-from augpro.distill.plan import make_plan
-from augpro.distill.train import load_teacher, online_augmentation
+from augpro.distillation.plan import make_plan
+from augpro.distillation.train import load_teacher, online_augmentation
 from augpro.models.reading import predict_logits
 from augpro.models.source import load_student
 from augpro.tokens import join, tokenize

@@ -5,13 +5,8 @@ python examples/augment_texts.py --model minilm "the export hangs" "please send 
 
 import argparse
 
-from augpro import InputError, augmenter
-from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace
-from augpro.augment.methods.replace import TokenReplacement
-from augpro.draws import Draws
-from augpro.models.source import ModelSource
-from augpro.tokens import tokenize
-from augpro.vocabulary import Vocabulary
+from augpro import InputError, augment_texts, augmenter
+from augpro.augment import AUGMENTERS, TokenReplacement
 
 TEXTS = [
     "the export button does nothing since this morning",
@@ -27,25 +22,6 @@ METHODS = [
 ]
 
 
-def augment(model: str, texts: list[str], method: str, seed: int) -> list[str]:
-    """One augmented text for each text, in the embedding space of a model.
-
-    Args:
-        model: folder, hub name or short name, such as "minilm".
-        texts: at least two for a method that mixes rows.
-        method: a key of ``AUGMENTERS``.
-        seed: another seed, another draw.
-    """
-    source = ModelSource(model)
-    tokenizer = source.load_tokenizer()
-    table = source.load_classifier().get_input_embeddings().get_parameter("weight")
-    vocabulary = Vocabulary(tokenizer, len(table))
-    rows = tokenize(tokenizer, texts)
-    context = AugmentContext(Draws(seed), EmbeddingSpace(table, vocabulary), rows)
-    augmented = augmenter(method)(rows.batch(range(len(rows))), context)
-    return vocabulary.decode(augmented)[0]
-
-
 def main() -> None:
     """Print every text above its augmented text."""
     parser = argparse.ArgumentParser(
@@ -57,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        augmented = augment(args.model, args.texts, args.method, args.seed)
+        augmented = augment_texts(args.texts, args.model, augment=args.method, seed=args.seed)[0]
     except (InputError, ValueError) as error:
         parser.error(str(error))
     for before, after in zip(args.texts, augmented, strict=True):

@@ -7,59 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BartConfig, BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BartConfig
 
 from augpro.augment.base import AugmentContext, EmbeddingSpace
 from augpro.augment.wordnet import WordNet
 from augpro.draws import Draws
+from augpro.testing import TEXTS, WORDS
+from augpro.testing import tiny_classifier as tiny_bert
+from augpro.testing import tiny_tokenizer as wordpiece
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from text_sources import save_masked_lm, save_translator, tiny_config, write_wordnet
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring, and the suite may share its cores
 
-WORDS = [
-    "the",
-    "a",
-    "my",
-    "your",
-    "movie",
-    "film",
-    "app",
-    "server",
-    "invoice",
-    "is",
-    "was",
-    "looks",
-    "feels",
-    "good",
-    "great",
-    "fine",
-    "bad",
-    "awful",
-    "slow",
-    "broken",
-    "very",
-    "quite",
-    "not",
-    "never",
-    "again",
-    "today",
-    "please",
-    "refund",
-    "help",
-    "work",
-    "works",
-    "plot",
-    "actor",
-    "price",
-    "bill",
-    "team",
-    "page",
-]
-PIECES = ["##s", "##ing", "##ed", "##er", "##ly", "##able", "##un", "##x"]
-SPECIALS = ["[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # Of a `transformers.Trainer` that trains a tiny student for two epochs and writes nothing.
 TRAINER = {
     "per_device_train_batch_size": 4, "num_train_epochs": 2, "learning_rate": 1e-2, "save_strategy": "no",
@@ -92,46 +53,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", local)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
-def wordpiece(words: list[str], pieces: list[str] = PIECES) -> PreTrainedTokenizerFast:
-    """A BERT-type tokenizer with exactly these words and continuation pieces (and all letters)."""
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    single = [c for c in letters if c not in words]
-    vocabulary = [
-        *SPECIALS,
-        *words,
-        *single,
-        *pieces,
-        *[f"##{c}" for c in letters if f"##{c}" not in pieces],
-        ".",
-    ]
-    tokenizer = Tokenizer(models.WordPiece({t: i for i, t in enumerate(vocabulary)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    ids = {token: vocabulary.index(token) for token in ("[CLS]", "[SEP]")}
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=list(ids.items())
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=32, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )  # fmt: skip
-
-
-def tiny_bert(
-    vocabulary: int, labels=LABELS, layers: int = 2, seed: int = 0, dropout: float = 0.0, **options
-):
-    """A BERT classifier with large random weights, so that its answers differ from text to text."""
-    torch.manual_seed(seed)
-    names = dict(enumerate(labels)) or {0: "score"}
-    config = BertConfig(
-        vocab_size=vocabulary, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=32, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
-        initializer_range=0.4, id2label=names, label2id={v: k for k, v in names.items()}, **options,
-    )  # fmt: skip
-    return BertForSequenceClassification(config).eval()
 
 
 @pytest.fixture(scope="session")
@@ -168,13 +89,6 @@ def teacher_folder(save_model, tokenizer):
     return save_model(tokenizer, layers=3, seed=1)
 
 
-TEXTS = [
-    "the movie is great", "my server is broken again", "the plot feels slow", "your app works fine today",
-    "a very good film", "the invoice was not good", "please help my team", "this bill is awful",
-    "the actor was quite good", "never again", "the page looks great", "slow and broken app",
-    "my refund works", "not a bad film", "the price is fine", "your team is great", "the bill feels very bad",
-    "a good plot works", "the server never works", "quite awful movie",
-]  # fmt: skip
 ANSWERS = [1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0]
 OTHERS = [*TEXTS[7:], *TEXTS[:7]]  # second texts
 ROWS = torch.arange(len(TEXTS))
@@ -219,7 +133,7 @@ def save(tmp_path):
 def planned(table_file, teacher_folder, tmp_path):
     """A plan for the teacher's own student, or with another teacher or another start."""
     from augpro.config import DistillConfig
-    from augpro.distill.plan import make_plan
+    from augpro.distillation.plan import make_plan
 
     def build(teacher=None, **options):
         given = {"teacher": str(teacher or teacher_folder), "student": str(teacher_folder), "augment": "none"}
@@ -232,8 +146,8 @@ def planned(table_file, teacher_folder, tmp_path):
 def refused(table_file, tmp_path, planned):
     """That a model is refused before anything is loaded: as teacher, when it is scored, and as a start."""
     from augpro.config import EvaluateConfig, FinetuneConfig
-    from augpro.distill.plan import make_plan
-    from augpro.distill.scoring import evaluate_model
+    from augpro.distillation.plan import make_plan
+    from augpro.distillation.scoring import evaluate_model
     from augpro.errors import InputError
 
     def check(folder, match, start=True):

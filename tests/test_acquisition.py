@@ -8,8 +8,8 @@ import torch
 from scipy import special, stats
 from torch.nn import functional as F
 
-from augpro.distill import acquisition
-from augpro.distill.acquisition import bald, drawn, farthest, highest, uncertainty
+from augpro.distillation import acquisition
+from augpro.distillation.acquisition import bald, drawn, farthest, highest, uncertainty
 
 
 def unit(rows, seed, width=5):

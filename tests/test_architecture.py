@@ -13,8 +13,9 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A package (or a module beside the packages) imports only those of the lines above its own.
 ORDER = """
-errors tasks draws files tokens spelling
-losses values
+errors tasks draws files tokens
+plugins values
+losses
 vocabulary data
 projection models
 config augment
@@ -22,7 +23,7 @@ results
 evaluation
 teachers
 training
-distill
+testing distillation
 baselines
 compare
 report
@@ -111,7 +112,7 @@ def test_files_and_functions_stay_small(name, path):
 
 
 def test_the_story_of_the_data_fits_on_a_page():
-    tree = ast.parse((SOURCE / "distill" / "pipeline.py").read_text(encoding="utf-8"))
+    tree = ast.parse((SOURCE / "distillation" / "pipeline.py").read_text(encoding="utf-8"))
     story = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "run_plan")
     assert story.end_lineno - story.lineno < 60
 

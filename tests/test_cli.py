@@ -9,7 +9,7 @@ from transformers import pipeline
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
-from augpro.distill.samples import check_rows
+from augpro.distillation.samples import check_rows
 from conftest import LABELS, TEXTS
 
 FAST = ["--epochs", "1", "--batch-size", "8", "--trainer-option", "use_cpu=true"]
@@ -139,7 +139,7 @@ def test_a_killed_run_resumes_to_the_same_student(distill, tmp_path, monkeypatch
     assert distill(*options, out=whole).exit_code == 0
     with monkeypatch.context() as patch:
         patch.setattr(
-            "augpro.distill.pipeline.predict_logits", lambda *a, **k: 1 / 0
+            "augpro.distillation.pipeline.predict_logits", lambda *a, **k: 1 / 0
         )  # dies after the last epoch
         with pytest.raises(ZeroDivisionError):
             distill(*options, out=halted)
@@ -160,7 +160,7 @@ def test_a_run_that_was_killed_while_saving_resumes_from_the_checkpoint_before(
 ):
     options = ("--epochs", "3", "--augment", "none", "--trainer-option", "save_total_limit=3")
     with monkeypatch.context() as patch:
-        patch.setattr("augpro.distill.pipeline.predict_logits", lambda *a, **k: 1 / 0)
+        patch.setattr("augpro.distillation.pipeline.predict_logits", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             distill(*options, out=tmp_path / "halted")
     (tmp_path / "halted" / "checkpoints" / "checkpoint-9" / "trainer_state.json").unlink()
@@ -288,7 +288,7 @@ def test_copies_of_every_scored_row_are_looked_for(distill, table_file, tmp_path
         compared.extend(arguments[-1])
         return check_rows(*arguments)
 
-    monkeypatch.setattr("augpro.distill.pipeline.check_rows", watched)
+    monkeypatch.setattr("augpro.distillation.pipeline.check_rows", watched)
     done = distill("--augment", "random", "--augment-option", "replace-fraction=0", "--holdout-rows", "8")
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "student" / "result.json").read_text())["replacement"]

@@ -8,7 +8,7 @@ from tokenizers import Regex, normalizers, processors
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from augpro.config import EvaluateConfig
-from augpro.distill.scoring import evaluate_model
+from augpro.distillation.scoring import evaluate_model
 from augpro.errors import InputError
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource, load_student

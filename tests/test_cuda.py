@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from augpro.config import DistillConfig
-from augpro.distill.pipeline import run
+from augpro.distillation.pipeline import run
 from augpro.models.source import ModelSource
 from augpro.projection import Projection
 from augpro.teachers.teacher import Teacher

@@ -41,6 +41,13 @@ def test_every_example_is_run_here():
             assert f'"{path.name}"' in here, path.name
 
 
+def test_objects(monkeypatch, capsys):
+    run_script("objects.py", monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
+    assert re.search(r"the movie is great\n    [a-z ]+\n", printed)
+    assert re.search(r"agreement with the teacher: [01]\.\d{3}\n(negative|positive)\n", printed)
+
+
 @pytest.mark.e2e
 def test_distil_your_own_file(reviews, teacher_folder, save_model, tokenizer, tmp_path, monkeypatch, capsys):
     student, out = save_model(tokenizer, layers=3, seed=4), tmp_path / "student"

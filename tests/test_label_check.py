@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from augpro.cli.app import app
 from augpro.config import BaselineConfig, CompareConfig, DistillConfig, EvaluateConfig
-from augpro.distill.pipeline import run
-from augpro.distill.plan import make_plan
-from augpro.distill.scoring import evaluate_model
+from augpro.distillation.pipeline import run
+from augpro.distillation.plan import make_plan
+from augpro.distillation.scoring import evaluate_model
 from augpro.errors import InputError
 from augpro.models.source import ModelSource
 from augpro.teachers.alignment import adopt_labels

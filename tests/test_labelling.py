@@ -12,9 +12,9 @@ from augpro.compare.cost import fixed_seconds
 from augpro.compare.grid import Cell, Grid
 from augpro.config import CompareConfig, DistillConfig
 from augpro.data.same_text import row_keys
-from augpro.distill import labelling
-from augpro.distill.acquisition import bald, drawn, farthest, highest
-from augpro.distill.labelling import (
+from augpro.distillation import labelling
+from augpro.distillation.acquisition import bald, drawn, farthest, highest
+from augpro.distillation.labelling import (
     CHOSEN,
     DROPOUT_PASSES,
     WARM_UP_SHARE,
@@ -22,8 +22,8 @@ from augpro.distill.labelling import (
     dropout_logits,
     sentence_vectors,
 )
-from augpro.distill.pipeline import run
-from augpro.distill.plan import make_plan
+from augpro.distillation.pipeline import run
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.losses import entropy
 from augpro.models.reading import predict_logits

@@ -13,10 +13,10 @@ from augpro.compare.cost import fixed_seconds
 from augpro.compare.grid import Cell, Grid
 from augpro.config import CompareConfig, DistillConfig, build
 from augpro.data.loading import Split
-from augpro.distill import layer_search
-from augpro.distill.layer_search import Judge, TrialRows, Trials, candidates, divide, halve
-from augpro.distill.pipeline import run
-from augpro.distill.plan import make_plan
+from augpro.distillation import layer_search
+from augpro.distillation.layer_search import Judge, TrialRows, Trials, candidates, divide, halve
+from augpro.distillation.pipeline import run
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.models.layers import UncuttableError
 from augpro.results.result import LayerSearch, LayerTrial

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from augpro.cli.app import app
 from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
-from augpro.distill.identity import model_content
-from augpro.distill.pipeline import run
+from augpro.distillation.identity import model_content
+from augpro.distillation.pipeline import run
 from augpro.errors import InputError
 from augpro.models.named import NAMED_MODELS, model_location
 from augpro.models.source import ModelSource, load_student

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from augpro.cli.app import app
 from augpro.config import DistillConfig
-from augpro.distill.pipeline import run
+from augpro.distillation.pipeline import run
 from augpro.errors import InputError
 from augpro.results.output import check_file, check_folder, check_output, claim_file, claim_new
 from augpro.results.terminal import forgive_output

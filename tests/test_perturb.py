@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from augpro.augment import FGSM, AugmentContext, EmbeddingSpace, Mix, Noise, Projected
+from augpro.augment import FGSM, AugmentContext, AugPro, EmbeddingSpace, Mix, Noise, Projected
 from augpro.augment.methods.perturb import move_along, row_weights, step_for_rate
 from augpro.augment.partners import partner_rows
 from augpro.draws import Draws
@@ -258,7 +258,7 @@ def test_perturbations_name_what_they_miss(table, context_of):
     with pytest.raises(ValueError, match=r"AugmentContext\.teacher"):
         Projected(FGSM(through="both"))(batch, context_of([0, 1]))
     with pytest.raises(ValueError, match=r"AugmentContext\.label"):
-        Projected(FGSM(), partner_fraction=0.5)(batch, context_of([0, 1]))
+        AugPro(FGSM(), partner_fraction=0.5)(batch, context_of([0, 1]))
     with pytest.raises(ValueError, match="through"):
         FGSM(through="teacher")
 
@@ -272,7 +272,7 @@ def test_partner_tokens_come_first_and_the_rest_is_projected(table, space, conte
     taken = editable = 0
     for copy in range(20):
         context = context_of(range(20), copy=copy)
-        made = Projected(Mix(), replace_fraction=0.0, partner_fraction=0.4)(batch, context)
+        made = AugPro(Mix(), replace_fraction=0.0, partner_fraction=0.4)(batch, context)
         changed = made.ids != batch.ids
         partners = table.batch(partner_rows(batch.row_ids, 20, "random", context.draws))
         for row in torch.nonzero(changed.any(1))[:, 0].tolist():
@@ -282,13 +282,13 @@ def test_partner_tokens_come_first_and_the_rest_is_projected(table, space, conte
         assert context.counts.partner == context.counts.changed
     assert 0.2 < taken / editable < 0.4  # kinds differ, tokens are alike
     context = context_of(range(20))
-    Projected(Mix(), replace_fraction=1.0, partner_fraction=0.4)(batch, context)
+    AugPro(Mix(), replace_fraction=1.0, partner_fraction=0.4)(batch, context)
     assert context.counts.partner <= 0.02 * context.counts.editable
 
 
 def test_the_share_of_partner_tokens_and_of_moved_ones_are_drawn_apart(table, context_of):
     batch = table.batch(range(20))
-    both = [Projected(Noise(), replace_fraction=0.5, partner_fraction=0.5)(batch, context_of(range(20), copy=c)).ids
+    both = [AugPro(Noise(), replace_fraction=0.5, partner_fraction=0.5)(batch, context_of(range(20), copy=c)).ids
             for c in range(10)]  # fmt: skip
     moved = [
         Projected(Noise(), replace_fraction=0.5)(batch, context_of(range(20), copy=c)).ids for c in range(10)
@@ -305,8 +305,8 @@ def test_the_gradient_of_crossed_text_has_the_teachers_answer_to_it(table, space
         return torch.full((20, 2), 3.0) * torch.tensor([1.0, -1.0])
 
     context = context_of(range(20), label=label)
-    made = Projected(FGSM(step=4.0), replace_fraction=0.3, partner_fraction=0.5)(batch, context)
-    crossed = Projected(Mix(), replace_fraction=0.0, partner_fraction=0.5)(batch, context_of(range(20)))
+    made = AugPro(FGSM(step=4.0), replace_fraction=0.3, partner_fraction=0.5)(batch, context)
+    crossed = AugPro(Mix(), replace_fraction=0.0, partner_fraction=0.5)(batch, context_of(range(20)))
     assert len(asked) == 1
     same = asked[0] == crossed.ids
     assert same.float().mean() > 0.95  # but for pieces that were given back
@@ -318,7 +318,7 @@ def test_a_copied_token_follows_the_rule_of_its_partner(tokenizer, space):
     table = tokenize(tokenizer, ["good good good good good good good good", "the bad team"])
     batch = table.batch([0])
     for repeat, reached in ((True, 8), (False, 3)):
-        method = Projected(Mix(repeat_partner=repeat), replace_fraction=0.0, partner_fraction=1.0)
+        method = AugPro(Mix(repeat_partner=repeat), replace_fraction=0.0, partner_fraction=1.0)
         changed = method(batch, AugmentContext(Draws(0), space, table)).ids != batch.ids
         assert changed[0, 1 : 1 + reached].all()
         assert not changed[0, 1 + reached :].any()
@@ -334,6 +334,6 @@ def test_the_teacher_reads_crossed_text_only_where_its_answer_is_used(
         calls.append(len(rows.ids))
         return torch.zeros(len(rows.ids), 2)
 
-    method = Projected(FGSM(step=1.0, through=through), replace_fraction=0.5, partner_fraction=0.5)
+    method = AugPro(FGSM(step=1.0, through=through), replace_fraction=0.5, partner_fraction=0.5)
     method(table.batch([0, 1]), context_of([0, 1], label=label, teacher=tiny_bert(len(space.table), seed=9)))
     assert len(calls) == asked

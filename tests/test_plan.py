@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from augpro.config import DistillConfig
-from augpro.distill.plan import make_plan
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.models.source import load_student
 

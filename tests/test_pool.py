@@ -9,8 +9,8 @@ from rich.console import Console
 from augpro.cli.display import show_plan
 from augpro.config import DistillConfig
 from augpro.data.loading import DataSpec, load_data
-from augpro.distill.plan import make_plan
-from augpro.distill.pool import load_pool
+from augpro.distillation.plan import make_plan
+from augpro.distillation.pool import load_pool
 from augpro.errors import InputError
 from conftest import TEXTS
 

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 from augpro.config import DistillConfig, EvaluateConfig
-from augpro.distill import layer_search
-from augpro.distill.pipeline import run
-from augpro.distill.scoring import evaluate_model
+from augpro.distillation import layer_search
+from augpro.distillation.pipeline import run
+from augpro.distillation.scoring import evaluate_model
 from augpro.models.source import ModelSource
 from augpro.teachers.teacher import Teacher
 from augpro.training.trainer import DistillationTrainer
@@ -63,7 +63,7 @@ def test_autocast_is_on_in_training_and_off_after_it(config, monkeypatch):
 
     loader, load_finished = layer_search.load_student, ModelSource.load_finished
     monkeypatch.setattr(
-        "augpro.distill.layer_search.load_student",
+        "augpro.distillation.layer_search.load_student",
         lambda *given, **options: watch(loader(*given, **options), "student"),
     )
     monkeypatch.setattr(ModelSource, "load_finished", lambda self: watch(load_finished(self), "teacher"))

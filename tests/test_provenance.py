@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from augpro.cli.app import app
 from augpro.data.loading import Split
-from augpro.distill.identity import model_content
+from augpro.distillation.identity import model_content
 from augpro.models.source import ModelSource
 from augpro.results.output import CONFIG
 from augpro.results.provenance import TRAINING_ROWS, seen_rows, write_training_rows

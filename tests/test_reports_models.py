@@ -11,7 +11,7 @@ from tokenizers import processors
 from transformers import BertForMaskedLM
 
 from augpro.config import DistillConfig, EvaluateConfig
-from augpro.distill.scoring import evaluate_model
+from augpro.distillation.scoring import evaluate_model
 from augpro.errors import InputError
 from augpro.losses import relation_loss, state_loss
 from augpro.models.reading import mean_states

@@ -17,12 +17,12 @@ from augpro.compare.comparison import Comparison
 from augpro.compare.grid import Cell
 from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.data.loading import Split
-from augpro.distill.labelling import Choice
-from augpro.distill.pipeline import run
-from augpro.distill.plan import make_plan
-from augpro.distill.samples import samples_markdown
-from augpro.distill.scoring import evaluate_model
-from augpro.distill.summary import notes_of
+from augpro.distillation.labelling import Choice
+from augpro.distillation.pipeline import run
+from augpro.distillation.plan import make_plan
+from augpro.distillation.samples import samples_markdown
+from augpro.distillation.scoring import evaluate_model
+from augpro.distillation.summary import notes_of
 from augpro.errors import InputError
 from augpro.evaluation.metrics import majority_share, score
 from augpro.evaluation.notes import answer_notes, label_notes
@@ -259,7 +259,7 @@ def test_a_short_training_warms_up_for_a_share_of_it(given, tokenizer, model, mo
         seen.append(args)
         raise Caught
 
-    monkeypatch.setattr("augpro.distill.labelling.DistillationTrainer", caught)
+    monkeypatch.setattr("augpro.distillation.labelling.DistillationTrainer", caught)
     with pytest.raises(Caught):
         Choice(plan, plan.config, plan.pool, [0] * 20, model, tokenizer).trained()
     assert seen[0].warmup_steps == 10

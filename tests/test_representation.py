@@ -20,9 +20,9 @@ from transformers import (
 from augpro.augment import EmbeddingSpace, augmenter
 from augpro.compare.grid import Cell, Grid
 from augpro.config import CompareConfig, DistillConfig
-from augpro.distill.matching import layer_pairs
-from augpro.distill.pipeline import run
-from augpro.distill.plan import make_plan
+from augpro.distillation.matching import layer_pairs
+from augpro.distillation.pipeline import run
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.losses import Objective, relation_loss, state_loss
 from augpro.models.layers import encoder_layers

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from augpro.config import DistillConfig
-from augpro.distill.identity import input_fingerprints
-from augpro.distill.pipeline import run
-from augpro.distill.plan import make_plan
+from augpro.distillation.identity import input_fingerprints
+from augpro.distillation.pipeline import run
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.results.output import CONFIG, OutputFolder, check_output, folder_lock
 from augpro.training.sampling import EpochOrder
@@ -60,7 +60,7 @@ def train(table_file, teacher_folder, student, tmp_path, monkeypatch):
                     rows.append(inputs["row_ids"].tolist())
                 return super().compute_loss(model, inputs, *arguments, **keywords)
 
-        monkeypatch.setattr("augpro.distill.pipeline.DistillationTrainer", Watched)
+        monkeypatch.setattr("augpro.distillation.pipeline.DistillationTrainer", Watched)
         given = {"data": str(table_file), "teacher": str(teacher_folder), "student": str(student), "epochs": 3,
                  "batch_size": BATCH, "learning_rate": 1e-2, "out": tmp_path / name}  # fmt: skip
         saving = {"save_strategy": "steps", "save_steps": stop or 100, "disable_tqdm": True} | (trainer or {})
@@ -254,7 +254,7 @@ def test_the_model_of_a_method_is_an_input(table_file, teacher_folder, masked_lm
 
 
 def test_models_are_not_hashed_for_a_run_that_cannot_be_resumed(train, monkeypatch):
-    monkeypatch.setattr("augpro.distill.identity.model_content", lambda source: 1 / 0)
+    monkeypatch.setattr("augpro.distillation.identity.model_content", lambda source: 1 / 0)
     assert train(augment="none", trainer={"save_strategy": "no"})[0] is not None
     with pytest.raises(ZeroDivisionError):
         train("other", augment="none")

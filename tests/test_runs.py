@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from augpro.augment import AugmentContext, Crossover, EmbeddingSpace, Projected, Stay, augmenter
+from augpro.augment import AugmentContext, AugPro, Crossover, EmbeddingSpace, Stay, augmenter
 from augpro.augment.partners import aligned_ids, partner_rows
 from augpro.augment.runs import clause_numbers, clauses, spans
 from augpro.draws import Draws
@@ -119,10 +119,10 @@ def test_clauses_of_a_crossover_are_those_of_the_partner(tokenizer, table, conte
 def test_the_share_of_a_unit_is_that_of_single_tokens(unit, table, context_of):
     batch = table.batch(range(8))
     editable = context_of().space.vocabulary.editable(batch)
-    method = Projected(Stay(), partner_fraction=0.4, partner_unit=unit)
+    method = AugPro(Stay(), partner_fraction=0.4, partner_unit=unit).methods[0]
     shares = []
     for copy in range(300):
-        wanted = method._wanted(batch, context_of(copy))
+        wanted = method.choose(batch, editable, context_of(copy))
         assert not (wanted & ~editable).any()
         shares.append((wanted.sum(1) / editable.sum(1)).mean().item())
     assert np.mean(shares) == pytest.approx(0.4, abs=4 * np.std(shares) / 300**0.5)
@@ -133,8 +133,9 @@ def test_longer_runs_keep_more_of_the_partner_together(table, context_of):
     batch = table.batch(range(8))
     together = {}
     for unit in UNITS:
-        method = augmenter("augpro-mix", replace_fraction=0.0, partner_unit=unit)
-        wanted = torch.stack([method._wanted(batch, context_of(copy)) for copy in range(100)])
+        method = augmenter("augpro-mix", replace_fraction=0.0, partner_unit=unit).methods[0]
+        editable = context_of().space.vocabulary.editable(batch)
+        wanted = torch.stack([method.choose(batch, editable, context_of(copy)) for copy in range(100)])
         together[unit] = (wanted[..., 1:] & wanted[..., :-1]).sum() / wanted.sum()
     assert together["token"] < together["two-spans"] < together["span"]
     assert together["token"] < together["clause"]

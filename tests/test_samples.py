@@ -14,8 +14,8 @@ from markdown_it import MarkdownIt
 
 from augpro.augment import EmbeddingSpace, augmenter
 from augpro.data.loading import Split
-from augpro.distill.samples import check_rows, marked, samples_markdown
-from augpro.distill.summary import notes_of
+from augpro.distillation.samples import check_rows, marked, samples_markdown
+from augpro.distillation.summary import notes_of
 from augpro.losses import Objective
 from augpro.results.result import RunResult, Sample, Scores
 from augpro.tasks import Task

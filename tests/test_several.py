@@ -9,9 +9,9 @@ import torch
 from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
 from augpro.compare.grid import Cell
 from augpro.config import DistillConfig
-from augpro.distill.identity import models_among
-from augpro.distill.pipeline import run
-from augpro.distill.plan import make_plan
+from augpro.distillation.identity import models_among
+from augpro.distillation.pipeline import run
+from augpro.distillation.plan import make_plan
 from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import Objective

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from augpro.augment import augmenter
 from augpro.augment.base import EmbeddingSpace
-from augpro.distill.samples import check_rows
-from augpro.distill.summary import notes_of
+from augpro.distillation.samples import check_rows
+from augpro.distillation.summary import notes_of
 from augpro.losses import Objective
 from augpro.tasks import Task
 from augpro.teachers.teacher import Teacher

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from augpro.distill.pool import load_pool
+from augpro.distillation.pool import load_pool
 from augpro.errors import InputError
 from data_files import load, rows_of, write_jsonl
 

@@ -7,7 +7,7 @@ import torch
 from transformers import TrainingArguments
 
 from augpro.config import DistillConfig, FinetuneConfig
-from augpro.distill.plan import make_plan
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.training.fields import NEEDS, OWN, REFUSED
 from augpro.training.options import check_trainer_options, training_arguments, without_evaluation

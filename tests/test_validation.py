@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from augpro.config import DistillConfig, FinetuneConfig
-from augpro.distill.pipeline import run
+from augpro.distillation.pipeline import run
 from conftest import ANSWERS, LABELS, TEXTS
 
 BEST = {"eval_strategy": "epoch", "load_best_model_at_end": True}

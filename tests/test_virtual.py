@@ -9,7 +9,7 @@ from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Smart, TMix, V
 from augpro.augment.methods.perturb import row_weights
 from augpro.augment.partners import partner_rows
 from augpro.config import DistillConfig
-from augpro.distill.plan import make_plan
+from augpro.distillation.plan import make_plan
 from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import kd_loss, smoothness_loss

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from augpro.config import DistillConfig
-from augpro.distill.plan import make_plan
+from augpro.distillation.plan import make_plan
 from augpro.evaluation.metrics import score
 from augpro.models.source import load_student, same_tokenizer
 from augpro.teachers.teacher import predict_logits

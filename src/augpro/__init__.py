@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from augpro.augment import augmenter
+    from augpro.api import augment_texts, distill
+    from augpro.augment import Compose, augmenter, register_augmenter
     from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
     from augpro.data.loading import DataSpec, load_data
-    from augpro.distill.pipeline import run
-    from augpro.distill.scoring import evaluate_model
+    from augpro.distillation.pipeline import run
+    from augpro.distillation.scoring import evaluate_model
     from augpro.errors import InputError
-    from augpro.losses import Objective
+    from augpro.losses import Objective, register_loss
     from augpro.projection import Projection
     from augpro.results.result import RunResult
     from augpro.training.trainer import DistillationTrainer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Compose": "augment",
     "DataSpec": "data.loading",
     "DistillConfig": "config",
     "DistillationTrainer": "training.trainer",
@@ -30,13 +32,18 @@ _HOME = {
     "Objective": "losses",
     "Projection": "projection",
     "RunResult": "results.result",
+    "augment_texts": "api",
     "augmenter": "augment",
-    "evaluate_model": "distill.scoring",
+    "distill": "api",
+    "evaluate_model": "distillation.scoring",
     "load_data": "data.loading",
-    "run": "distill.pipeline",
+    "register_augmenter": "augment",
+    "register_loss": "losses",
+    "run": "distillation.pipeline",
 }
 
 __all__ = [
+    "Compose",
     "DataSpec",
     "DistillConfig",
     "DistillationTrainer",
@@ -46,9 +53,13 @@ __all__ = [
     "Objective",
     "Projection",
     "RunResult",
+    "augment_texts",
     "augmenter",
+    "distill",
     "evaluate_model",
     "load_data",
+    "register_augmenter",
+    "register_loss",
     "run",
 ]
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from augpro.data.loading import DataSpec
 from augpro.errors import InputError
 from augpro.models.named import MODEL_CHOICES
-from augpro.tasks import KDLoss, LabelBy, LayerMap, ProblemType
+from augpro.tasks import LabelBy, LayerMap, ProblemType
 from augpro.values import at_home, parse_mapping
 
 EvalSplit = Literal["auto", "validation", "test"]
@@ -129,7 +129,9 @@ class StudentOptions(LearnOptions):
     teacher_weight: float = Field(1.0, ge=0, description="Weight of the distillation loss (beta).")
     augmented_weight: float = Field(1.0, ge=0, description="Weight of the loss on augmented rows (gamma).")
     temperature: float = Field(1.0, gt=0, description="Softmax temperature of teacher and student.")
-    kd_loss: KDLoss = Field("kl", description="kl: KL divergence; mse: squared error of the logits.")
+    kd_loss: str = Field(
+        "kl", description="kl: KL divergence; mse: squared error of logits; or a registered loss."
+    )
     hidden_weight: float = Field(0.0, ge=0, description="Weight of the teacher's hidden states.")
     relation_weight: float = Field(0.0, ge=0, description="Weight of the cosines between hidden states.")
     pooled_weight: float = Field(0.0, ge=0, description="Weight of the last linear layer's input.")

@@ -7,7 +7,7 @@ finalizer (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush on counter
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -46,10 +46,16 @@ class Draws:
     Attributes:
         seed: the run's seed.
         copy: number of the copy: the epoch in online training.
+        scope: part of every name, for the links of a chain.
     """
 
     seed: int
     copy: int = 0
+    scope: str = ""
+
+    def within(self, scope: str) -> "Draws":
+        """The same row, copy and seed, with draws of their own."""
+        return self if scope == self.scope else replace(self, scope=scope)
 
     def uniform(self, name: str, row_ids: Tensor, positions: int = 1) -> Tensor:
         """Uniform draws in [0, 1), one for each row and position.
@@ -72,6 +78,6 @@ class Draws:
         return normal.float()
 
     def _bits(self, name: str, row_ids: Tensor, positions: int) -> Tensor:
-        rows = _scramble(row_ids.to(torch.int64) * _GOLDEN + _state(self.seed, self.copy, name))
+        rows = _scramble(row_ids.to(torch.int64) * _GOLDEN + _state(self.seed, self.copy, self.scope + name))
         steps = torch.arange(1, positions + 1, device=row_ids.device)
         return _scramble(rows[:, None] + steps * _GOLDEN)

@@ -7,24 +7,24 @@ equals one large batch. KD follows Hinton et al. 2015 (arXiv 1503.02531) with th
 temperature**2, which keeps the gradient's size independent of the temperature.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from augpro.tasks import KDLoss, ProblemType
+from augpro.plugins import Registry
+from augpro.tasks import ProblemType
 
 NO_LABEL = -100  # class id of a row without a gold label; nan for scores and multi-label rows
 
 
-def kd_loss(
-    student: Tensor,
-    teacher: Tensor,
-    problem_type: ProblemType,
-    temperature: float = 1.0,
-    form: KDLoss = "kl",
-) -> Tensor:
+KDForm = Callable[[Tensor, Tensor, ProblemType, float], Tensor]
+
+
+def kl_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, temperature: float = 1.0) -> Tensor:
     """Distance of the student's output to the teacher's, one value a row.
 
     Args:
@@ -34,30 +34,77 @@ def kd_loss(
             temperature**2. "multi_label": binary cross-entropy with soft targets, mean over the labels,
             times temperature**2. "regression": squared error; the temperature has no meaning there.
         temperature: divides both logits; above 1 it shows the student how the teacher ranks wrong classes.
-        form: "kl": as above. "mse": squared error of the logits, mean over the classes, whatever the problem
-            type; the temperature has no meaning there (Ba and Caruana 2014, arXiv 1312.6184).
 
     Returns:
         [B].
     """
-    if problem_type == "regression" or form == "mse":
-        return (student - teacher).square().mean(1)
+    if problem_type == "regression":
+        return mse_loss(student, teacher, problem_type, temperature)
     scale = temperature**2
     if problem_type == "multi_label":
         target = torch.sigmoid(teacher / temperature)
-        return (
-            F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none").mean(1)
-            * scale
+        loss = F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none")
+        return loss.mean(1) * scale
+    ours, theirs = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
+    return F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1) * scale
+
+
+def mse_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, temperature: float = 1.0) -> Tensor:
+    """Squared error of the logits, mean over the classes, whatever the problem type, [B].
+
+    The temperature has no meaning here (Ba and Caruana 2014, arXiv 1312.6184). Arguments as of :func:`kl_loss`.
+    """
+    return (student - teacher).square().mean(1)
+
+
+def _form(given: Any) -> KDForm:
+    if not callable(given):
+        raise TypeError(
+            f"{given!r} is no function of student and teacher logits, problem type and temperature"
         )
-    return (
-        F.kl_div(
-            F.log_softmax(student / temperature, dim=1),
-            F.log_softmax(teacher / temperature, dim=1),
-            reduction="none",
-            log_target=True,
-        ).sum(1)
-        * scale
-    )
+    form: KDForm = given
+    return form
+
+
+_OWN: dict[str, KDForm] = {"kl": kl_loss, "mse": mse_loss}
+LOSSES = Registry("augpro.losses", _OWN, _form)
+
+
+def register_loss(name: str, form: KDForm) -> None:
+    """Make a distillation loss of your own known under a name, in this process; see :mod:`augpro.plugins`.
+
+    Args:
+        name: for ``kd_loss`` and ``--kd-loss``.
+        form: called as :func:`kl_loss` is, with logits [B, C] of student and teacher, the problem type and the
+            temperature; returns one value a row, [B], that a gradient can be taken of.
+
+    Raises:
+        ValueError: if the name is taken.
+        TypeError: if the form cannot be called.
+    """
+    LOSSES.register(name, form)
+
+
+def kd_loss(
+    student: Tensor,
+    teacher: Tensor,
+    problem_type: ProblemType,
+    temperature: float = 1.0,
+    form: str | KDForm = "kl",
+) -> Tensor:
+    """Distance of the student's output to the teacher's by a loss of that name, or by a function, [B].
+
+    Arguments as of :func:`kl_loss`.
+
+    Raises:
+        ValueError: if the loss does not give one value a row.
+    """
+    loss = (LOSSES[form] if isinstance(form, str) else form)(student, teacher, problem_type, temperature)
+    if loss.shape != student.shape[:1]:
+        raise ValueError(
+            f"the loss {form!r} must give one value a row, shape ({len(student)},), not {tuple(loss.shape)}"
+        )
+    return loss
 
 
 def divergence(student: Tensor, teacher: Tensor, problem_type: ProblemType) -> Tensor:
@@ -184,7 +231,7 @@ class Objective:
         teacher_weight: beta, of the teacher's output on original rows.
         augmented_weight: gamma, of the teacher's output on augmented rows.
         temperature: of both distillation terms.
-        kd_loss: form of both.
+        kd_loss: form of both: a name of ``LOSSES``, or a function called as :func:`kl_loss` is.
     """
 
     problem_type: ProblemType
@@ -192,7 +239,7 @@ class Objective:
     teacher_weight: float = 1.0
     augmented_weight: float = 1.0
     temperature: float = 1.0
-    kd_loss: KDLoss = "kl"
+    kd_loss: str | KDForm = "kl"
 
     def kd(self, student: Tensor, teacher: Tensor) -> Tensor:
         """:func:`kd_loss` with this problem type, temperature and form, [B]."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 ProblemType = Literal["single_label", "multi_label", "regression"]
-KDLoss = Literal["kl", "mse"]  # of the softened outputs, or of the logits
 LayerMap = Literal["uniform", "last"]  # which layers of the teacher a student's layers match
 LabelBy = Literal["random", "coverage", "uncertainty", "bald"]
 

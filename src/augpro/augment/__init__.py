@@ -1,42 +1,53 @@
 """Every augmentation method by name, in one explicit table."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.methods.combined import Part, read_parts
+from augpro.augment.methods.compose import Compose
 from augpro.augment.methods.masked import MaskedLM
 from augpro.augment.methods.perturb import FGSM, Mix, Noise, Stay
-from augpro.augment.methods.projected import Projected
-from augpro.augment.methods.replace import Crossover, Random
-from augpro.augment.methods.several import Part, Several, read_parts
+from augpro.augment.methods.projected import AugPro, Projected
+from augpro.augment.methods.replace import Crossover, DrawnReplacement, Random, Replaced, TokenReplacement
+from augpro.augment.methods.several import Several
 from augpro.augment.methods.text import EDA
 from augpro.augment.methods.tmix import TMix
 from augpro.augment.methods.translate import BackTranslation
 from augpro.augment.methods.virtual import Mixup, Smart, VirtualFGSM
+from augpro.plugins import Registry
 
 __all__ = [
     "AUGMENTERS",
     "EDA",
     "FGSM",
+    "AugPro",
     "AugmentContext",
     "Augmenter",
     "BackTranslation",
+    "Compose",
     "Crossover",
+    "DrawnReplacement",
     "EmbeddingSpace",
     "MaskedLM",
+    "Method",
     "Mix",
     "Mixup",
     "Noise",
+    "Part",
     "Projected",
     "Random",
+    "Replaced",
     "ReplacementCounts",
     "Several",
     "Smart",
     "Stay",
     "TMix",
+    "TokenReplacement",
     "VirtualFGSM",
     "VirtualRows",
     "augmenter",
+    "register_augmenter",
 ]
 
 
@@ -46,7 +57,7 @@ class Method:
 
     Attributes:
         kind: the class; its fields are the method's options.
-        perturbation: for ``Projected``: how tokens are moved; its fields are options too.
+        perturbation: for ``AugPro``: how tokens are moved; its fields are options too.
         presets: option values by name; ``recommended`` changes the defaults of the classes.
     """
 
@@ -73,12 +84,12 @@ _CROSSED = {"replace_fraction": 0.3, "partner_fraction": 0.5}
 _MIX = {"recommended": _CROSSED, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
 # TinyBERT replaces a word with probability 0.4 by one of 15 candidates.
 _KNN = {"recommended": {"replace_fraction": 0.4, "top_k": 15}}
-AUGMENTERS: dict[str, Method] = {
-    "augpro-mix": Method(Projected, Mix, _MIX),
-    "augpro-fgsm": Method(Projected, FGSM, _STEPPED),
-    "augpro-noise": Method(Projected, Noise, _STEPPED),
+_OWN: dict[str, Method] = {
+    "augpro-mix": Method(AugPro, Mix, _MIX),
+    "augpro-fgsm": Method(AugPro, FGSM, _STEPPED),
+    "augpro-noise": Method(AugPro, Noise, _STEPPED),
     "random": Method(Random),
-    "knn": Method(Projected, Stay, _KNN),
+    "knn": Method(AugPro, Stay, _KNN),
     "crossover": Method(Crossover),
     "mixup": Method(Mixup),
     "fgsm": Method(VirtualFGSM),
@@ -87,8 +98,38 @@ AUGMENTERS: dict[str, Method] = {
     "eda": Method(EDA),
     "masked-lm": Method(MaskedLM),
     "back-translation": Method(BackTranslation),
+    "compose": Method(Compose, presets={"recommended": {"of": "crossover+knn"}}),
     "several": Method(Several, presets={"recommended": {"of": "augpro-mix+knn+random"}}),
 }
+
+
+def _method_of(given: Any) -> Method:
+    """A row of the table for a class of augmenters from outside, or for a ``Method`` with presets of its own."""
+    method = given if isinstance(given, Method) else Method(given)
+    if not (
+        isinstance(method.kind, type) and issubclass(method.kind, Augmenter) and is_dataclass(method.kind)
+    ):
+        raise TypeError(
+            f"{given!r} is no dataclass of parameters that is derived from augpro.augment.Augmenter"
+        )
+    return method
+
+
+AUGMENTERS = Registry("augpro.augmenters", _OWN, _method_of)
+
+
+def register_augmenter(name: str, kind: Any) -> None:
+    """Make a method of your own known under a name, in this process; see :mod:`augpro.plugins` for packages.
+
+    Args:
+        name: for ``augment`` and ``--augment``.
+        kind: the class, a frozen dataclass derived from :class:`Augmenter`; or a :class:`Method`, for presets.
+
+    Raises:
+        ValueError: if the name is taken.
+        TypeError: if the class is no such class.
+    """
+    AUGMENTERS.register(name, kind)
 
 
 def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augmenter:
@@ -121,7 +162,7 @@ def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augment
     if method.perturbation is not None:
         moving = {f.name for f in fields(method.perturbation)}
         values["perturbation"] = method.perturbation(**{k: values.pop(k) for k in moving & values.keys()})
-    if method.kind is Several:
+    if "of" in known:
         values["of"] = tuple(Part(each, augmenter(each, **given)) for each, given in read_parts(values["of"]))
     built: Augmenter = method.kind(**values)
     return built

@@ -131,7 +131,7 @@ class AugmentContext:
         table: all training rows with their texts, where partners come from.
         classes: the teacher's class of every row of ``table``, int64 [rows], or None for a regression.
         student: the model as it is now, for methods that follow its gradient.
-        target_logits: the teacher's logits of the batch's rows, [B, C].
+        target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`targets`.
         label: the teacher's logits of any rows in the student's tokens, batch -> [B, C].
         teacher: its model, for methods that follow its gradient too; it must read the student's tokens.
         row_loss: the student's distillation loss, (student logits, teacher logits) -> [B].
@@ -177,13 +177,29 @@ class AugmentContext:
         result: Loaded = found[2]
         return result
 
+    def targets(self, method: str, batch: TokenBatch) -> Tensor:
+        """The teacher's logits of the rows as they are now, [B, C]: those at hand, or new ones after a change.
+
+        Raises:
+            ValueError: if there is no way to have them; the message names the method.
+        """
+        if self.target_logits is not None:
+            return self.target_logits
+        if self.label is None:
+            raise ValueError(
+                f"{method} needs the teacher's answer to its rows: pass AugmentContext.target_logits, or the "
+                "teacher as AugmentContext.label for texts that were changed before"
+            )
+        return self.label(batch)
+
     def partners(self, method: str, batch: TokenBatch, partner: Partner) -> TokenBatch:
         """A partner row for each row of the batch; found once, although a method may ask twice.
 
         Raises:
             ValueError: as :meth:`rows` and :func:`augpro.augment.partners.partner_rows`.
         """
-        key = partner, tuple(batch.row_ids.tolist())
+        draws = self.draws.within("")  # one partner, whichever link of a chain asks
+        key = draws, partner, tuple(batch.row_ids.tolist())
         if key not in self._met:
             table = self.rows(method)
             near = (
@@ -191,7 +207,7 @@ class AugmentContext:
                 if partner == "near"
                 else None
             )
-            rows = partner_rows(batch.row_ids, len(table), partner, self.draws, self.classes, near)
+            rows = partner_rows(batch.row_ids, len(table), partner, draws, self.classes, near)
             self._met[key] = table.batch(rows.cpu())
         return self._met[key]
 

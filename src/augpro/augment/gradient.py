@@ -11,15 +11,15 @@ from augpro.augment.base import AugmentContext
 from augpro.tokens import TokenBatch
 
 
-def following(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor], Tensor]:
-    """The student, its loss and the targets, for a method that climbs its gradient.
+def following(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
+    """The student and its loss, for a method that climbs its gradient.
 
     Raises:
         ValueError: if the context has none; the message names the method.
     """
-    if context.student is None or context.target_logits is None or context.row_loss is None:
+    if context.student is None or context.row_loss is None:
         raise ValueError(f"{method} follows the student's gradient: it runs only inside training")
-    return context.student, context.row_loss, context.target_logits
+    return context.student, context.row_loss
 
 
 def embedding_gradient(

@@ -6,10 +6,10 @@ from augpro.baselines import Baseline, Setting, baseline
 from augpro.baselines.base import STUDENT
 from augpro.baselines.head import fit_head
 from augpro.config import BaselineConfig
-from augpro.distill.plan import Plan, make_plan
-from augpro.distill.scoring import label_scored, score_splits
-from augpro.distill.summary import describe_run, notes_of
-from augpro.distill.train import load_teacher
+from augpro.distillation.plan import Plan, make_plan
+from augpro.distillation.scoring import label_scored, score_splits
+from augpro.distillation.summary import describe_run, notes_of
+from augpro.distillation.train import load_teacher
 from augpro.errors import InputError
 from augpro.files import write_json, write_tensors
 from augpro.results.output import PREDICTIONS, RESULT, OutputFolder

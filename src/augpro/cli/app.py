@@ -41,7 +41,7 @@ _DRY_RUN = {
 
 def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
     from augpro.cli.display import show_plan, show_result
-    from augpro.distill.plan import make_plan
+    from augpro.distillation.plan import make_plan
     from augpro.results.output import check_output
 
     quiet_libraries()
@@ -51,9 +51,9 @@ def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
     if dry_run:
         show_plan(console, plan, plan.config)
         return
-    from augpro.distill.pipeline import run_plan
+    from augpro.distillation.pipeline import run_plan
 
-    show_result(console, run_plan(plan), config.out)
+    show_result(console, run_plan(plan).result, config.out)
 
 
 @command(
@@ -89,7 +89,7 @@ def distill(config: DistillConfig, dry_run: bool) -> None:
 def evaluate(config: EvaluateConfig) -> None:
     """Score a classifier on a data set, and measure how often it agrees with a teacher."""
     from augpro.cli.display import show_note, show_scores
-    from augpro.distill.scoring import evaluate_model
+    from augpro.distillation.scoring import evaluate_model
 
     quiet_libraries()
     console = Console()

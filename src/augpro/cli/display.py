@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augpro.config import DistillConfig, FinetuneConfig
-from augpro.distill.plan import Plan
+from augpro.distillation.plan import Plan
 from augpro.results.result import RunResult, Scores
 from augpro.results.terminal import shown
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from augpro.cli.display import number, with_interval
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.data.loading import DataSpec, load_data
-from augpro.distill.pipeline import run
-from augpro.distill.samples import marked
+from augpro.distillation.pipeline import run
+from augpro.distillation.samples import marked
 from augpro.files import write_json
 from augpro.models.source import ModelSource
 from augpro.results.output import claim_new

@@ -16,7 +16,7 @@ import torch
 
 from augpro.baselines.run import run_baseline
 from augpro.config import BaselineConfig, DistillConfig
-from augpro.distill.pipeline import run
+from augpro.distillation.pipeline import run
 from augpro.errors import InputError
 from augpro.results.terminal import forgive_output, quiet_libraries, sentence
 

@@ -12,8 +12,14 @@ from augpro.augment import AUGMENTERS
 from augpro.baselines import BASELINES
 from augpro.config import BaselineConfig, CompareConfig, DistillConfig, StudentOptions, build
 from augpro.data.loading import load_data
-from augpro.distill.identity import code_version, data_fingerprint, file_content, model_content, models_among
-from augpro.distill.matching import TEACHER_STATES
+from augpro.distillation.identity import (
+    code_version,
+    data_fingerprint,
+    file_content,
+    model_content,
+    models_among,
+)
+from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
 from augpro.models.source import ModelSource

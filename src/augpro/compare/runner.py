@@ -17,7 +17,7 @@ from augpro.compare.cost import equal_epochs
 from augpro.compare.figures import predictions_of, with_predictions
 from augpro.compare.grid import RESULTS, Cell, Grid, ResultsFile
 from augpro.config import BaselineConfig, CompareConfig
-from augpro.distill.plan import make_plan
+from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.files import write_text
 from augpro.results.output import (

@@ -102,19 +102,21 @@ class TaskData:
     unproven: UnprovenLabels | None = None
 
 
-def load_data(spec: DataSpec) -> TaskData:
+def load_data(spec: DataSpec, source: Source | None = None) -> TaskData:
     """Load, check and divide the data that ``spec`` names.
 
     Args:
         spec: A CSV, TSV, JSON Lines, JSON or Parquet file, a folder of split files, ``helpdesk``,
             ``glue/sst2`` and so on, or the name of a data set on the Hugging Face hub; and how to read it.
+        source: data that is there already, which ``spec`` then only names; see
+            :func:`augpro.data.sources.held_source`.
 
     Raises:
         InputError: If the source, a column, a row or an option does not fit; the message says where, and
             how to fix it.
     """
     _check_options(spec)
-    source = open_source(spec.source)
+    source = source or open_source(spec.source)
     notes = [*source.notes, *(note for table in source.tables.values() for note in table.notes)]
     glue = _fitting_glue(spec, source)
     if glue:

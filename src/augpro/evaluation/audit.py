@@ -1,7 +1,7 @@
 """What augmentation did to the checked rows: changed decisions, changed certainty, and duplicates.
 
-Pure functions of texts and teacher logits. They judge a sample (see :mod:`augpro.distill.samples`), so a share of 500
-rows is known to some four percentage points (95 %) and not better.
+Pure functions of texts and teacher logits. They judge a sample (see :mod:`augpro.distillation.samples`), so a share
+of 500 rows is known to some four percentage points (95 %) and not better.
 """
 
 from collections import Counter

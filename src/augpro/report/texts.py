@@ -4,7 +4,7 @@ import json
 import statistics
 from typing import Any
 
-from augpro.distill.samples import differences
+from augpro.distillation.samples import differences
 from augpro.report.data import Panel, Study
 from augpro.results.tables import Table
 from augpro.results.terminal import visible

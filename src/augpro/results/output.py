@@ -28,8 +28,8 @@ class OutputFolder:
     Args:
         config: the run's options; without ``resume`` the folder must be new or empty, with it the options
             must be those that the run was started with.
-        inputs: fingerprints of what the run reads, by name, see :mod:`augpro.distill.identity`; they are kept with
-            the options, and with ``resume`` they must be the same, where there were any.
+        inputs: fingerprints of what the run reads, by name, see :mod:`augpro.distillation.identity`; they are kept
+            with the options, and with ``resume`` they must be the same, where there were any.
 
     Attributes:
         path: the folder.

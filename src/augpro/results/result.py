@@ -74,7 +74,7 @@ class LayerTrial:
 
 @dataclass(frozen=True)
 class LayerSearch:
-    """How the layers of a student were chosen: see :mod:`augpro.distill.layer_search`.
+    """How the layers of a student were chosen: see :mod:`augpro.distillation.layer_search`.
 
     Attributes:
         layers: those that were chosen.

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Protocol
 from torch import Tensor
 
 from augpro.augment.base import AugmentContext
+from augpro.augment.partners import Partner
 from augpro.augment.spaces import Space
 from augpro.projection import Projection
 from augpro.projection.neighbours import mixed
@@ -103,6 +104,14 @@ class Perturbation(Protocol):
     @property
     def space(self) -> Space:
         """The table that tokens are moved and projected in."""
+
+    @property
+    def partner(self) -> Partner:
+        """By which rule a partner row is found, for this move or a crossover before it."""
+
+    @property
+    def repeat_partner(self) -> bool:
+        """Whether a shorter partner is read again from its start."""
 
     @property
     def teacher_shares(self) -> Literal["text", "tokens", "width"]:

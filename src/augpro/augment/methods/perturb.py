@@ -50,6 +50,8 @@ class Stay:
 
     needs_student: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = False
+    partner: ClassVar[Partner] = "random"
+    repeat_partner: ClassVar[bool] = True
 
     space: Space = "student"
 
@@ -163,6 +165,8 @@ class _Stepped(ABC):
     """
 
     mixes_rows: ClassVar[bool] = False
+    partner: ClassVar[Partner] = "random"
+    repeat_partner: ClassVar[bool] = True
     space: ClassVar[Space] = "student"  # a gradient is one at the student's own embeddings
     teacher_shares: ClassVar[Literal["text", "width"]] = "text"
 
@@ -248,8 +252,8 @@ class FGSM(_Stepped):
         return "width" if self.through == "both" else "text"
 
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
-        student, row_loss, targets = following("augpro-fgsm", context)
-        target = targets if self.through == "student" else context.teacher
+        student, row_loss = following("augpro-fgsm", context)
+        target = context.teacher if self.through == "both" else context.targets("augpro-fgsm", batch)
         if target is None:
             raise ValueError(
                 "through='both' follows the teacher's gradient: pass it as AugmentContext.teacher"

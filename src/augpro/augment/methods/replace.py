@@ -33,25 +33,42 @@ class Replaced:
     ids: Tensor
     partner_ids: Tensor | None = None
 
+    def within(self, ids: Tensor) -> Tensor:
+        """A copy of some rows' tokens with these among them, int64 [B, T]."""
+        changed = ids.clone()
+        changed[self.where] = self.ids
+        return changed
+
 
 class TokenReplacement(Augmenter):
-    """Replaces a drawn share of every row's tokens; subclasses say by what.
+    """Replaces tokens of every row; subclasses say which and by what.
 
     Special tokens and padding stay; a word that the tokenizer would cut differently gets its pieces back.
     """
 
-    replace_fraction: float
-
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
         """Augment every row once; the shape stays as it is."""
         vocabulary = context.space.vocabulary
-        editable = vocabulary.editable(batch)
-        new = self.replace(batch, self.choose(batch, editable, context), context)
-        ids = batch.ids.clone()
-        ids[new.where] = new.ids
-        ids = vocabulary.keep_canonical(ids, batch)
-        context.counts.add(batch, ids, editable, new.partner_ids)
+        new = self.replaced(batch, context)
+        ids = vocabulary.keep_canonical(new.within(batch.ids), batch)
+        context.counts.add(batch, ids, vocabulary.editable(batch), new.partner_ids)
         return batch.with_ids(ids)
+
+    @abstractmethod
+    def replaced(self, batch: TokenBatch, context: AugmentContext) -> Replaced:
+        """The new tokens of every row."""
+
+
+class DrawnReplacement(TokenReplacement):
+    """Replaces a drawn share of every row's tokens; subclasses say by what."""
+
+    replace_fraction: float
+
+    def replaced(self, batch: TokenBatch, context: AugmentContext) -> Replaced:
+        """New tokens for the positions that are drawn."""
+        return self.replace(
+            batch, self.choose(batch, context.space.vocabulary.editable(batch), context), context
+        )
 
     def choose(self, batch: TokenBatch, editable: Tensor, context: AugmentContext) -> Tensor:
         """Positions to replace, bool [B, T]: each editable one with probability ``replace_fraction``."""
@@ -67,7 +84,7 @@ Distribution = Literal["uniform", "unigram"]
 
 
 @dataclass(frozen=True)
-class Random(TokenReplacement):
+class Random(DrawnReplacement):
     """The control for every method: a token is replaced by any other, drawn without looking at the text.
 
     Cost: one binary search a replaced token.
@@ -130,7 +147,7 @@ def draw_other(cumulative: Tensor, own: Tensor, draw: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Crossover(TokenReplacement):
+class Crossover(DrawnReplacement):
     """The control for AugPro-Mix: tokens of a partner row at the same places, with no embedding at all.
 
     Cost: nothing but the copy.

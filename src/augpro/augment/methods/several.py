@@ -1,36 +1,18 @@
 """Several methods at once: the augmented texts of a row are of different kinds."""
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 
 from augpro.augment.base import AugmentContext, Augmenter
+from augpro.augment.methods.combined import Combined, Part, parts_as_json
 from augpro.tokens import TokenBatch, join
-from augpro.values import parse_value
-
-# Between parts, but not inside brackets; a part is a name, perhaps with options.
-_PLUS, _PART = re.compile(r"\+(?![^()]*\))"), re.compile(r"([a-z-]+)(?:\((.*)\))?")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One of the methods.
-
-    Attributes:
-        name: its key in the table of methods.
-        method: the method with its options.
-    """
-
-    name: str
-    method: Augmenter
-
-
-@dataclass(frozen=True)
-class Several(Augmenter):
+class Several(Combined):
     """The methods take turns at the texts of a row, so that the choice among the last of them is one of kinds.
 
     Copy c of row r is made by method (r + c) mod n. Where the last n texts of a row are kept they are one of each
@@ -62,44 +44,14 @@ class Several(Augmenter):
                 )
 
     @property
-    def needs_student(self) -> bool:  # type: ignore[override]
-        """Whether one of them follows the current student."""
-        return any(part.method.needs_student for part in self.of)
-
-    @property
-    def mixes_rows(self) -> bool:  # type: ignore[override]
-        """Whether one of them needs partner rows."""
-        return any(part.method.mixes_rows for part in self.of)
-
-    @property
-    def partner_rules(self) -> set[str]:
-        """The rules of all of them."""
-        return set().union(*(part.method.partner_rules for part in self.of))
-
-    @property
-    def teacher_shares(self) -> Literal["text", "tokens", "width"]:  # type: ignore[override]
-        """The most that one of them needs of the teacher."""
-        shared = {part.method.teacher_shares for part in self.of}
-        return "width" if "width" in shared else "tokens" if "tokens" in shared else "text"
-
-    @property
-    def excludes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What any of them cannot be combined with."""
-        return tuple(sorted({option for part in self.of for option in part.method.excludes}))
+    def methods(self) -> tuple[Augmenter, ...]:
+        """The methods that take turns."""
+        return tuple(part.method for part in self.of)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """Every parameter by name, as JSON; ``augmenter(name, **parameters)`` rebuilds the object."""
-        return {"of": [{"name": part.name, "options": part.method.parameters} for part in self.of]}
-
-    def check(self) -> None:
-        """Make sure that every method has what it needs from outside.
-
-        Raises:
-            augpro.errors.InputError: naming the fix.
-        """
-        for part in self.of:
-            part.method.check()
+        return {"of": parts_as_json(self.of)}
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
         """Augment every row once, each by its method; padded to the longest."""
@@ -117,41 +69,3 @@ class Several(Augmenter):
                 order.append(rows)
         pad_id = context.rows("several").pad_id
         return reduce(partial(join, pad_id=pad_id), made).take(torch.cat(order).argsort())
-
-
-def read_parts(of: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Name and options of each method, from any of the ways to write them.
-
-    Raises:
-        ValueError: if one of them cannot be read.
-
-    >>> read_parts("augpro-mix(partner=near;weight=0.6)+knn")
-    [('augpro-mix', {'partner': 'near', 'weight': 0.6}), ('knn', {})]
-    >>> read_parts(["knn", {"name": "knn", "options": {"top_k": 5}}])
-    [('knn', {}), ('knn', {'top_k': 5})]
-    """
-    if isinstance(of, str):
-        of = [part.strip() for part in _PLUS.split(of)]
-    if not isinstance(of, Sequence):
-        raise _unreadable(of)
-    return [_read_part(part) for part in of]
-
-
-def _read_part(part: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(part, str) and (found := _PART.fullmatch(part)):
-        pairs = [item.partition("=") for item in (found[2] or "").split(";") if item.strip()]
-        if all(equals for _, equals, _ in pairs):
-            return found[1], {
-                key.strip().replace("-", "_"): parse_value(value.strip()) for key, _, value in pairs
-            }
-    if isinstance(part, dict) and isinstance(part.get("name"), str) and part.keys() <= {"name", "options"}:
-        options = part.get("options", {})
-        if isinstance(options, dict):
-            return part["name"], options
-    raise _unreadable(part)
-
-
-def _unreadable(part: Any) -> ValueError:
-    return ValueError(
-        f"of must name methods, as in augpro-mix+knn(top_k=5;metric=l2) or a list of names, and {part!r} is none"
-    )

@@ -18,8 +18,8 @@ from torch import Tensor
 from augpro.augment.base import AugmentContext, Augmenter
 from augpro.augment.checks import check_range
 from augpro.augment.wordnet import WordNet, find_wordnet
-from augpro.spelling import in_case_of
 from augpro.tokens import TokenBatch, tokenize
+from augpro.vocabulary.spelling import in_case_of
 
 _WORD = re.compile(r"\s*\S+")  # with the white space before it
 _PUNCTUATED = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)  # before the word, the word, after it

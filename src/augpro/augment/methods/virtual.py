@@ -175,8 +175,8 @@ class VirtualFGSM(Augmenter):
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
         """Find the offset with the student as it is now."""
-        student, row_loss, targets = following("fgsm", context)
-        gradient = embedding_gradient(student, batch, row_loss, targets)
+        student, row_loss = following("fgsm", context)
+        gradient = embedding_gradient(student, batch, row_loss, context.targets("fgsm", batch))
         inside = (batch.segments >= 0)[..., None]
         length = context.space.table[batch.ids].norm(dim=-1, keepdim=True)
         length = (length * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp_min(1)
@@ -217,7 +217,7 @@ class Smart(Augmenter):
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
         """Find the worst direction with the student as it is now."""
-        student, row_loss, _ = following("smart", context)
+        student, row_loss = following("smart", context)
         rows, positions = batch.ids.shape
         width = context.space.table.shape[1]
         start = context.draws.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 
 from augpro.augment import EmbeddingSpace
 from augpro.config import DistillConfig, FinetuneConfig
-from augpro.distill.plan import Plan
+from augpro.distillation.plan import Plan
 from augpro.results.output import CHECKPOINTS
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenTable, tokenize

@@ -20,8 +20,8 @@ from tokenizers import Encoding
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from augpro.spelling import Word, in_case_of, put_in
 from augpro.tokens import TokenBatch, encode
+from augpro.vocabulary.spelling import Word, in_case_of, put_in
 
 Rows = Sequence[tuple[str, ...]]  # the text of each row, or both texts of each pair
 
@@ -70,9 +70,9 @@ class Vocabulary:
     def decode(self, batch: TokenBatch) -> tuple[list[str], list[str] | None]:
         """Texts, and second texts where the rows have two, as any other tokenizer would be given them.
 
-        Words that were not changed are written as they were, see :mod:`augpro.spelling`. New ones have the case of
-        the word that they replace where this tokenizer does not tell upper from lower case. Rows whose text is not
-        known, or would be cut into other tokens so, are what their tokens read.
+        Words that were not changed are written as they were, see :mod:`augpro.vocabulary.spelling`. New ones have the
+        case of the word that they replace where this tokenizer does not tell upper from lower case. Rows whose text
+        is not known, or would be cut into other tokens so, are what their tokens read.
         """
         if batch.texts is None:
             return self._read(batch)

@@ -6,13 +6,14 @@ from typing import Any
 from augpro.augment import Augmenter
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data.loading import Split, TaskData, load_data
-from augpro.distill.defaults import default_layers, settled
-from augpro.distill.matching import TEACHER_STATES, plan_matching
-from augpro.distill.method import check_shared, chosen_method
-from augpro.distill.pool import open_pool
+from augpro.distillation.defaults import default_layers, settled
+from augpro.distillation.given import NOTHING, Given
+from augpro.distillation.matching import TEACHER_STATES, plan_matching
+from augpro.distillation.method import check_shared, chosen_method
+from augpro.distillation.pool import open_pool
 from augpro.errors import InputError
 from augpro.evaluation.notes import label_notes
-from augpro.losses import Objective
+from augpro.losses import LOSSES, KDForm, Objective
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.provenance import seen_rows
@@ -132,8 +133,12 @@ class Plan:
         return {"unlabelled texts": f"{self.pool.source}: {labelled}"}
 
 
-def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
+def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) -> Plan:
     """Check the configuration against data and models; reads files, loads no weights.
+
+    Args:
+        config: of the run.
+        given: objects that take the place of names in it.
 
     Raises:
         InputError: with one sentence that names the fix.
@@ -141,7 +146,7 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
     layers: tuple[int, ...] = ()
     teacher, changer, matching, pool, method = None, None, None, None, "finetune"
     if isinstance(config, FinetuneConfig):
-        data = load_data(config.data_spec())
+        data = load_data(config.data_spec(), given.data)
         student = _source(config, config.model)
         objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
         if not data.splits["train"].labelled:
@@ -150,12 +155,12 @@ def make_plan(config: FinetuneConfig | DistillConfig) -> Plan:
                 "name the column with --label-column."
             )
     else:
-        teacher = _source(config, config.teacher)
-        data = load_data(spec_for(config.data_spec(), teacher.load_config()))
-        student, layers = _student(config, teacher)
+        teacher = given.teacher or _source(config, config.teacher)
+        data = load_data(spec_for(config.data_spec(), teacher.load_config()), given.data)
+        student, layers = _student(config, teacher, given.student)
         data = adopt_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
-        changer = chosen_method(config, data)
-        objective = _objective(config, data.task)
+        changer = chosen_method(config, data, given.augmenter)
+        objective = _objective(config, data.task, given.loss)
         matching = plan_matching(config, student, layers, teacher)
         method = config.augment if changer else ("kd" if config.teacher_weight or matching else "finetune")
     start, rows = student.load_config(), len(data.splits["train"])
@@ -193,12 +198,14 @@ def _with_trainer_options(
     return config.model_copy(update={"trainer_options": options})
 
 
-def _student(config: DistillConfig, teacher: ModelSource) -> tuple[ModelSource, tuple[int, ...]]:
+def _student(
+    config: DistillConfig, teacher: ModelSource, given: ModelSource | None
+) -> tuple[ModelSource, tuple[int, ...]]:
     """Where the student starts, and which layers it keeps: those asked for, else all, or some of the teacher's.
 
     None are named where a search will choose them.
     """
-    start = _source(config, config.student) if config.student is not None else teacher
+    start = given or (_source(config, config.student) if config.student is not None else teacher)
     depth = getattr(start.load_config().get_text_config(), "num_hidden_layers", 0)
     if isinstance(config.student_layers, str):
         if config.searched_layers >= depth:
@@ -230,14 +237,20 @@ def _check_models(plan: Plan) -> list[str]:
     return check_models(roles, splits, plan.config.max_tokens, plan.config.allow_unknown_tokens)
 
 
-def _objective(config: DistillConfig, task: Task) -> Objective:
+def _objective(config: DistillConfig, task: Task, loss: KDForm | None) -> Objective:
+    if loss is None and config.kd_loss not in LOSSES:
+        raise InputError(
+            f"--kd-loss {config.kd_loss}: there is no such loss; use one of {', '.join(LOSSES)}."
+        )
     weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
     used = weights if config.augment != "none" else weights[:2]
     if not any((*used, *(getattr(config, name) for name in TEACHER_STATES))):
         raise InputError(
             "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
         )
-    return Objective(task.problem_type, *weights, temperature=config.temperature, kd_loss=config.kd_loss)
+    return Objective(
+        task.problem_type, *weights, temperature=config.temperature, kd_loss=loss or config.kd_loss
+    )
 
 
 def _check_rows(config: TrainOptions, data: TaskData, rows: int) -> None:

@@ -27,9 +27,9 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data.loading import Split
-from augpro.distill.defaults import default_layers
-from augpro.distill.identity import model_content
-from augpro.distill.plan import Plan
+from augpro.distillation.defaults import default_layers
+from augpro.distillation.identity import model_content
+from augpro.distillation.plan import Plan
 from augpro.files import fingerprint, make_folder, write_json
 from augpro.losses import divergence, kd_loss
 from augpro.models.layers import UncuttableError, cut_layers, encoder_layers

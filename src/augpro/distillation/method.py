@@ -8,8 +8,13 @@ from augpro.errors import InputError
 from augpro.models.source import ModelSource, same_tokenizer
 
 
-def chosen_method(config: DistillConfig, data: TaskData) -> Augmenter | None:
+def chosen_method(config: DistillConfig, data: TaskData, given: Augmenter | None = None) -> Augmenter | None:
     """The augmenter that a configuration asks for, or None; checked against the data.
+
+    Args:
+        config: of the run.
+        data: its rows.
+        given: the method itself, which the configuration then only names.
 
     Raises:
         InputError: if there is no such method, or an option does not fit.
@@ -21,7 +26,7 @@ def chosen_method(config: DistillConfig, data: TaskData) -> Augmenter | None:
             )
         return None
     try:
-        changer = augmenter(config.augment, **config.augment_options)
+        changer = given or augmenter(config.augment, **config.augment_options)
         for rule in sorted(changer.partner_rules):
             check_partner(rule, len(data.splits["train"]), data.task.problem_type == "single_label")
         changer.check()

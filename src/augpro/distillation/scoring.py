@@ -9,7 +9,7 @@ from torch import Tensor
 
 from augpro.config import EvaluateConfig
 from augpro.data.loading import TaskData, load_data
-from augpro.distill.plan import Plan, choose_eval_split
+from augpro.distillation.plan import Plan, choose_eval_split
 from augpro.errors import InputError
 from augpro.evaluation.metrics import score
 from augpro.evaluation.notes import answer_notes, label_notes

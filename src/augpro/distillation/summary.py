@@ -4,7 +4,7 @@ import json
 
 from augpro.augment import ReplacementCounts
 from augpro.data.loading import Label, Split
-from augpro.distill.plan import Plan
+from augpro.distillation.plan import Plan
 from augpro.evaluation.metrics import majority_share
 from augpro.files import fingerprint
 from augpro.results.result import RowsHash, RunResult, Scores, library_versions, machine_facts

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from augpro.augment.gradient import without_dropout
 from augpro.config import DistillConfig
 from augpro.data.loading import Split
-from augpro.distill.acquisition import bald, drawn, farthest, highest, uncertainty
-from augpro.distill.plan import Plan
+from augpro.distillation.acquisition import bald, drawn, farthest, highest, uncertainty
+from augpro.distillation.plan import Plan
 from augpro.files import write_tensors
 from augpro.models.reading import mean_states, over_rows, predict_logits, run_logits
 from augpro.results.output import CHECKPOINTS, OutputFolder

@@ -1,20 +1,20 @@
 """The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from augpro.config import DistillConfig, FinetuneConfig
-from augpro.distill.identity import input_fingerprints
-from augpro.distill.labelling import add_pool
-from augpro.distill.layer_search import load_start, search_layers
-from augpro.distill.plan import Plan, make_plan
-from augpro.distill.samples import check_rows, joined, samples_markdown
-from augpro.distill.scoring import label_scored, score_splits
-from augpro.distill.summary import notes_of, summarize
-from augpro.distill.train import (
+from augpro.distillation.identity import input_fingerprints
+from augpro.distillation.labelling import add_pool
+from augpro.distillation.layer_search import load_start, search_layers
+from augpro.distillation.plan import Plan, make_plan
+from augpro.distillation.samples import check_rows, joined, samples_markdown
+from augpro.distillation.scoring import label_scored, score_splits
+from augpro.distillation.summary import notes_of, summarize
+from augpro.distillation.train import (
     load_teacher,
     online_augmentation,
     representation_loss,
@@ -34,6 +34,21 @@ from augpro.training.options import training_arguments
 from augpro.training.trainer import DistillationTrainer
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a run has made.
+
+    Attributes:
+        student: the trained model, on the device that it was trained on.
+        tokenizer: the student's.
+        result: how good it is, and what it took.
+    """
+
+    student: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    result: RunResult
+
+
 def run(config: FinetuneConfig | DistillConfig, callbacks: Sequence[TrainerCallback] = ()) -> RunResult:
     """Train a model as the configuration says and write it to ``config.out``.
 
@@ -51,10 +66,10 @@ def run(config: FinetuneConfig | DistillConfig, callbacks: Sequence[TrainerCallb
         augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
     """
     check_output(config)
-    return run_plan(make_plan(config), callbacks)
+    return run_plan(make_plan(config), callbacks).result
 
 
-def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult:
+def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
     """:func:`run` for a plan that was made before."""
     config, meter, arguments = plan.config, Meter(), training_arguments(plan.config, bool(callbacks))
     with meter.phase("load"):
@@ -113,4 +128,4 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> RunResult
         result.notes = notes_of(plan, result) + validation_notes(plan, trainer)
         write_json(folder.path / RESULT, result.to_json())
         folder.finish()
-        return result
+        return Trained(student, tokenizer, result)

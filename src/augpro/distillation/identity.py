@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 
 import augpro
-from augpro.augment.methods.several import read_parts
-from augpro.config import DistillConfig
+from augpro.augment import AUGMENTERS
+from augpro.augment.methods.combined import read_parts
+from augpro.config import DistillConfig, FinetuneConfig
 from augpro.data.loading import TaskData
-from augpro.distill.plan import Plan
+from augpro.distillation.plan import Plan
 from augpro.files import fingerprint
+from augpro.losses import LOSSES
+from augpro.models.held import HeldModel
 from augpro.models.named import model_location
 from augpro.models.source import ModelSource
 from augpro.results.output import PREDICTIONS
@@ -35,10 +38,23 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
     found = {"data": data_fingerprint(plan.data)}
     if plan.pool is not None:
         found["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
+    if brought := _foreign_code(config):
+        found["code of other packages"] = fingerprint(brought)
     for role, sources in models.items():
         if sources:
             found[role] = fingerprint(model_content(source) for source in sources)
     return found
+
+
+def _foreign_code(config: FinetuneConfig | DistillConfig) -> list[bytes]:
+    """Source of the method and the loss, where another package brings them."""
+    if not isinstance(config, DistillConfig):
+        return []
+    parts = [name for name, _ in read_parts(config.augment_options.get("of", []))]
+    methods = [name for name in (config.augment, *parts) if name in AUGMENTERS]
+    losses = [config.kd_loss] if config.kd_loss in LOSSES else []  # else a function that the program holds
+    sources = [*map(AUGMENTERS.source, methods), *map(LOSSES.source, losses)]
+    return [source for source in sources if source]
 
 
 def models_among(options: dict[str, object]) -> list[ModelSource]:
@@ -56,7 +72,12 @@ def data_fingerprint(data: TaskData) -> str:
 
 
 def model_content(source: ModelSource) -> bytes:
-    """Hash of a model folder's configuration, tokenizer and weights; name and commit of a hub model."""
+    """Hash of a model's configuration, tokenizer and weights; name and commit of a hub model."""
+    if isinstance(source, HeldModel):
+        tokenizer = json.dumps(source.tokenizer.backend_tokenizer.to_str()).encode()
+        return fingerprint(
+            [source.load_config().to_json_string().encode(), tokenizer, source.weights()]
+        ).encode()
     folder = Path(model_location(source.name))
     if not folder.is_dir():
         commit = getattr(source.load_config(), "_commit_hash", None)

@@ -1,0 +1,113 @@
+"""Methods that are made of other methods: what they need is what their parts need, and how parts are written."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from augpro.augment.base import Augmenter
+from augpro.values import parse_value
+
+# Between parts, but not inside brackets; a part is a name, perhaps with options.
+_PLUS, _PART = re.compile(r"\+(?![^()]*\))"), re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the methods.
+
+    Attributes:
+        name: its key in the table of methods.
+        method: the method with its options.
+    """
+
+    name: str
+    method: Augmenter
+
+
+class Combined(Augmenter):
+    """A method that is made of others."""
+
+    @property
+    @abstractmethod
+    def methods(self) -> tuple[Augmenter, ...]:
+        """The methods that it is made of."""
+
+    @property
+    def needs_student(self) -> bool:  # type: ignore[override]
+        """Whether one of them follows the current student."""
+        return any(method.needs_student for method in self.methods)
+
+    @property
+    def mixes_rows(self) -> bool:  # type: ignore[override]
+        """Whether one of them needs partner rows."""
+        return any(method.mixes_rows for method in self.methods)
+
+    @property
+    def partner_rules(self) -> set[str]:
+        """The rules of all of them."""
+        return set().union(*(method.partner_rules for method in self.methods))
+
+    @property
+    def teacher_shares(self) -> Literal["text", "tokens", "width"]:  # type: ignore[override]
+        """The most that one of them needs of the teacher."""
+        shared = {method.teacher_shares for method in self.methods}
+        return "width" if "width" in shared else "tokens" if "tokens" in shared else "text"
+
+    @property
+    def excludes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What any of them cannot be combined with."""
+        return tuple(sorted({option for method in self.methods for option in method.excludes}))
+
+    def check(self) -> None:
+        """Make sure that every method has what it needs from outside.
+
+        Raises:
+            augpro.errors.InputError: naming the fix.
+        """
+        for method in self.methods:
+            method.check()
+
+
+def read_parts(of: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Name and options of each method, from any of the ways to write them.
+
+    Raises:
+        ValueError: if one of them cannot be read.
+
+    >>> read_parts("augpro-mix(partner=near;weight=0.6)+knn")
+    [('augpro-mix', {'partner': 'near', 'weight': 0.6}), ('knn', {})]
+    >>> read_parts(["knn", {"name": "knn", "options": {"top_k": 5}}])
+    [('knn', {}), ('knn', {'top_k': 5})]
+    """
+    if isinstance(of, str):
+        of = [part.strip() for part in _PLUS.split(of)]
+    if not isinstance(of, Sequence):
+        raise _unreadable(of)
+    return [_read_part(part) for part in of]
+
+
+def _read_part(part: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(part, str) and (found := _PART.fullmatch(part)):
+        pairs = [item.partition("=") for item in (found[2] or "").split(";") if item.strip()]
+        if all(equals for _, equals, _ in pairs):
+            return found[1], {
+                key.strip().replace("-", "_"): parse_value(value.strip()) for key, _, value in pairs
+            }
+    if isinstance(part, dict) and isinstance(part.get("name"), str) and part.keys() <= {"name", "options"}:
+        options = part.get("options", {})
+        if isinstance(options, dict):
+            return part["name"], options
+    raise _unreadable(part)
+
+
+def _unreadable(part: Any) -> ValueError:
+    return ValueError(
+        f"of must name methods, as in augpro-mix+knn(top_k=5;metric=l2) or a list of names, and {part!r} is none"
+    )
+
+
+def parts_as_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Name and options of each part, as :func:`read_parts` takes them."""
+    return [{"name": part.name, "options": part.method.parameters} for part in parts]

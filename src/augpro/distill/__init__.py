@@ -1,1 +1,0 @@
-"""A run from its configuration to its result; :mod:`~augpro.distill.pipeline` tells it on one page."""

@@ -1,0 +1,93 @@
+"""A model and a tokenizer that a program holds, in the place of a folder or hub name."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from augpro.errors import InputError
+from augpro.models.padding import agree_on_padding, limit_to_positions
+from augpro.models.source import ModelSource
+
+
+@dataclass(frozen=True)
+class HeldModel(ModelSource):
+    """What the program holds stays as it is: what is trained, padded or moved is a copy.
+
+    Attributes:
+        model: a sequence classifier.
+        tokenizer: its fast tokenizer.
+    """
+
+    model: PreTrainedModel = field(kw_only=True)
+    tokenizer: PreTrainedTokenizerBase = field(kw_only=True)
+
+    def load_config(self) -> Any:
+        """A copy of the model's configuration, with its classes."""
+        return copy.deepcopy(self.model.config)
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """A copy of the tokenizer, which pads as the model does and knows its positions.
+
+        Raises:
+            InputError: if it is no fast tokenizer, or has no padding token.
+        """
+        if not self.tokenizer.is_fast:
+            raise InputError(f"{self.name}: augpro needs a fast tokenizer; load it with AutoTokenizer.")
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.split_special_tokens = True
+        config = self.load_config()
+        agree_on_padding(config, tokenizer, self.name)
+        limit_to_positions(config, tokenizer, self.trust_remote_code)
+        return tokenizer
+
+    def load_classifier(self, **options: Any) -> PreTrainedModel:
+        """A copy of the model in float32, with these changes of its configuration; a head that does not fit is new.
+
+        Raises:
+            InputError: if the model is no classifier.
+        """
+        config = self.load_config()
+        for name, value in options.items():
+            setattr(config, name, value)
+        self._check()
+        if self.model.config.num_labels == config.num_labels:
+            model: PreTrainedModel = copy.deepcopy(self.model)
+            model.config = config
+        else:
+            model = type(self.model)(config)
+            shapes = {name: value.shape for name, value in model.state_dict().items()}
+            fitting = {
+                name: value
+                for name, value in self.model.state_dict().items()
+                if shapes.get(name) == value.shape
+            }
+            model.load_state_dict(fitting, strict=False)
+        return self._padded(model.float().requires_grad_(True))
+
+    def load_finished(self) -> PreTrainedModel:
+        """The model in evaluation mode: a copy that shares its weights, which are not trained.
+
+        Raises:
+            InputError: if the model is no classifier.
+        """
+        self._check()
+        shared: dict[int, Any] = {id(buffer): buffer for buffer in self.model.buffers()}
+        for weight in self.model.parameters():
+            shared[id(weight)] = torch.nn.Parameter(weight.detach(), requires_grad=False)
+        return self._padded(copy.deepcopy(self.model, shared).eval())
+
+    def weights(self) -> bytes:
+        """All weights as bytes, for what must know whether two models are the same."""
+        values = [
+            value.detach().cpu().contiguous().view(torch.uint8) for value in self.model.state_dict().values()
+        ]
+        return b"".join(value.numpy().tobytes() for value in values)
+
+    def _check(self) -> None:
+        if "ForSequenceClassification" not in type(self.model).__name__:
+            raise InputError(
+                f"{self.name}: augpro needs a sequence classifier; load it with AutoModelForSequenceClassification."
+            )
