@@ -13,10 +13,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
+from augpro.compare.cells import CellRunner, Outcome, finished_cells
 from augpro.compare.cost import equal_epochs
 from augpro.compare.figures import predictions_of
 from augpro.compare.grid import Cell, Grid, ResultsFile
-from augpro.compare.runner import Outcome, _finished, _readable, _Runner, equal_seconds_cells
+from augpro.compare.runner import _readable, equal_seconds_cells
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.files import write_tensors
@@ -134,7 +135,7 @@ def test_a_failing_cell_is_told_and_does_not_stop_the_rest(options, tmp_path):
 )
 def test_why_a_cell_failed(options, tmp_path, log, code, said):
     grid, outcome = Grid(config_of(options, tmp_path)), Outcome()
-    runner = _Runner(grid, ResultsFile(tmp_path / "results.jsonl"), outcome, Console(quiet=True))
+    runner = CellRunner(grid, ResultsFile(tmp_path / "results.jsonl"), outcome, Console(quiet=True))
     cell = next(grid.cells())
     if log is not None:
         (tmp_path / "logs").mkdir()
@@ -218,10 +219,10 @@ def test_a_cell_without_whole_predictions_is_not_finished(options, tmp_path, dam
             predictions_of(tmp_path / "predictions", key), {"evaluation.student": torch.zeros(3, 2)}
         )
     store, console = ResultsFile(tmp_path / "results.jsonl"), Console(record=True, width=200)
-    assert _finished(store, tmp_path).keys() == {"a", "b"}
+    assert finished_cells(store, tmp_path).keys() == {"a", "b"}
     path = predictions_of(tmp_path / "predictions", "b")
     path.unlink() if damage is None else path.write_bytes(damage)
-    assert _finished(store, tmp_path).keys() == {"a"}
+    assert finished_cells(store, tmp_path).keys() == {"a"}
     assert [row["cell"]["key"] for row in _readable(store.rows, tmp_path, console)] == ["a"]
     assert "left out: none, seed 0: " in console.export_text()
 

@@ -197,7 +197,6 @@ def make_trainer(tokenizer, other_tokenizer, texts, tmp_path):
         settings = {"output_dir": str(tmp_path / "checkpoints"), **TRAINER}
         matched = matching and RepresentationLoss(
             matching, teacher, tokenizer, rows.table, vocabulary if augmentation else None,
-            bf16=options.get("bf16", False),
         )  # fmt: skip
         arguments = TrainingArguments(**{**settings, **options})
         return DistillationTrainer(

@@ -171,7 +171,7 @@ def test_bf16_runs_both_models_in_bfloat16_and_keeps_the_labels_float32(make):
     seen, labels = [], {}
     for bf16 in (False, True):
         augmentation, _, given = make(candidates=2)
-        augmentation.bf16 = bf16
+        augmentation.half = torch.bfloat16 if bf16 else None
         hooks = [
             model.classifier.register_forward_hook(lambda _m, _a, out: seen.append(out.dtype))
             for model in (augmentation.teacher.model, given[3])

@@ -76,6 +76,18 @@ def test_training_moves_the_weights_and_lowers_the_loss(make_trainer, dataset, a
     assert trainer.evaluate(dataset)["eval_loss"] < 0.7 * loss_before
 
 
+def test_the_teacher_computes_in_the_precision_of_the_trainers_arguments(make_trainer):
+    """Also for who sets nothing but ``TrainingArguments``."""
+    trainer = make_trainer("augpro-mix", num_train_epochs=1, bf16=True)
+    seen = []
+    teacher = trainer.augmentation.teacher.model
+    teacher.classifier.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    trainer.train()
+    assert set(seen) == {torch.bfloat16}
+    trainer.finished_student()
+    assert trainer.augmentation.half is None
+
+
 @pytest.mark.parametrize("augment", ["none", "augpro-mix", "augpro-fgsm", "random", "mixup"])
 def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
     plain = {"num_train_epochs": 1, "optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}

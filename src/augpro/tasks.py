@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 ProblemType = Literal["single_label", "multi_label", "regression"]
+# What transformers calls them in a model's configuration.
+HF_PROBLEM_TYPE: dict[ProblemType, str] = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
 LayerMap = Literal["uniform", "last"]  # which layers of the teacher a student's layers match
 LabelBy = Literal["random", "coverage", "uncertainty", "bald"]
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,24 @@ def parse_mapping(options: Any) -> Any:
     if not isinstance(options, Mapping):
         return options
     return {str(key).strip().replace("-", "_"): _parsed(value) for key, value in options.items()}
+
+
+def key_values(items: Iterable[str]) -> dict[str, str]:
+    """Options that are written as ``key=value``, the values as they stand.
+
+    Raises:
+        ValueError: naming the first that is not written so.
+
+    >>> key_values(["top_k=5", "metric=l2"])
+    {'top_k': '5', 'metric': 'l2'}
+    """
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(item)
+        pairs[key] = value.strip()
+    return pairs
 
 
 def _parsed(value: Any) -> Any:

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from augpro.config import build
 from augpro.errors import InputError
 from augpro.results.terminal import sentence
-from augpro.values import parse_mapping, read_yaml
+from augpro.values import key_values, parse_mapping, read_yaml
 
 # Mappings are given one `key=value` at a time, so their options are named in the singular.
 _SINGULAR: dict[str, str] = {"augment_options": "augment_option", "trainer_options": "trainer_option"}
@@ -105,13 +105,10 @@ def _options(kind: type[BaseModel], given: dict[str, Any]) -> BaseModel:
 
 
 def _key_values(option: str, items: list[str]) -> dict[str, str]:
-    pairs = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise InputError(f"--{option.replace('_', '-')} {item!r}: write it as key=value.")
-        pairs[key] = value
-    return pairs
+    try:
+        return key_values(items)
+    except ValueError as error:
+        raise InputError(f"--{option.replace('_', '-')} {str(error)!r}: write it as key=value.") from error
 
 
 class friendly_errors:

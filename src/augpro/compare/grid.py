@@ -24,7 +24,7 @@ from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
 from augpro.models.source import ModelSource
 from augpro.teachers.alignment import spec_for
-from augpro.values import parse_value
+from augpro.values import key_values, parse_mapping
 
 FINETUNE, PLAIN_KD = "fine-tune", "none"
 RESULTS = "results.jsonl"
@@ -80,12 +80,12 @@ class Cell:
                 f"--methods {self.method}: unknown method {name!r}; "
                 f"use {FINETUNE}, {PLAIN_KD}, {', '.join((*AUGMENTERS, *BASELINES))} ({_MARKS})."
             )
-        given: dict[str, Any] = {}
-        for item in items:
-            key, equals, value = item.partition("=")
-            if not equals:
-                raise InputError(f"--methods {self.method}: write {item!r} as option=value ({_MARKS}).")
-            given[key.strip().replace("-", "_")] = parse_value(value)
+        try:
+            given: dict[str, Any] = parse_mapping(key_values(items))
+        except ValueError as error:
+            raise InputError(
+                f"--methods {self.method}: write {str(error)!r} as option=value ({_MARKS})."
+            ) from error
         if name in BASELINES:
             own = {key: given.pop(key) for key in {"train_rows"} & given.keys()}
             return {"baseline": name, "baseline_options": given} | own

@@ -56,7 +56,6 @@ def online_augmentation(
         config.seed,
         config.candidates or 1,
         config.new_candidates or 1.0,
-        bool(config.trainer_options.get("bf16")),
         meter,
     )
 
@@ -80,7 +79,6 @@ def representation_loss(
         table,
         augmentation.space.vocabulary if augmentation else None,
         config.seed,
-        bool(config.trainer_options.get("bf16")),
         meter,
     )
 

@@ -34,6 +34,11 @@ def predict_logits(
     return logits
 
 
+def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
+    """Mixed precision as a Trainer's, in bfloat16 or float16; none where ``half`` is None."""
+    return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
+
+
 def run_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Logits of one batch, [B, C], with the model in the mode that it is in."""
     logits: Tensor = model(**batch.to(model.device).model_inputs()).logits

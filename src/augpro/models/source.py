@@ -26,14 +26,9 @@ from augpro.models.layers import keep_layers
 from augpro.models.named import model_location
 from augpro.models.padding import agree_on_padding, is_token, limit_to_positions
 from augpro.models.weights import check_loaded
-from augpro.tasks import ProblemType, Task
+from augpro.tasks import HF_PROBLEM_TYPE, Task
 
 _SETTINGS = "tokenizer_config.json"  # which some tokenizers list among the files of their vocabulary
-HF_PROBLEM_TYPE: dict[ProblemType, str] = {
-    "single_label": "single_label_classification",
-    "multi_label": "multi_label_classification",
-    "regression": "regression",
-}
 
 
 @dataclass(frozen=True)
@@ -136,9 +131,7 @@ class ModelSource:
         except InputError as error:
             if "sentencepiece" not in str(error).lower():
                 raise
-            raise InputError(
-                f"{self.name}: its tokenizer needs sentencepiece; run: pip install 'augpro[translation]'."
-            ) from error
+            raise needs_sentencepiece(self.name) from error
         return self._load_whole(AutoModelForSeq2SeqLM, "translation model"), tokenizer
 
     def _load_whole(self, loader: Any, kind: str) -> PreTrainedModel:
@@ -167,6 +160,11 @@ class ModelSource:
                 f"{self.name}: cannot load a model {where} ({first}); it must be a save_pretrained folder with "
                 f"config.json, model.safetensors and tokenizer.json, or a hub name that can be reached."
             ) from error
+
+
+def needs_sentencepiece(name: str) -> InputError:
+    """The error of a tokenizer whose library is not installed."""
+    return InputError(f"{name}: its tokenizer needs sentencepiece; run: pip install 'augpro[translation]'.")
 
 
 def load_student(

@@ -14,17 +14,13 @@ from augpro.data.label_cells import fold
 from augpro.data.loading import DataSpec, Split, TaskData
 from augpro.data.readers import listed
 from augpro.errors import InputError
-from augpro.tasks import DEFAULT_METRIC, ProblemType, Task, UnprovenLabels
+from augpro.tasks import DEFAULT_METRIC, HF_PROBLEM_TYPE, ProblemType, Task, UnprovenLabels
 
 _PLACE = re.compile(r"LABEL_(\d+)")  # what transformers calls a class that was given no name
 _NO_NAME = re.compile(r"(?:label|class|category)?[ _-]?\d+", re.IGNORECASE)
 _VALUE = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _WITHIN = re.compile(r"(?:(?<!\w)[+-])?\d+(?:\.\d+)?")  # the hyphen of "class-1" is no sign
-_PROBLEM_TYPE: dict[str, ProblemType] = {
-    "single_label_classification": "single_label",
-    "multi_label_classification": "multi_label",
-    "regression": "regression",
-}
+_PROBLEM_TYPE = {name: problem_type for problem_type, name in HF_PROBLEM_TYPE.items()}
 
 
 def spec_for(spec: DataSpec, config: Any) -> DataSpec:

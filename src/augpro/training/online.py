@@ -13,7 +13,7 @@ from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, Repla
 from augpro.augment.gradient import without_dropout
 from augpro.draws import Draws
 from augpro.losses import Objective
-from augpro.models.reading import ROWS_AT_ONCE
+from augpro.models.reading import ROWS_AT_ONCE, autocast
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
 from augpro.training.candidates import Candidates, CandidateStore
@@ -34,12 +34,12 @@ class OnlineAugmentation:
         seed: of the draws; every epoch is another copy.
         candidates: texts kept of each row, of which one is chosen in every epoch.
         new_candidates: texts made of each row in an epoch, as a mean; each replaces the oldest.
-        bf16: whether teacher and student read augmented rows in bfloat16, as the Trainer runs its forward pass.
         meter: charged with the phases "prepare", "augment", "teacher" and "select".
         counts: what was replaced so far.
         labelled: rows that the teacher has labelled so far.
         loaded: what the method has loaded.
         kept: the texts that one is chosen from.
+        half: what both models compute augmented rows in, bfloat16 or float16; None for float32. The Trainer sets it.
     """
 
     augmenter: Augmenter
@@ -49,12 +49,12 @@ class OnlineAugmentation:
     seed: int = 0
     candidates: int = 1
     new_candidates: float = 1.0
-    bf16: bool = False
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     labelled: int = 0
     loaded: dict[Hashable, Any] = field(default_factory=dict)
     kept: CandidateStore = field(init=False)
+    half: torch.dtype | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.kept = CandidateStore(self.candidates)
@@ -120,7 +120,7 @@ class OnlineAugmentation:
         return logits
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.space.table.device.type, torch.bfloat16, enabled=self.bf16)
+        return autocast(self.space.table.device, self.half)
 
     def _choose(self, candidates: Candidates, student: Any) -> Tensor:
         """Number of the hardest text of each row, int64 [B]."""

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.errors import InputError
 from augpro.losses import relation_loss, state_loss
-from augpro.models.reading import ROWS_AT_ONCE
+from augpro.models.reading import ROWS_AT_ONCE, autocast
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, TokenTable, tokenize
 from augpro.training.meter import Meter
@@ -158,9 +158,9 @@ class RepresentationLoss:
         table: the training rows in the student's tokens, with their texts.
         vocabulary: turns augmented rows into text; not needed where there are none, or the tokenizers are the same.
         seed: of the maps.
-        bf16: whether the teacher reads in bfloat16, as the Trainer runs its forward pass.
         meter: charged with the phase "teacher".
         rows: that the teacher has read so far.
+        half: what the teacher computes in, bfloat16 or float16; None for float32. The Trainer sets it.
     """
 
     matching: Matching
@@ -169,9 +169,9 @@ class RepresentationLoss:
     table: TokenTable
     vocabulary: Vocabulary | None = None
     seed: int = 0
-    bf16: bool = False
     meter: Meter = field(default_factory=Meter)
     rows: int = 0
+    half: torch.dtype | None = field(default=None, init=False)
     maps: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False)
 
     def attach(self, student: PreTrainedModel) -> None:
@@ -220,8 +220,7 @@ class RepresentationLoss:
             model: the student, as the Trainer runs it.
             batch: rows in the student's tokens, with their texts.
         """
-        autocast = torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16)
-        with self.meter.phase("teacher"), autocast, torch.no_grad():
+        with self.meter.phase("teacher"), autocast(batch.ids.device, self.half), torch.no_grad():
             theirs = self._teacher_states(batch)
         self.rows += len(batch.ids)
         logits, ours = self._ours(model, batch)

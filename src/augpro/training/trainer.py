@@ -94,7 +94,14 @@ class DistillationTrainer(Trainer):
         self.meter = meter or (Meter() if augmentation is None else augmentation.meter)
         self.flaw = blamed(model)  # of the weights that it starts with
         self.rows_seen = 0  # by the student in training, augmented ones counted
+        self._compute_in(torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else None)
         self.add_callback(CountsCallback(self))
+
+    def _compute_in(self, half: torch.dtype | None) -> None:
+        """Teacher and augmented rows in the precision of the Trainer's own forward pass."""
+        for part in (self.augmentation, self.representation):
+            if part is not None:
+                part.half = half
 
     @property
     def finished_epochs(self) -> int:
@@ -107,8 +114,7 @@ class DistillationTrainer(Trainer):
         Accelerate leaves its autocast on the model's ``forward``, and its ``unwrap_model`` removes more than that.
         """
         vars(self.model).pop("forward", None)
-        if self.augmentation is not None:
-            self.augmentation.bf16 = False
+        self._compute_in(None)
         if self.representation is not None:
             self.representation.detach(self.model)  # type: ignore[arg-type]
         return self.model

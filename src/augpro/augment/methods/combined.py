@@ -3,11 +3,12 @@
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from augpro.augment.base import Augmenter
-from augpro.values import parse_value
+from augpro.values import key_values, parse_mapping
 
 # Between parts, but not inside brackets; a part is a name, perhaps with options.
 _PLUS, _PART = re.compile(r"\+(?![^()]*\))"), re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?")
@@ -90,11 +91,8 @@ def read_parts(of: Any) -> list[tuple[str, dict[str, Any]]]:
 
 def _read_part(part: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(part, str) and (found := _PART.fullmatch(part)):
-        pairs = [item.partition("=") for item in (found[2] or "").split(";") if item.strip()]
-        if all(equals for _, equals, _ in pairs):
-            return found[1], {
-                key.strip().replace("-", "_"): parse_value(value.strip()) for key, _, value in pairs
-            }
+        with suppress(ValueError):
+            return found[1], parse_mapping(key_values(filter(str.strip, (found[2] or "").split(";"))))
     if isinstance(part, dict) and isinstance(part.get("name"), str) and part.keys() <= {"name", "options"}:
         options = part.get("options", {})
         if isinstance(options, dict):

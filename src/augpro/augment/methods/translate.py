@@ -13,7 +13,7 @@ from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_range, check_whole
 from augpro.augment.methods.text import TextAugmenter, check_text, in_full, sample
 from augpro.errors import InputError
-from augpro.models.source import ModelSource
+from augpro.models.source import ModelSource, needs_sentencepiece
 from augpro.tokens import max_length
 
 
@@ -139,9 +139,7 @@ class BackTranslation(TextAugmenter):
                     f"{name}: {config.model_type} is no encoder-decoder; name a translation model."
                 )
             if config.model_type == "marian" and importlib.util.find_spec("sentencepiece") is None:
-                raise InputError(
-                    f"{name}: its tokenizer needs sentencepiece; run: pip install 'augpro[translation]'."
-                )
+                raise needs_sentencepiece(name)
 
     def rewrite(self, columns: list[list[str]], row_ids: Tensor, context: AugmentContext) -> list[list[str]]:
         """Translate every column there and back."""
