@@ -21,9 +21,9 @@ from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.distillation.identity import model_content
 from augpro.distillation.pipeline import run
 from augpro.errors import InputError
+from augpro.models import named as named_models
 from augpro.models.named import NAMED_MODELS, model_location
 from augpro.models.source import ModelSource, load_student
-from augpro.models.source import named as named_models
 from augpro.tasks import Task
 from conftest import LABELS, WORDS, wordpiece
 
