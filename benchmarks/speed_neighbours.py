@@ -12,8 +12,8 @@ from speed_projection import NEIGHBOURS, embedding_table
 
 from augpro import DataSpec, augmenter, load_data
 from augpro.augment import AugmentContext, EmbeddingSpace, Store
-from augpro.draws import Draws
 from augpro.models.source import ModelSource
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 
@@ -34,7 +34,7 @@ class Offline:
 
     def augment(self) -> None:
         """Every text once more."""
-        context = AugmentContext(Draws(0, self.copy), self.space, self.rows, store=Store(self.loaded))
+        context = AugmentContext(RowRandom(0, self.copy), self.space, self.rows, store=Store(self.loaded))
         self.vocabulary.decode(self.method(self.batch, context))
         self.copy += 1
 

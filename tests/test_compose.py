@@ -18,8 +18,8 @@ from augpro.augment import (
 )
 from augpro.augment.methods.replace import DrawnReplacement, Replaced
 from augpro.augment.partners import aligned_ids
-from augpro.draws import Draws
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import OTHERS, TEXTS
@@ -35,7 +35,7 @@ def context_of(tokenizer, model, table):
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
 
     def build(copy=0, **values):
-        return AugmentContext(Draws(1, copy), space, table, training=TrainingState(model, **values))
+        return AugmentContext(RowRandom(1, copy), space, table, training=TrainingState(model, **values))
 
     return build
 

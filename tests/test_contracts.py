@@ -18,8 +18,8 @@ from augpro.augment.methods.replace import TokenReplacement
 from augpro.augment.methods.several import Several
 from augpro.augment.methods.text import TextAugmenter
 from augpro.augment.partners import partner_rows
-from augpro.draws import Draws
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.testing import check_augmenter
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
@@ -60,7 +60,7 @@ def context(rows, model, tokenizer):
     def make(row_ids=None, seed=0, copy=0):
         row_ids = list(range(len(rows))) if row_ids is None else row_ids
         return AugmentContext(
-            draws=Draws(seed, copy),
+            rng=RowRandom(seed, copy),
             space=space,
             table=rows,
             classes=logits.argmax(1),
@@ -162,7 +162,7 @@ def test_a_virtual_row_of_no_strength_is_the_row(name, rows, logits):
     if augmenter(name).mixes_rows:
         still = {"weight": 1.0, "beta": None}
         lengths = torch.from_numpy(rows.lengths)
-        same = lengths[partner_rows(torch.arange(20), 20, "random", Draws(0))] <= lengths
+        same = lengths[partner_rows(torch.arange(20), 20, "random", RowRandom(0))] <= lengths
         assert same.sum() > 5
     made = logits(augmenter(name, **still))
     torch.testing.assert_close(made[same], logits()[same], rtol=0, atol=1e-5)

@@ -10,9 +10,9 @@ from scipy import stats
 from augpro.augment import FGSM, AugmentContext, AugPro, EmbeddingSpace, Mix, Noise, Projected, TrainingState
 from augpro.augment.methods.perturb import move_along, row_weights, step_for_rate
 from augpro.augment.partners import partner_rows
-from augpro.draws import Draws
 from augpro.losses import kd_loss
 from augpro.projection.neighbours import mix
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
@@ -40,7 +40,7 @@ def context_of(space, table, model):
     def build(rows, seed=0, copy=0, **changes):
         given = {"table": changes.pop("table", table), "classes": changes.pop("classes", None)}
         state = {"student": model, "target_logits": targets[list(rows)], "row_loss": row_loss} | changes
-        return AugmentContext(Draws(seed, copy), space, training=TrainingState(**state), **given)
+        return AugmentContext(RowRandom(seed, copy), space, training=TrainingState(**state), **given)
 
     return build
 
@@ -82,7 +82,7 @@ def test_mix_moves_to_the_mean_with_the_partner(repeat, table, space, context_of
     editable = space.vocabulary.editable(batch)
     perturbation = Mix(weight=0.3, repeat_partner=repeat)
     moved = perturbation.move(batch, editable, context, space.projection("cosine"))
-    partners = partner_rows(batch.row_ids, len(table), "random", context.draws)
+    partners = partner_rows(batch.row_ids, len(table), "random", context.rng)
     expected, shorter = [], 0
     for row, partner in zip(rows, partners.tolist(), strict=True):
         mine, theirs = (table.batch([r]).ids[0, 1:-1].tolist() for r in (row, partner))
@@ -107,7 +107,7 @@ def test_mix_with_full_weight_is_the_identity(table, context_of):
 def test_drawn_weights_have_the_beta_distribution(beta, space):
     rows = torch.arange(5000)
     batch = TokenBatch(torch.zeros(5000, 1, dtype=torch.int64), *[torch.zeros(5000, 1)] * 2, row_ids=rows)
-    weights = row_weights(0.5, beta, batch, AugmentContext(Draws(1), space)).double().numpy()
+    weights = row_weights(0.5, beta, batch, AugmentContext(RowRandom(1), space)).double().numpy()
     law = stats.beta(beta, beta)
     assert weights.mean() == pytest.approx(law.mean(), abs=4.5 * law.std() / 5000**0.5)
     assert weights.var() == pytest.approx(law.var(), rel=0.1)
@@ -272,7 +272,7 @@ def test_partner_tokens_come_first_and_the_rest_is_projected(table, space, conte
         context = context_of(range(20), copy=copy)
         made = AugPro(Mix(), replace_fraction=0.0, partner_fraction=0.4)(batch, context)
         changed = made.ids != batch.ids
-        partners = table.batch(partner_rows(batch.row_ids, 20, "random", context.draws))
+        partners = table.batch(partner_rows(batch.row_ids, 20, "random", context.rng))
         for row in torch.nonzero(changed.any(1))[:, 0].tolist():
             assert set(made.ids[row][changed[row]].tolist()) <= set(partners.ids[row].tolist())
         taken += context.counts.partner
@@ -317,7 +317,7 @@ def test_a_copied_token_follows_the_rule_of_its_partner(tokenizer, space):
     batch = table.batch([0])
     for repeat, reached in ((True, 8), (False, 3)):
         method = AugPro(Mix(repeat_partner=repeat), replace_fraction=0.0, partner_fraction=1.0)
-        changed = method(batch, AugmentContext(Draws(0), space, table)).ids != batch.ids
+        changed = method(batch, AugmentContext(RowRandom(0), space, table)).ids != batch.ids
         assert changed[0, 1 : 1 + reached].all()
         assert not changed[0, 1 + reached :].any()
 

@@ -12,9 +12,9 @@ from augpro.config import DistillConfig
 from augpro.distillation.identity import models_among
 from augpro.distillation.pipeline import run
 from augpro.distillation.plan import make_plan
-from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import padded, tokenize
 from augpro.training.dataset import DistillationDataset
@@ -38,7 +38,7 @@ def context_of(tokenizer, model, table):
 
     def build(rows, copy=0):
         state = TrainingState(target_logits=teacher[list(rows)], **values)
-        return AugmentContext(Draws(1, copy), space, table, training=state)
+        return AugmentContext(RowRandom(1, copy), space, table, training=state)
 
     return build
 

@@ -8,8 +8,8 @@ from augpro.augment import AugmentContext, EmbeddingSpace, TrainingState, augmen
 from augpro.augment.spaces import centred, teacher_table
 from augpro.config import DistillConfig
 from augpro.distillation.plan import make_plan
-from augpro.draws import Draws
 from augpro.errors import InputError
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import OTHERS, TEXTS, tiny_bert
@@ -53,7 +53,7 @@ def test_tokens_are_the_nearest_in_the_space(method, name, tokenizer, space, tea
     table = tokenize(tokenizer, TEXTS, OTHERS)
     batch, context = (
         table.batch(range(20)),
-        AugmentContext(Draws(0), space, table, training=TrainingState(teacher=teacher)),
+        AugmentContext(RowRandom(0), space, table, training=TrainingState(teacher=teacher)),
     )
     options = {"partner_fraction": 0.0} if method == "augpro-mix" else {}
     (made,) = augmenter(method, space=name, replace_fraction=1.0, top_k=1, **options).methods

@@ -10,10 +10,10 @@ from augpro.augment.methods.perturb import row_weights
 from augpro.augment.partners import partner_rows
 from augpro.config import DistillConfig
 from augpro.distillation.plan import make_plan
-from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import kd_loss, smoothness_loss
 from augpro.models.layers import encoder_layers
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import LABELS, tiny_bert
@@ -50,7 +50,7 @@ def context_of(tokenizer, model, table):
     def build(rows=ROWS, **changes):
         given = {"table": changes.pop("table", table), "classes": changes.pop("classes", None)}
         state = {"student": model, "target_logits": targets[list(rows)], "row_loss": row_loss} | changes
-        return AugmentContext(Draws(2), space, training=TrainingState(**state), **given)
+        return AugmentContext(RowRandom(2), space, training=TrainingState(**state), **given)
 
     return build
 
@@ -73,7 +73,7 @@ def combined(own, other, share):
 def pairs_of(table, context, method):
     """(row, partner, lambda) as the rules for them draw it."""
     batch = table.batch(ROWS)
-    partners = partner_rows(batch.row_ids, len(table), "random", context.draws).tolist()
+    partners = partner_rows(batch.row_ids, len(table), "random", context.rng).tolist()
     weights = row_weights(method.weight, method.beta, batch, context).tolist()
     return list(zip(ROWS, partners, weights, strict=True))
 
@@ -133,7 +133,7 @@ def test_tmix_is_the_forward_pass_mixed_after_the_layer(depth, table, model, con
 def test_tmix_draws_a_layer_for_each_row(table, model, context_of):
     method, context = TMix(depths=(0.0, 0.5, 1.0)), context_of()
     logits = method(table.batch(ROWS), context).run(model)
-    draw = context.draws.uniform("depth", torch.arange(20))[:, 0].tolist()
+    draw = context.rng.uniform("depth", torch.arange(20))[:, 0].tolist()
     drawn = [method.depths[int(3 * value)] for value in draw]
     assert set(drawn) == set(method.depths)
     expected = [
@@ -221,7 +221,7 @@ def test_smart_steps_in_the_worst_direction_at_the_noise(table, model, context_o
     batch, method = table.batch(ROWS), Smart(step=0.05, noise=1e-3)
     context = context_of()
     rows, positions = batch.ids.shape
-    normal = context.draws.normal("noise", batch.row_ids, positions * 16).view(rows, positions, 16).double()
+    normal = context.rng.normal("noise", batch.row_ids, positions * 16).view(rows, positions, 16).double()
     with torch.no_grad():
         clean = model(**batch.model_inputs()).logits
     gradient, words, inputs = gradient_at(model, batch, clean, 1e-3 * normal * batch.mask[..., None])

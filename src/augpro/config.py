@@ -273,11 +273,11 @@ def build(kind: type[C], options: dict[str, Any], source: str = "options") -> C:
         return kind(**options)
     except ValidationError as error:
         raise InputError(
-            f"{source}: " + "; ".join(_tell(item, kind) for item in error.errors()) + "."
+            f"{source}: " + "; ".join(_format_error(item, kind) for item in error.errors()) + "."
         ) from error
 
 
-def _tell(item: Any, kind: type[BaseModel]) -> str:
+def _format_error(item: Any, kind: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"unknown option {name!r} (known: {', '.join(kind.model_fields)})"

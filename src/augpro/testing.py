@@ -13,8 +13,8 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, TrainingState, VirtualRows
 from augpro.augment.methods.replace import TokenReplacement
-from augpro.draws import Draws
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, TokenTable, tokenize
 from augpro.vocabulary import BANNED, Vocabulary
 
@@ -137,7 +137,7 @@ class _Bench:
             self.student, Objective("single_label").kd, self.logits[list(row_ids)],
             lambda rows: self.teacher(**rows.model_inputs()).logits.detach(), self.teacher,
         )  # fmt: skip
-        return AugmentContext(Draws(seed, draw), self.space, self.rows, self.logits.argmax(1), state)
+        return AugmentContext(RowRandom(seed, draw), self.space, self.rows, self.logits.argmax(1), state)
 
     def made(
         self, method: Augmenter, row_ids: Sequence[int] = range(20), seed: int = 0, draw: int = 0

@@ -15,7 +15,7 @@ from augpro.augment.counts import ReplacementCounts
 from augpro.augment.methods.combined import Part, read_parts
 from augpro.augment.methods.compose import Compose
 from augpro.augment.methods.masked import MaskedLM
-from augpro.augment.methods.perturb import FGSM, Mix, Noise, Stay
+from augpro.augment.methods.perturb import FGSM, KNN, Mix, Noise
 from augpro.augment.methods.projected import AugPro, Projected
 from augpro.augment.methods.replace import Crossover, DrawnReplacement, Random, Replaced, TokenReplacement
 from augpro.augment.methods.several import Several
@@ -99,7 +99,7 @@ _OWN: dict[str, Method] = {
     "augpro-fgsm": Method(AugPro, FGSM, _STEPPED),
     "augpro-noise": Method(AugPro, Noise, _STEPPED),
     "random": Method(Random),
-    "knn": Method(AugPro, Stay, _KNN),
+    "knn": Method(AugPro, KNN, _KNN),
     "crossover": Method(Crossover),
     "mixup": Method(Mixup),
     "fgsm": Method(VirtualFGSM),

@@ -23,9 +23,9 @@ from augpro.augment.counts import ReplacementCounts
 from augpro.augment.near import near_rows
 from augpro.augment.partners import Partner, partner_rows
 from augpro.augment.spaces import Space, centred, teacher_table
-from augpro.draws import Draws
 from augpro.projection import Projection
-from augpro.projection.candidates import Metric, Work
+from augpro.projection.candidates import Metric, SearchStats
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
 
@@ -52,7 +52,7 @@ class EmbeddingSpace:
         self.vocabulary = vocabulary
         self.groups = vocabulary.groups.to(table.device)
         self._projections: dict[tuple[Metric, Space], Projection] = {}
-        self.earlier = Work()
+        self.earlier = SearchStats()
 
     def projection(self, metric: Metric, space: Space = "student", teacher: Any = None) -> Projection:
         """The projection for a metric and a table, see :mod:`augpro.augment.spaces`; built when first asked for."""
@@ -65,10 +65,12 @@ class EmbeddingSpace:
             return teacher_table(teacher, self.table, self.groups)
         return centred(self.table, self.groups) if space == "centred" else self.table
 
-    def searched(self) -> Work:
+    def searched(self) -> SearchStats:
         """What all searches of the run have cost."""
         work = [self.earlier, *(projection.work for projection in self._projections.values())]
-        return Work(*(sum(getattr(each, field.name) for each in work) for field in fields(Work)))
+        return SearchStats(
+            *(sum(getattr(each, field.name) for each in work) for field in fields(SearchStats))
+        )
 
     def shares(self) -> dict[str, float]:
         """Share of the different queries that were compared with every candidate; empty without a query."""
@@ -116,7 +118,7 @@ class AugmentContext:
     """What an augmenter may look at beside the batch.
 
     Attributes:
-        draws: the random numbers of this copy.
+        rng: the random numbers of this version.
         space: embedding table, vocabulary and projections.
         table: all training rows with their texts, where partners come from.
         classes: the teacher's class of every row of ``table``, int64 [rows], or None for a regression.
@@ -125,7 +127,7 @@ class AugmentContext:
         counts: filled by the augmenter.
     """
 
-    draws: Draws
+    rng: RowRandom
     space: EmbeddingSpace
     table: TokenTable | None = None
     classes: Tensor | None = None
@@ -182,8 +184,8 @@ class AugmentContext:
         Raises:
             ValueError: as :meth:`rows` and :func:`augpro.augment.partners.partner_rows`.
         """
-        draws = self.draws.within("")  # one partner, whichever link of a chain asks
-        key = draws, partner, tuple(batch.row_ids.tolist())
+        rng = self.rng.within("")  # one partner, whichever link of a chain asks
+        key = rng, partner, tuple(batch.row_ids.tolist())
         if key not in self._met:
             table = self.rows(method)
             near = (
@@ -191,7 +193,7 @@ class AugmentContext:
                 if partner == "near"
                 else None
             )
-            rows = partner_rows(batch.row_ids, len(table), partner, draws, self.classes, near)
+            rows = partner_rows(batch.row_ids, len(table), partner, rng, self.classes, near)
             self._met[key] = table.batch(rows.cpu())
         return self._met[key]
 

@@ -88,7 +88,7 @@ _STUDENTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 def cost_of(folder: Path, texts: int = 50) -> dict[str, float]:
     """Size of the weights, and median time to classify one text, tokenizing included."""
     source = ModelSource(str(folder))
-    model = Teacher(source.load_finished(), source.load_tokenizer())
+    model = Teacher(source.load_trained_classifier(), source.load_tokenizer())
     rows = load_data(DataSpec("helpdesk")).splits["test"].texts[: texts + 5]
     seconds = []
     for text in rows:

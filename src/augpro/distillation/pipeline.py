@@ -117,8 +117,8 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         checked = None
         if augmentation and augmentation.augmenter.makes_text:
             with meter.phase("check"):
-                held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
-                checked = check_rows(augmentation, dataset, student, plan.task, held_back)
+                eval_texts = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
+                checked = check_rows(augmentation, dataset, student, plan.task, eval_texts)
         result = summarize(plan, found.scores, found.teacher, meter, trainer)
         result.label_seconds, result.layer_search = label_seconds, search
         if checked:

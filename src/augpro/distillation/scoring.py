@@ -21,7 +21,7 @@ from augpro.results.output import check_file, claim_file
 from augpro.results.provenance import seen_rows
 from augpro.results.result import Scores
 from augpro.tasks import Task
-from augpro.teachers.alignment import adopt_labels, class_names, spec_for
+from augpro.teachers.alignment import align_labels, class_names, spec_for
 from augpro.teachers.label_check import match_by_rows
 from augpro.teachers.teacher import Teacher
 from augpro.training.dataset import label_tensor
@@ -111,7 +111,7 @@ def evaluate_model(
     source = ModelSource(config.model, config.trust_remote_code)
     teacher_source = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
     data = load_data(spec_for(replace(config.data_spec(), make_validation=False), source.load_config()))
-    data = adopt_labels(data, source.load_config(), config.model, config.label_order or ())
+    data = align_labels(data, source.load_config(), config.model, config.label_order or ())
     if teacher_source and data.unproven is None:
         _check_classes(config, data, teacher_source)
     names = {"evaluation": _split(config, data)} | (
@@ -124,11 +124,13 @@ def evaluate_model(
     data.notes.extend(check_models(roles, read, config.max_tokens, config.allow_unknown_tokens))
     if config.out:
         claim_file(config.out)
-    model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
+    model = Teacher(source.load_trained_classifier(), source.load_tokenizer(), config.max_tokens)
     data = match_by_rows(data, model)
     teacher = None
     if teacher_source:
-        teacher = Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
+        teacher = Teacher(
+            teacher_source.load_trained_classifier(), teacher_source.load_tokenizer(), config.max_tokens
+        )
         data.notes.extend(_check_classes(config, data, teacher_source, teacher))
     scored = {name: data.splits[key] for name, key in names.items()}
     data.notes.extend(label_notes(data.task, scored))
@@ -161,7 +163,7 @@ def _check_classes(
     names = class_names(known)
     # The user's word is on the labels of the data; names that both have still count.
     order = ours if config.label_order and set(names) != set(ours) else ()
-    theirs = match_by_rows(adopt_labels(data, known, source.name, order), teacher)
+    theirs = match_by_rows(align_labels(data, known, source.name, order), teacher)
     if theirs.unproven is not None:
         return []
     same = theirs.task.label_names == ours

@@ -19,15 +19,15 @@ from augpro.augment.base import (
 )
 from augpro.augment.counts import ReplacementCounts
 from augpro.augment.gradient import without_dropout
-from augpro.draws import Draws
 from augpro.losses import Objective
 from augpro.models.reading import ROWS_AT_ONCE, autocast
+from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
 from augpro.training.candidates import Candidates, CandidateStore
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
-from augpro.training.selection import hardest, new_texts
+from augpro.training.selection import new_texts, select_hardest
 
 
 @dataclass
@@ -139,7 +139,7 @@ class OnlineAugmentation:
         with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
             parts = candidates.rows.parts(ROWS_AT_ONCE)
             ours = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-            return hardest(ours, candidates.logits, owners, self.objective.problem_type)
+            return select_hardest(ours, candidates.logits, owners, self.objective.problem_type)
 
     def augment(
         self,
@@ -156,7 +156,7 @@ class OnlineAugmentation:
             student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model
         )
         context = AugmentContext(
-            Draws(self.seed, copy),
+            RowRandom(self.seed, copy),
             self.space,
             dataset.table,
             dataset.classes if by_class else None,

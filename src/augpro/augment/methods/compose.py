@@ -81,5 +81,5 @@ class Compose(Chain):
     def contexts(self, context: AugmentContext) -> Iterator[AugmentContext]:
         """The same for each link, with random numbers of its own."""
         for after in reversed(range(len(self.of))):
-            scope = context.draws.scope + (f"{after} links before the last: " if after else "")
-            yield replace(context, draws=context.draws.within(scope))
+            scope = context.rng.scope + (f"{after} links before the last: " if after else "")
+            yield replace(context, rng=context.rng.within(scope))

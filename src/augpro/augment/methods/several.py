@@ -55,7 +55,7 @@ class Several(Combined):
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
         """Augment every row once, each by its method; padded to the longest."""
-        turn = (batch.row_ids + context.draws.copy) % len(self.of)
+        turn = (batch.row_ids + context.rng.replica) % len(self.of)
         made: list[TokenBatch] = []
         order: list[torch.Tensor] = []
         for number, part in enumerate(self.of):
