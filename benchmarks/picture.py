@@ -1,4 +1,4 @@
-"""The picture of the README: quality of every method of a comparison, as an SVG that follows light and dark.
+"""The chart of docs/benchmarks.md: quality of every method of a comparison, as an SVG for light and dark mode.
 
 python benchmarks/picture.py evidence-sst2.jsonl docs/evidence.svg --name "none=plain distillation" ...
 """

@@ -58,9 +58,13 @@ def hashes(folder: Path) -> dict[str, str]:
     for name, rows in (("pairs", pairs), ("several labels", several_labels), ("score", score)):
         data = write_task(folder / "data" / name, rows)
         teacher = folder / name / "teacher"
-        run(FinetuneConfig(data=str(data), model="minilm", out=teacher, **SHORT))
+        kind: dict[str, Any] = {
+            "data": str(data),
+            "problem_type": "multi_label" if rows is several_labels else None,
+        }
+        run(FinetuneConfig(model="minilm", out=teacher, **kind, **SHORT))
         cut: dict[str, Any] = {"teacher": str(teacher), "student_layers": (1, 4), "augment": "augpro-mix"}
-        run(DistillConfig(data=str(data), out=folder / name / "student", **cut, **SHORT))
+        run(DistillConfig(out=folder / name / "student", **kind, **cut, **SHORT))
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.name in ("model.safetensors", "predictions.safetensors", "samples.jsonl"):

@@ -11,9 +11,9 @@ from speed_common import Results, environment, run_json, seconds
 from speed_projection import NEIGHBOURS, embedding_table
 
 from augpro import DataSpec, augmenter, load_data
-from augpro.augment import AugmentContext, EmbeddingSpace
-from augpro.draws import Draws
+from augpro.augment import AugmentContext, EmbeddingSpace, Store
 from augpro.models.source import ModelSource
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 
@@ -34,7 +34,7 @@ class Offline:
 
     def augment(self) -> None:
         """Every text once more."""
-        context = AugmentContext(Draws(0, self.copy), self.space, self.rows, loaded=self.loaded)
+        context = AugmentContext(RowRandom(0, self.copy), self.space, self.rows, store=Store(self.loaded))
         self.vocabulary.decode(self.method(self.batch, context))
         self.copy += 1
 

@@ -14,10 +14,10 @@ from torch.nn.functional import normalize
 
 from augpro import DataSpec, load_data
 from augpro.augment import AugmentContext, EmbeddingSpace, Mix
-from augpro.draws import Draws
 from augpro.models.source import ModelSource
 from augpro.projection import Projection
 from augpro.projection.neighbours import mix
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.training.meter import Meter
 from augpro.vocabulary import Vocabulary
@@ -38,7 +38,7 @@ def mixes(data: Path, table: Tensor, model: str = "minilm") -> tuple[Tensor, Ten
     space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
     batch, pairs = rows.batch(range(1000)), []
     for copy in range(3):
-        context = AugmentContext(Draws(0, copy), space, rows)
+        context = AugmentContext(RowRandom(0, copy), space, rows)
         chosen = Mix().move(batch, space.vocabulary.editable(batch), context, space.projection("cosine"))
         pairs.append(torch.stack([chosen.own, chosen.other]))
     own, other = torch.cat(pairs, 1)[:, :COUNT]

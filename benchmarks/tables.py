@@ -1,14 +1,16 @@
 """Results tables of the README and docs, generated from JSON Lines of ``augpro compare``.
 
-    python benchmarks/tables.py README.md docs/recipes.md
+    python benchmarks/tables.py README.md docs/benchmarks.md
 
-Between ``<!-- results FILE against METHOD -->`` and ``<!-- end -->`` stands the table of that file of results/:
-every method, means with 95 % intervals over seeds (a dash for one seed or equal ones), the difference from the
-named method with a paired t-test over the shared seeds (Holm-corrected within a column), and the seconds of
-training. Between
-``<!-- gains of METHOD in FILE FILE ... -->`` and ``<!-- end -->`` stands what the method gives over plain
-distillation for every task and number of training rows in the files. ``--check`` changes nothing and ends with 1
-where a page is not what the results say.
+Between ``<!-- results FILE against METHOD -->`` and ``<!-- end -->`` it writes the table of that file in results/.
+The table has a row for each method: means with 95 % intervals over seeds (a dash for one seed or equal ones), the
+difference from the named method with a paired t-test over the shared seeds (Holm-corrected within a column), and
+the training seconds.
+
+Between ``<!-- gains of METHOD in FILE FILE ... -->`` and ``<!-- end -->`` it compares the method with plain
+distillation, with a row for each task and number of training rows in the files.
+
+``--check`` changes nothing, and ends with exit code 1 if a table differs from the results.
 """
 
 import argparse
@@ -87,9 +89,9 @@ def table(path: Path, base: str) -> str:
     tests = {name: against(methods, base, name) for name in ("metric", "distance")}
     header = ["method", "seeds"]
     for what in (metric, first.distance_label):
-        header += [f"{what} (95 %)", f"from {base}", "p"]
+        header += [f"{what} (95 %)", f"difference from {base}", "p"]
     lines = [
-        "| " + " | ".join([*header, "seconds"]) + " |",
+        "| " + " | ".join([*header, "training seconds"]) + " |",
         "|---|---|---|---|---|---|---|---|---|",
         f"| teacher | | {scale * of_teacher(first):.{digits}f} | | | | | | |",
     ]
@@ -114,8 +116,9 @@ def gains(paths: list[Path], base: str) -> str:
     groups: dict[tuple[str, float | None], list[CellResult]] = {}
     for row in (row for path in paths for row in rows_of(path)):
         groups.setdefault((row.task.rpartition("/")[2], row.cell.size), []).append(row)
-    header = ["task", "metric", "texts x epochs", "seeds", "scored", "teacher", "plain distillation (95 %)",
-              f"{base} (95 %)", "gain", "p", "distance to the teacher", "seconds"]  # fmt: skip
+    header = ["task", "metric", "texts x epochs", "seeds", "evaluation rows", "teacher",
+              "plain distillation (95 %)", f"{base} (95 %)", "gain", "p", "distance to the teacher",
+              "training seconds"]  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     won = []
     tasks = list(dict.fromkeys(task for task, _ in groups))

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import BartConfig
 
-from augpro.augment.base import AugmentContext, EmbeddingSpace
+from augpro.augment.base import AugmentContext, EmbeddingSpace, Store
 from augpro.augment.wordnet import WordNet
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.testing import TEXTS, WORDS
 from augpro.testing import tiny_classifier as tiny_bert
 from augpro.testing import tiny_tokenizer as wordpiece
@@ -183,7 +183,7 @@ def loaded():
 @pytest.fixture
 def context(space, loaded):
     def make(table=None, seed=0, copy=0, space=space):
-        return AugmentContext(Draws(seed, copy), space, table, loaded=loaded)
+        return AugmentContext(RowRandom(seed, copy), space, table, store=Store(loaded))
 
     return make
 

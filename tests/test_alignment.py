@@ -8,7 +8,7 @@ import pytest
 from augpro.data.loading import Split, TaskData
 from augpro.errors import InputError
 from augpro.tasks import Task
-from augpro.teachers.alignment import adopt_labels
+from augpro.teachers.alignment import align_labels
 
 
 def config(*names, problem_type=None):
@@ -23,7 +23,7 @@ def data(names, labels, problem="single_label", metric="accuracy") -> TaskData:
 
 def test_labels_line_up_by_name_in_any_order_and_case():
     given = data(("Bad", "GOOD", "so-so"), [0, 1, 2, None, 1])
-    adopted = adopt_labels(given, config("so-so", "good", "unsure", "bad"), "T")
+    adopted = align_labels(given, config("so-so", "good", "unsure", "bad"), "T")
     assert adopted.task.label_names == ("so-so", "good", "unsure", "bad")
     assert adopted.splits["train"].labels == [3, 1, 0, None, 1]
     assert adopted.splits["test"].labels == [3]
@@ -36,28 +36,28 @@ def test_labels_line_up_by_name_in_any_order_and_case():
 
 def test_an_exact_name_comes_before_one_in_another_case_and_before_a_number():
     given = data(("US", "us"), [0, 1])
-    assert adopt_labels(given, config("US", "us"), "T").splits["train"].labels == [0, 1]
-    assert adopt_labels(given, config("us", "US"), "T").splits["train"].labels == [1, 0]
+    assert align_labels(given, config("US", "us"), "T").splits["train"].labels == [0, 1]
+    assert align_labels(given, config("us", "US"), "T").splits["train"].labels == [1, 0]
     generic = config(*[f"LABEL_{number}" for number in range(12)])
-    named = adopt_labels(data(("LABEL_10", "LABEL_2", "LABEL_3"), [0, 1, 2]), generic, "T")
+    named = align_labels(data(("LABEL_10", "LABEL_2", "LABEL_3"), [0, 1, 2]), generic, "T")
     assert named.splits["train"].labels == [10, 2, 3]
     assert named.notes == ["a note"]
     # Which two of the three would it be?
-    open_ = adopt_labels(data(("bad", "ugly"), [0, 1]), config("LABEL_0", "LABEL_1", "LABEL_2"), "T")
+    open_ = align_labels(data(("bad", "ugly"), [0, 1]), config("LABEL_0", "LABEL_1", "LABEL_2"), "T")
     assert open_.unproven.expected == (0, 1)
 
 
 def test_several_labels_line_up_by_name():
     given = data(("fast", "nice"), [(0, 1), (), (1,), None], "multi_label", "micro_f1")
     teacher = config("nice", "odd", "fast", problem_type="multi_label_classification")
-    assert adopt_labels(given, teacher, "T").splits["train"].labels == [(2, 0), (), (0,), None]
+    assert align_labels(given, teacher, "T").splits["train"].labels == [(2, 0), (), (0,), None]
 
 
 def test_spellings_of_a_class_are_matched_to_it_unless_they_are_two():
     accents = data(("cafe\u0301", "  New  York "), [0, 1])
-    assert adopt_labels(accents, config("new york", "caf\u00e9"), "T").splits["train"].labels == [1, 0]
+    assert align_labels(accents, config("new york", "caf\u00e9"), "T").splits["train"].labels == [1, 0]
     with pytest.raises(InputError, match="label 'Us'"):
-        adopt_labels(data(("Us", "eu"), [0, 1]), config("US", "us", "eu"), "T")
+        align_labels(data(("Us", "eu"), [0, 1]), config("US", "us", "eu"), "T")
 
 
 GENERIC = ("LABEL_0", "LABEL_1", "LABEL_2")
@@ -80,7 +80,7 @@ MOODS = ("negative", "neutral", "positive")
     ],
 )
 def test_numbers_that_the_names_of_the_classes_hold_prove_which_is_which(own, theirs, labels, names):
-    adopted = adopt_labels(data(own, range(len(own))), config(*theirs), "T")
+    adopted = align_labels(data(own, range(len(own))), config(*theirs), "T")
     assert adopted.splits["train"].labels == labels
     assert adopted.task.label_names == names
     assert adopted.unproven is None
@@ -105,29 +105,29 @@ def test_numbers_that_the_names_of_the_classes_hold_prove_which_is_which(own, th
 )
 def test_what_no_name_proves_is_left_to_labelled_rows(own, theirs, expected):
     given = data(own, range(len(own)))
-    adopted = adopt_labels(given, config(*theirs), "T")
+    adopted = align_labels(given, config(*theirs), "T")
     assert (adopted.unproven.model, adopted.unproven.classes) == ("T", theirs)
     assert adopted.unproven.expected == expected
     assert (adopted.splits, adopted.notes) == (given.splits, ["a note"])
 
 
 def test_numbers_that_are_names_of_the_teacher_are_names():
-    stars = adopt_labels(data(("1", "2"), [0, 1]), config("2", "1"), "T")
+    stars = align_labels(data(("1", "2"), [0, 1]), config("2", "1"), "T")
     assert stars.splits["train"].labels == [1, 0]
     assert stars.notes == ["a note"]
 
 
 def test_the_order_that_the_user_gives_is_the_order_of_the_classes():
-    moods = adopt_labels(data(("-1", "0", "1"), [0, 1, 2]), config(*MOODS), "T", ("1", "-1", "0"))
+    moods = align_labels(data(("-1", "0", "1"), [0, 1, 2]), config(*MOODS), "T", ("1", "-1", "0"))
     assert moods.splits["train"].labels == [1, 2, 0]
     assert moods.task.label_names == MOODS
-    named = adopt_labels(data(("bad", "good"), [0, 1]), config(*GENERIC), "T", ("none", "Good", "bad"))
+    named = align_labels(data(("bad", "good"), [0, 1]), config(*GENERIC), "T", ("none", "Good", "bad"))
     assert named.splits["train"].labels == [2, 1]
     assert named.task.label_names == ("none", "Good", "bad")
-    bare = adopt_labels(data((), [None]), config("LABEL_0", "LABEL_1"), "T", ("bad", "good"))
+    bare = align_labels(data((), [None]), config("LABEL_0", "LABEL_1"), "T", ("bad", "good"))
     assert bare.task.label_names == ("bad", "good")
     several = config("LABEL_0", "LABEL_1", problem_type="multi_label_classification")
-    both = adopt_labels(data(("a", "b"), [(0, 1), (0,)], "multi_label"), several, "T", ("b", "a"))
+    both = align_labels(data(("a", "b"), [(0, 1), (0,)], "multi_label"), several, "T", ("b", "a"))
     assert both.splits["train"].labels == [(1, 0), (1,)]
 
 
@@ -142,22 +142,22 @@ def test_the_order_that_the_user_gives_is_the_order_of_the_classes():
 )
 def test_an_order_that_does_not_fit_is_refused(own, order, said):
     with pytest.raises(InputError, match=said):
-        adopt_labels(data(own, range(len(own)) or [None]), config(*MOODS), "T", order)
+        align_labels(data(own, range(len(own)) or [None]), config(*MOODS), "T", order)
 
 
 def test_an_order_of_a_score_is_refused():
     with pytest.raises(InputError, match="no effect: T gives a score"):
-        adopt_labels(data((), [0.5], "regression"), config("score"), "T", ("a",))
+        align_labels(data((), [0.5], "regression"), config("score"), "T", ("a",))
 
 
 def test_several_labels_a_row_need_names_or_an_order():
     several = config("LABEL_0", "LABEL_1", problem_type="multi_label_classification")
     with pytest.raises(InputError, match=r"'a', 'b'.*LABEL_0, LABEL_1.*--label-order"):
-        adopt_labels(data(("a", "b"), [(0,), (1,)], "multi_label"), several, "T")
+        align_labels(data(("a", "b"), [(0,), (1,)], "multi_label"), several, "T")
 
 
 def test_data_that_knows_its_classes_but_has_no_label_takes_the_teachers_names():
-    bare = adopt_labels(data(("bad", "good"), [None, None]), config("LABEL_0", "LABEL_1"), "T")
+    bare = align_labels(data(("bad", "good"), [None, None]), config("LABEL_0", "LABEL_1"), "T")
     assert bare.task.label_names == ("LABEL_0", "LABEL_1")
     assert bare.unproven is None
 
@@ -165,21 +165,21 @@ def test_data_that_knows_its_classes_but_has_no_label_takes_the_teachers_names()
 def test_numbers_that_are_sorted_as_text_keep_their_names():
     """Numbers in quotes come sorted as text, "10" before "2": class 2 must still be called "2"."""
     names = sorted(str(number) for number in range(11))
-    adopted = adopt_labels(data(names, [names.index("2")]), config(*[f"LABEL_{i}" for i in range(11)]), "T")
+    adopted = align_labels(data(names, [names.index("2")]), config(*[f"LABEL_{i}" for i in range(11)]), "T")
     assert adopted.splits["train"].labels == [2]
     assert adopted.task.label_names[2] == "2"
 
 
 def test_unlabelled_data_takes_the_teachers_names():
-    adopted = adopt_labels(data((), [None, None]), config("bad", "good"), "T")
+    adopted = align_labels(data((), [None, None]), config("bad", "good"), "T")
     assert adopted.task.label_names == ("bad", "good")
     assert adopted.task.problem_type == "single_label"
     assert adopted.splits["train"].labels == [None, None]
     assert adopted.notes == ["a note"]
-    score = adopt_labels(data((), [None]), config("score"), "T").task
+    score = align_labels(data((), [None]), config("score"), "T").task
     assert (score.problem_type, score.label_names, score.metric) == ("regression", (), "pearson")
     several = config("a", "b", problem_type="multi_label_classification")
-    task = adopt_labels(data((), [None]), several, "T").task
+    task = align_labels(data((), [None]), several, "T").task
     assert (task.problem_type, task.label_names, task.metric) == ("multi_label", ("a", "b"), "micro_f1")
 
 
@@ -194,7 +194,7 @@ def test_unlabelled_data_takes_the_teachers_names():
 )
 def test_a_label_that_the_teacher_lacks_is_named(names, theirs, named):
     with pytest.raises(InputError, match=f"label '{named}' in column 'mood' of rows.csv.*big-teacher"):
-        adopt_labels(data(names, range(len(names))), config(*theirs), "big-teacher")
+        align_labels(data(names, range(len(names))), config(*theirs), "big-teacher")
 
 
 def test_problem_types_must_be_the_same():
@@ -202,12 +202,12 @@ def test_problem_types_must_be_the_same():
     with pytest.raises(
         InputError, match=r"single_label teacher but column 'mood' of rows\.csv is regression"
     ):
-        adopt_labels(scores, config("bad", "good"), "T")
+        align_labels(scores, config("bad", "good"), "T")
     with pytest.raises(InputError, match=r"regression teacher .* is single_label"):
-        adopt_labels(data(("a", "b"), [0, 1]), config("score"), "T")
+        align_labels(data(("a", "b"), [0, 1]), config("score"), "T")
     multi = config("a", "b", problem_type="multi_label_classification")
     with pytest.raises(InputError, match="multi_label teacher"):
-        adopt_labels(data(("a", "b"), [0, 1]), multi, "T")
-    kept = adopt_labels(scores, config("score"), "T")
+        align_labels(data(("a", "b"), [0, 1]), multi, "T")
+    kept = align_labels(scores, config("score"), "T")
     assert kept.splits["train"].labels == [0.5, 1.0]
     assert kept.task == replace(scores.task)

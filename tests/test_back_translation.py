@@ -10,9 +10,9 @@ from transformers import AutoTokenizer, BartConfig, LogitsProcessorList, MarianC
 
 from augpro.augment.methods.text import sample
 from augpro.augment.methods.translate import BackTranslation, RowSampler, Translator
-from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.models.source import ModelSource
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from conftest import OTHERS, ROWS, TEXTS
 from text_sources import rows_of, save_translator, tiny_config
@@ -114,7 +114,7 @@ def test_the_models_own_rules_hold(translator, tokenizer, context, heard):
 
 
 def test_the_sampler_leaves_one_token_a_row_drawn_from_its_scores(tokenizer):
-    draws = Draws(1).uniform("there0", torch.arange(3000), 2)
+    draws = RowRandom(1).uniform("there0", torch.arange(3000), 2)
     sampler = RowSampler(draws, 4, 1.5)
     scores = torch.tensor([[2.0, 0.5, 1.0, -1.0, 0.0]]).expand(3000, -1)
     picked = [sampler(torch.zeros(3000, step + 1), scores) for step in range(2)]

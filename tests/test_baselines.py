@@ -136,7 +136,7 @@ def setting(teacher_folder, save_model, tokenizer):
 @pytest.fixture
 def teacher_logits(teacher_folder):
     source = ModelSource(str(teacher_folder))
-    logits = Teacher(source.load_finished(), source.load_tokenizer()).label(TEXTS)
+    logits = Teacher(source.load_trained_classifier(), source.load_tokenizer()).label(TEXTS)
     return 3 * (logits - logits.mean(0))  # both classes are there
 
 

@@ -94,7 +94,10 @@ def test_rows_without_a_token_are_told(planned, save, table_file):
     assert f"{teacher}, the teacher: 3.4% of all 29 rows have no token that its tokenizer knows" in told_of(
         planned(teacher=teacher), "have no token"
     )
-    model, own = ModelSource(str(teacher)).load_finished(), ModelSource(str(teacher)).load_tokenizer()
+    model, own = (
+        ModelSource(str(teacher)).load_trained_classifier(),
+        ModelSource(str(teacher)).load_tokenizer(),
+    )
     rows = ["漢", "good film"]
     alone = torch.cat([predict_logits(model, tokenize(own, [row])) for row in rows])
     torch.testing.assert_close(predict_logits(model, tokenize(own, rows)), alone)
@@ -136,7 +139,7 @@ def test_no_row_is_longer_than_the_models_positions(build, limit, own, save):
     assert [max_length(loaded), max_length(loaded, 10), max_length(loaded, 500)] == [most, 10, most]
     table = tokenize(loaded, ["very " * 100])
     assert table.lengths.tolist() == [most]
-    assert predict_logits(source.load_finished(), table).isfinite().all()
+    assert predict_logits(source.load_trained_classifier(), table).isfinite().all()
 
 
 def test_an_added_token_without_an_embedding_is_refused(save, refused, tokenizer):

@@ -6,11 +6,20 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from augpro.augment import AugmentContext, Compose, Crossover, EmbeddingSpace, Part, Random, augmenter
+from augpro.augment import (
+    AugmentContext,
+    Compose,
+    Crossover,
+    EmbeddingSpace,
+    Part,
+    Random,
+    TrainingState,
+    augmenter,
+)
 from augpro.augment.methods.replace import DrawnReplacement, Replaced
 from augpro.augment.partners import aligned_ids
-from augpro.draws import Draws
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import OTHERS, TEXTS
@@ -26,7 +35,7 @@ def context_of(tokenizer, model, table):
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
 
     def build(copy=0, **values):
-        return AugmentContext(Draws(1, copy), space, table, student=model, **values)
+        return AugmentContext(RowRandom(1, copy), space, table, training=TrainingState(model, **values))
 
     return build
 
@@ -96,7 +105,7 @@ def test_a_gradient_after_a_change_asks_for_the_answer_to_the_changed_text(table
     assert len(asked) == 1
     assert not torch.equal(asked[0], batch.ids)
     assert not torch.equal(made.ids, asked[0])
-    with pytest.raises(ValueError, match=r"AugmentContext\.label"):
+    with pytest.raises(ValueError, match=r"TrainingState\.label"):
         chain(batch, context_of(**values))
     augmenter("compose", of="augpro-fgsm(step=1.0)+crossover")(batch, context_of(**values))  # at hand
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, VirtualRows, augmenter
+from augpro.augment import AUGMENTERS, AugmentContext, EmbeddingSpace, TrainingState, VirtualRows, augmenter
 from augpro.augment.methods.replace import TokenReplacement
 from augpro.augment.methods.several import Several
 from augpro.augment.methods.text import TextAugmenter
 from augpro.augment.partners import partner_rows
-from augpro.draws import Draws
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.testing import check_augmenter
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
@@ -60,15 +60,17 @@ def context(rows, model, tokenizer):
     def make(row_ids=None, seed=0, copy=0):
         row_ids = list(range(len(rows))) if row_ids is None else row_ids
         return AugmentContext(
-            draws=Draws(seed, copy),
+            rng=RowRandom(seed, copy),
             space=space,
             table=rows,
             classes=logits.argmax(1),
-            student=model,
-            target_logits=logits[row_ids],
-            label=lambda rows: teacher(**rows.model_inputs()).logits.detach(),
-            teacher=teacher,
-            row_loss=Objective("single_label").kd,
+            training=TrainingState(
+                student=model,
+                target_logits=logits[row_ids],
+                label=lambda rows: teacher(**rows.model_inputs()).logits.detach(),
+                teacher=teacher,
+                row_loss=Objective("single_label").kd,
+            ),
         )
 
     return make
@@ -160,7 +162,7 @@ def test_a_virtual_row_of_no_strength_is_the_row(name, rows, logits):
     if augmenter(name).mixes_rows:
         still = {"weight": 1.0, "beta": None}
         lengths = torch.from_numpy(rows.lengths)
-        same = lengths[partner_rows(torch.arange(20), 20, "random", Draws(0))] <= lengths
+        same = lengths[partner_rows(torch.arange(20), 20, "random", RowRandom(0))] <= lengths
         assert same.sum() > 5
     made = logits(augmenter(name, **still))
     torch.testing.assert_close(made[same], logits()[same], rtol=0, atol=1e-5)
@@ -233,7 +235,7 @@ def test_has_a_docs_card_that_names_every_parameter(name):
 @pytest.mark.parametrize("name", [*TOKEN, *VIRTUAL])
 def test_says_what_it_needs(name, rows, context):
     method, bare = augmenter(name), context()
-    bare.student = bare.table = None
+    bare.training, bare.table = TrainingState(), None
     if method.needs_student or method.mixes_rows:
         missing = "the student's gradient" if method.needs_student else "the training rows"
         with pytest.raises(ValueError, match=f"({name}|crossover) .*{missing}"):

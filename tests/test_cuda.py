@@ -80,7 +80,7 @@ def config(table_file, teacher_folder, save_model, tokenizer, tmp_path):
 
 def logits_of(folder, texts, device):
     source = ModelSource(str(folder))
-    return Teacher(source.load_finished(), source.load_tokenizer(), device=device).label(texts)
+    return Teacher(source.load_trained_classifier(), source.load_tokenizer(), device=device).label(texts)
 
 
 def test_labels_are_those_of_the_cpu(teacher_folder, texts):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 
 ROWS = torch.arange(20_000)
 ALMOST_NEVER = 1e-4  # draws are fixed by their seed: a test passes always or never
@@ -18,7 +18,7 @@ def uncorrelated(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**31])
 def test_uniform_over_rows_and_over_positions(seed):
-    draws = Draws(seed)
+    draws = RowRandom(seed)
     for sample in (draws.uniform("x", ROWS)[:, 0], draws.uniform("x", ROWS[:1], 20_000)[0]):
         assert sample.dtype == torch.float32
         assert 0.0 <= sample.min() < sample.max() < 1.0
@@ -30,7 +30,7 @@ def test_uniform_over_rows_and_over_positions(seed):
 
 def test_uniform_never_reaches_one():
     """2**21 draws: rounding a 25th bit up would give 1.0 about once in 2**25, truncation never does."""
-    sample = Draws(3).uniform("x", torch.arange(2**15), 64)
+    sample = RowRandom(3).uniform("x", torch.arange(2**15), 64)
     assert float(sample.max()) <= 1 - 2.0**-24
     assert torch.equal(sample * 2**24, (sample * 2**24).round())
     assert len(sample.unique()) > 0.9 * 2**21
@@ -38,13 +38,13 @@ def test_uniform_never_reaches_one():
 
 def test_rows_far_apart_and_negative():
     rows = torch.cat([torch.arange(5000) * 2**40, -torch.arange(1, 5001)])
-    sample = Draws(0).uniform("x", rows)[:, 0]
+    sample = RowRandom(0).uniform("x", rows)[:, 0]
     assert stats.kstest(sample.double().numpy(), "uniform").pvalue > ALMOST_NEVER
     assert len(sample.unique()) > 9_900
 
 
 def test_neighbouring_rows_and_positions_are_uncorrelated():
-    sample = Draws(0).uniform("x", ROWS[:2000], 50)
+    sample = RowRandom(0).uniform("x", ROWS[:2000], 50)
     assert uncorrelated(sample[1:], sample[:-1])
     assert uncorrelated(sample[:, 1:], sample[:, :-1])
     assert uncorrelated(
@@ -55,40 +55,40 @@ def test_neighbouring_rows_and_positions_are_uncorrelated():
 
 @pytest.mark.parametrize("kind", ["uniform", "normal"])
 def test_first_columns_do_not_depend_on_how_many(kind):
-    draw = getattr(Draws(7, 2), kind)
+    draw = getattr(RowRandom(7, 2), kind)
     long = draw("x", ROWS[:20], 64)
     for positions in (1, 2, 17, 63):
         assert torch.equal(draw("x", ROWS[:20], positions), long[:, :positions])
 
 
 def test_a_row_does_not_depend_on_its_batch():
-    draws = Draws(5, 1)
+    draws = RowRandom(5, 1)
     rows = torch.tensor([4, 900, 0, 17, 4])
     whole = draws.uniform("x", rows, 9)
     assert torch.equal(whole[0], whole[4])
     for place, row in enumerate(rows):
         assert torch.equal(draws.uniform("x", row[None], 9)[0], whole[place])
-    assert torch.equal(Draws(5, 1).uniform("x", rows.int(), 9), whole)
+    assert torch.equal(RowRandom(5, 1).uniform("x", rows.int(), 9), whole)
 
 
 def test_global_random_state_is_neither_used_nor_touched():
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    one = Draws(1).normal("x", ROWS[:10], 5)
+    one = RowRandom(1).normal("x", ROWS[:10], 5)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(99)
-    assert torch.equal(Draws(1).normal("x", ROWS[:10], 5), one)
+    assert torch.equal(RowRandom(1).normal("x", ROWS[:10], 5), one)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ((Draws(0), "x"), (Draws(1), "x")),
-        ((Draws(0, 0), "x"), (Draws(0, 1), "x")),
-        ((Draws(0, 1), "x"), (Draws(1, 0), "x")),
-        ((Draws(3, 8), "x"), (Draws(8, 3), "x")),
-        ((Draws(0), "x"), (Draws(0), "y")),
-        ((Draws(0), "replace"), (Draws(0), "pick")),
+        ((RowRandom(0), "x"), (RowRandom(1), "x")),
+        ((RowRandom(0, 0), "x"), (RowRandom(0, 1), "x")),
+        ((RowRandom(0, 1), "x"), (RowRandom(1, 0), "x")),
+        ((RowRandom(3, 8), "x"), (RowRandom(8, 3), "x")),
+        ((RowRandom(0), "x"), (RowRandom(0), "y")),
+        ((RowRandom(0), "replace"), (RowRandom(0), "pick")),
     ],
 )
 def test_other_key_other_stream(one, other):
@@ -105,7 +105,7 @@ def test_other_key_other_stream(one, other):
 def test_no_two_of_many_keys_share_a_stream():
     """2,500 keys of small numbers; the chance of one repeated pair of 24-bit draws is 1e-8."""
     seen = {
-        tuple(Draws(seed, copy).uniform("x", torch.tensor([0]), 2)[0].tolist())
+        tuple(RowRandom(seed, copy).uniform("x", torch.tensor([0]), 2)[0].tolist())
         for seed in range(50)
         for copy in range(50)
     }
@@ -113,7 +113,7 @@ def test_no_two_of_many_keys_share_a_stream():
 
 
 def test_normal():
-    sample = Draws(2).normal("noise", ROWS[:4000], 10).flatten().double().numpy()
+    sample = RowRandom(2).normal("noise", ROWS[:4000], 10).flatten().double().numpy()
     assert np.isfinite(sample).all()
     assert sample.mean() == pytest.approx(0, abs=4.5 / len(sample) ** 0.5)
     assert sample.var() == pytest.approx(1, abs=4.5 * (2 / len(sample)) ** 0.5)

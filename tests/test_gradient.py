@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from augpro.augment.gradient import embedding_gradient, hooked
+from augpro.augment.gradient import embedding_gradient, override_output
 from augpro.losses import kd_loss
 from augpro.tokens import tokenize
 from conftest import tiny_bert
@@ -58,7 +58,7 @@ def test_a_model_that_never_calls_its_embeddings_is_refused(table, tokenizer):
         embedding_gradient(compiled, batch, row_loss, target)
     with (
         pytest.raises(ValueError, match="was not called"),
-        hooked(compiled.get_input_embeddings(), lambda *a: a[2]),
+        override_output(compiled.get_input_embeddings(), lambda *a: a[2]),
     ):
         compiled(**batch.model_inputs())
 

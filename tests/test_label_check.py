@@ -18,7 +18,7 @@ from augpro.distillation.plan import make_plan
 from augpro.distillation.scoring import evaluate_model
 from augpro.errors import InputError
 from augpro.models.source import ModelSource
-from augpro.teachers.alignment import adopt_labels
+from augpro.teachers.alignment import align_labels
 from augpro.teachers.label_check import match_by_rows
 from augpro.teachers.teacher import Teacher
 from conftest import TEXTS
@@ -46,7 +46,7 @@ def answered(own, classes, rows):
     """The check on rows of (label, class that the teacher gives it)."""
     given = data(own, [label for label, _ in rows])
     train = replace(given.splits["train"], texts=[f"row {i} {said}" for i, (_, said) in enumerate(rows)])
-    given = adopt_labels(replace(given, splits={"train": train}), config(*classes), "T")
+    given = align_labels(replace(given, splits={"train": train}), config(*classes), "T")
     teacher = Answering(len(classes))
     return match_by_rows(given, teacher), teacher
 
@@ -121,7 +121,9 @@ def sure(save_model, tokenizer):
     named = save_model(tokenizer, layers=3, seed=3)
     bare = save_model(tokenizer, layers=3, seed=3, labels=("LABEL_0", "LABEL_1"))
     source = ModelSource(str(named))
-    answers = Teacher(source.load_finished(), source.load_tokenizer()).label(TEXTS).argmax(1).tolist()
+    answers = (
+        Teacher(source.load_trained_classifier(), source.load_tokenizer()).label(TEXTS).argmax(1).tolist()
+    )
     return SimpleNamespace(named=str(named), bare=str(bare), answers=answers)
 
 

@@ -95,7 +95,7 @@ def test_where_a_model_lies_and_how_its_labels_are_called_does_not_count(tokeniz
     model.config.label2id = {"bad": 0, "good": 1}
     model.save_pretrained(tmp_path / "model")
     again = Teacher(
-        ModelSource(str(tmp_path / "model")).load_finished(), tokenizer, store=tmp_path / "labels"
+        ModelSource(str(tmp_path / "model")).load_trained_classifier(), tokenizer, store=tmp_path / "labels"
     )
     batches = count_batches(again.model)
     assert torch.equal(again.label(texts), labels)

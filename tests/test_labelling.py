@@ -94,7 +94,9 @@ def choice(options, tokenizer, teacher_folder, tmp_path):
     def make(**changes):
         plan = make_plan(DistillConfig(**{**options, "out": tmp_path / "choice", **changes}))
         rows = plan.data.splits["train"]
-        logits = Teacher(ModelSource(str(teacher_folder)).load_finished(), tokenizer).label(rows.texts)
+        logits = Teacher(ModelSource(str(teacher_folder)).load_trained_classifier(), tokenizer).label(
+            rows.texts
+        )
         table = tokenize(tokenizer, rows.texts)
         dataset = DistillationDataset(table, label_tensor(rows.labels, plan.task), logits)
         model = load_student(plan.student, plan.task, plan.student_layers, plan.config.freeze_embeddings)
@@ -217,7 +219,7 @@ def test_each_row_of_the_training_has_the_teachers_answer_to_it(
 
     monkeypatch.setattr(DistillationTrainer, "compute_loss", watched)
     train("student", label_by="random", augment="random", candidates=1, epochs=1)
-    teacher = Teacher(ModelSource(str(teacher_folder)).load_finished(), tokenizer)
+    teacher = Teacher(ModelSource(str(teacher_folder)).load_trained_classifier(), tokenizer)
     seen = []
     for inputs, dataset in batches:
         texts = [dataset.table.texts[row] for row in inputs["row_ids"].tolist()]

@@ -144,9 +144,9 @@ def test_a_cut_model_is_the_same_after_saving(config, saved, tmp_path):
     """Also where layers differ by their place, which the configuration must then say of the kept ones."""
     student = load_student(saved(config), TASK, [1, 3])
     student.save_pretrained(tmp_path / "cut")
-    again = ModelSource(str(tmp_path / "cut")).load_finished()
+    again = ModelSource(str(tmp_path / "cut")).load_trained_classifier()
     torch.testing.assert_close(logits_of(again), logits_of(student), rtol=1e-4, atol=1e-5)
-    whole = ModelSource(str(tmp_path / "whole")).load_finished()
+    whole = ModelSource(str(tmp_path / "whole")).load_trained_classifier()
     assert (logits_of(student) - logits_of(whole)).abs().max() > 1e-3
 
 

@@ -8,10 +8,10 @@ from scipy.stats import chisquare
 from transformers import BertForMaskedLM
 
 from augpro.augment.base import EmbeddingSpace
-from augpro.augment.methods.masked import Filler, MaskedLM
-from augpro.draws import Draws
+from augpro.augment.methods.masked import MaskedLanguageModel, MaskedLM
 from augpro.errors import InputError
 from augpro.models.source import ModelSource
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import CONTINUATION, WORD_START, Vocabulary
 from conftest import OTHERS, ROWS, TEXTS, WORDS, wordpiece
@@ -29,9 +29,9 @@ def test_filled_tokens_are_the_models_best_others_of_their_kind(masked_lm, token
     model = BertForMaskedLM.from_pretrained(masked_lm).eval()
     batch = tokenize(tokenizer, TEXTS).batch(ROWS)
     share = 0.4
-    filler = Filler.load(ModelSource(str(masked_lm)))
+    filler = MaskedLanguageModel.load(ModelSource(str(masked_lm)))
     filled = MaskedLM(str(masked_lm), replace_fraction=share, top_k=1).fill(batch, filler, context())
-    chosen = (Draws(0).uniform("masked", ROWS, batch.ids.shape[1]) < share) & vocabulary.editable(batch)
+    chosen = (RowRandom(0).uniform("masked", ROWS, batch.ids.shape[1]) < share) & vocabulary.editable(batch)
     changed = 0
     for row in range(len(TEXTS)):
         ids = batch.ids[row][batch.mask[row].bool()]
@@ -61,13 +61,13 @@ def test_filled_words_are_whole_words_of_the_models_tokenizer(masked_lm, tokeniz
         range(60)
     )
     method = MaskedLM(str(masked_lm), replace_fraction=0.5, temperature=5.0)
-    filled = method.fill(batch, Filler.load(ModelSource(str(masked_lm))), context())
+    filled = method.fill(batch, MaskedLanguageModel.load(ModelSource(str(masked_lm))), context())
     assert vocabulary.mismatch_rate(batch.with_ids(filled)) == 0
     assert (filled != batch.ids).sum() > 60
 
 
 def test_a_token_with_no_other_of_its_kind_stays(masked_lm, tokenizer, context):
-    filler = Filler.load(ModelSource(str(masked_lm)))
+    filler = MaskedLanguageModel.load(ModelSource(str(masked_lm)))
     movie = tokenizer.convert_tokens_to_ids("movie")
     filler.vocabulary.groups[movie] = 2  # a kind of its own
     batch = tokenize(tokenizer, ["good movie"]).batch([0])

@@ -15,9 +15,9 @@ from transformers import (
 )
 
 from augpro.errors import InputError
+from augpro.models import source as models
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource, load_student
-from augpro.models.source import source as models
 from augpro.tasks import Task
 from augpro.tokens import tokenize
 from conftest import LABELS, tiny_bert, wordpiece
@@ -99,8 +99,8 @@ def test_a_model_without_a_trained_head_is_no_teacher(teacher_folder, tmp_path):
     source = ModelSource(str(tmp_path / "headless"))
     assert source.load_classifier().config.num_labels == 2  # the start of a student
     with pytest.raises(InputError, match=r"no trained classifier \(classifier\.\w+ is missing\)"):
-        source.load_finished()
-    whole = ModelSource(str(teacher_folder)).load_finished()
+        source.load_trained_classifier()
+    whole = ModelSource(str(teacher_folder)).load_trained_classifier()
     assert torch.equal(whole.classifier.weight, source_head(teacher_folder))
 
 
@@ -113,7 +113,7 @@ def test_weights_that_are_cut_off_are_named(teacher_folder, tmp_path):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cannot load a model in this folder"):
-        ModelSource(str(folder)).load_finished()
+        ModelSource(str(folder)).load_trained_classifier()
 
 
 # --- students ---
@@ -131,7 +131,7 @@ def test_a_decoder_is_padded_as_its_configuration_says(tokenizer, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(bare))
     loaded = ModelSource(str(tmp_path)).load_tokenizer()
     assert loaded.pad_token_id == tokenizer.sep_token_id
-    model = ModelSource(str(tmp_path)).load_finished().eval()
+    model = ModelSource(str(tmp_path)).load_trained_classifier().eval()
     texts = ["good", "good bad good bad"]
     together = predict_logits(model, tokenize(loaded, texts))
     torch.testing.assert_close(together[:1], predict_logits(model, tokenize(loaded, texts[:1])))

@@ -21,9 +21,9 @@ from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.distillation.identity import model_content
 from augpro.distillation.pipeline import run
 from augpro.errors import InputError
+from augpro.models import named as named_models
 from augpro.models.named import NAMED_MODELS, model_location
 from augpro.models.source import ModelSource, load_student
-from augpro.models.source import named as named_models
 from augpro.tasks import Task
 from conftest import LABELS, WORDS, wordpiece
 
@@ -302,11 +302,11 @@ def test_mpnet_is_cut_saved_and_loaded(tiny_mpnet, tmp_path):
     assert torch.equal(weights[layer.format(1)], whole[layer.format(2)])
     bias = "mpnet.encoder.relative_attention_bias.weight"
     assert torch.equal(weights[bias], whole[bias])
-    loaded = ModelSource(str(tmp_path)).load_finished().eval()
+    loaded = ModelSource(str(tmp_path)).load_trained_classifier().eval()
     ids = torch.randint(5, 40, (3, 12), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits, again, full = (
-            model(input_ids=ids).logits for model in (student, loaded, source.load_finished())
+            model(input_ids=ids).logits for model in (student, loaded, source.load_trained_classifier())
         )
     torch.testing.assert_close(again, logits, rtol=0, atol=1e-5)
     assert (full - logits).abs().max() > 1e-3

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, augmenter, near
+from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Store, augmenter, near
 from augpro.augment.near import near_rows
 from augpro.augment.partners import partner_rows
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import OTHERS, TEXTS, WORDS
@@ -66,17 +66,17 @@ def test_a_partner_is_one_of_the_near_rows_each_as_likely():
     near = torch.tensor([[1, 2, 3], [0, 2, 3], [3, 0, 1], [2, 1, 0]])
     counts = torch.zeros(4, 4)
     for copy in range(3000):
-        partners = partner_rows(torch.arange(4), 4, "near", Draws(0, copy), near=near)
+        partners = partner_rows(torch.arange(4), 4, "near", RowRandom(0, copy), near=near)
         counts[torch.arange(4), partners] += 1
     assert counts.diagonal().sum() == 0
     assert counts[~torch.eye(4, dtype=torch.bool)].sub(1000).abs().max() < 4 * (3000 * 2 / 9) ** 0.5
     some = torch.tensor([3, 1])
-    whole = partner_rows(torch.arange(4), 4, "near", Draws(0), near=near)
-    assert torch.equal(partner_rows(some, 4, "near", Draws(0), near=near), whole[some])
+    whole = partner_rows(torch.arange(4), 4, "near", RowRandom(0), near=near)
+    assert torch.equal(partner_rows(some, 4, "near", RowRandom(0), near=near), whole[some])
     with pytest.raises(ValueError, match="pass them as near"):
-        partner_rows(some, 4, "near", Draws(0))
+        partner_rows(some, 4, "near", RowRandom(0))
     with pytest.raises(ValueError, match="at least 2"):
-        partner_rows(torch.tensor([0]), 1, "near", Draws(0), near=near)
+        partner_rows(torch.tensor([0]), 1, "near", RowRandom(0), near=near)
 
 
 @pytest.mark.parametrize("method", ["augpro-mix", "crossover"])
@@ -87,12 +87,12 @@ def test_a_method_meets_rows_about_the_same(method, tokenizer, model):
     table = tokenize(tokenizer, [" ".join(random.choice(subjects[row % 2], 7)) for row in range(40)])
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
     loaded, made = {}, augmenter(method, partner="near")
-    context = AugmentContext(Draws(0), space, table, loaded=loaded)
+    context = AugmentContext(RowRandom(0), space, table, store=Store(loaded))
     whole = made(table.batch(range(40)), context)
     assert "near rows" in loaded
     partners = context.partners(method, table.batch(range(40)), "near").row_ids
     assert (partners % 2 == torch.arange(40) % 2).float().mean() > 0.75  # half of them by chance
-    context = AugmentContext(Draws(0), space, table, loaded=loaded)
+    context = AugmentContext(RowRandom(0), space, table, store=Store(loaded))
     part = made(table.batch([3, 4]), context).ids
     assert torch.equal(part, whole.ids[3:5, : part.shape[1]])
 
@@ -101,7 +101,7 @@ def test_virtual_rows_can_have_near_partners(tokenizer, model):
     table = tokenize(tokenizer, TEXTS)
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
     made = [
-        Mixup(partner=rule)(table.batch(range(20)), AugmentContext(Draws(0), space, table)).run(model)
+        Mixup(partner=rule)(table.batch(range(20)), AugmentContext(RowRandom(0), space, table)).run(model)
         for rule in ("random", "near")
     ]
     assert not torch.allclose(*made)

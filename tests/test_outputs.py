@@ -23,7 +23,7 @@ from test_cli import FAST, invoke
 def refused(monkeypatch):
     """The one sentence of a command that is refused before any weights are read."""
     monkeypatch.setattr("augpro.models.source.ModelSource.load_classifier", lambda *_, **__: 1 / 0)
-    monkeypatch.setattr("augpro.models.source.ModelSource.load_finished", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("augpro.models.source.ModelSource.load_trained_classifier", lambda *_, **__: 1 / 0)
 
     def command(*arguments):
         done = invoke(*arguments)

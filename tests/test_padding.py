@@ -66,7 +66,7 @@ def test_a_row_alone_is_answered_as_a_row_in_a_batch(kind):
 
 def rows_alone_and_together(folder):
     source = ModelSource(str(folder))
-    model, tokenizer = source.load_finished(), source.load_tokenizer()
+    model, tokenizer = source.load_trained_classifier(), source.load_tokenizer()
     alone = torch.cat([predict_logits(model, tokenize(tokenizer, [text])) for text in TEXTS])
     return alone, predict_logits(model, tokenize(tokenizer, TEXTS)), model, tokenizer
 
@@ -165,7 +165,7 @@ def test_an_encoder_decoder_needs_its_end_token(save, refused, tokenizer):
     )
     edit(folder / "config.json", eos_token_id=tokenizer.sep_token_id)
     source = ModelSource(str(folder))
-    model, loaded = source.load_finished(), source.load_tokenizer()
+    model, loaded = source.load_trained_classifier(), source.load_tokenizer()
     rows = [
         "good [SEP] film",
         "bad",

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from augpro.augment.partners import BLOCK_ROWS, aligned_ids, partner_rows
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.tokens import SPECIAL, tokenize
 
 
@@ -17,7 +17,7 @@ def test_partner_is_another_row_of_the_block(rows):
     row_ids = torch.arange(rows)
     last = max(1, rows // BLOCK_ROWS) - 1
     for copy in range(3):
-        partners = partner_rows(row_ids, rows, "random", Draws(0, copy))
+        partners = partner_rows(row_ids, rows, "random", RowRandom(0, copy))
         assert partners.min() >= 0
         assert partners.max() < rows
         assert (partners != row_ids).all()
@@ -27,7 +27,7 @@ def test_partner_is_another_row_of_the_block(rows):
 def test_partners_are_uniform_over_the_others():
     counts = np.zeros((6, 6))
     for copy in range(1500):
-        partners = partner_rows(torch.arange(6), 6, "random", Draws(0, copy))
+        partners = partner_rows(torch.arange(6), 6, "random", RowRandom(0, copy))
         counts[np.arange(6), partners.numpy()] += 1
     assert counts.trace() == 0
     for row in range(6):
@@ -39,7 +39,7 @@ def test_class_rules(rule):
     rows = 600
     classes = torch.randint(0, 3, (rows,), generator=torch.Generator().manual_seed(0))
     row_ids = torch.arange(rows)
-    partners = partner_rows(row_ids, rows, rule, Draws(1), classes)
+    partners = partner_rows(row_ids, rows, rule, RowRandom(1), classes)
     assert (partners != row_ids).all()
     assert ((classes[partners] == classes) == (rule == "same-class")).all()
     assert torch.equal((partners // BLOCK_ROWS).clamp_max(1), (row_ids // BLOCK_ROWS).clamp_max(1))
@@ -47,29 +47,31 @@ def test_class_rules(rule):
 
 def test_class_rule_falls_back_where_no_row_fits():
     lonely = torch.tensor([0, 0, 0, 1, 0])
-    same = partner_rows(torch.arange(5), 5, "same-class", Draws(0), lonely)
+    same = partner_rows(torch.arange(5), 5, "same-class", RowRandom(0), lonely)
     assert same[3] != 3
     assert (lonely[same[[0, 1, 2, 4]]] == 0).all()
-    other = partner_rows(torch.arange(5), 5, "other-class", Draws(0), torch.zeros(5, dtype=torch.int64))
+    other = partner_rows(torch.arange(5), 5, "other-class", RowRandom(0), torch.zeros(5, dtype=torch.int64))
     assert (other != torch.arange(5)).all()
 
 
 @pytest.mark.parametrize("rule", ["random", "same-class", "other-class"])
 def test_partner_does_not_depend_on_the_batch(rule):
     classes = torch.arange(700) % 3
-    whole = partner_rows(torch.arange(700), 700, rule, Draws(2), classes)
+    whole = partner_rows(torch.arange(700), 700, rule, RowRandom(2), classes)
     mixed = torch.tensor([699, 3, 260, 511, 512, 0])
-    assert torch.equal(partner_rows(mixed, 700, rule, Draws(2), classes), whole[mixed])
+    assert torch.equal(partner_rows(mixed, 700, rule, RowRandom(2), classes), whole[mixed])
     for row in mixed:
-        assert partner_rows(row[None], 700, rule, Draws(2), classes).item() == whole[row]
-    assert (partner_rows(torch.arange(700), 700, rule, Draws(2, 1), classes) != whole).float().mean() > 0.9
+        assert partner_rows(row[None], 700, rule, RowRandom(2), classes).item() == whole[row]
+    assert (
+        partner_rows(torch.arange(700), 700, rule, RowRandom(2, 1), classes) != whole
+    ).float().mean() > 0.9
 
 
 def test_partner_errors():
     with pytest.raises(ValueError, match="at least 2"):
-        partner_rows(torch.tensor([0]), 1, "random", Draws(0))
+        partner_rows(torch.tensor([0]), 1, "random", RowRandom(0))
     with pytest.raises(ValueError, match="partner='same-class'"):
-        partner_rows(torch.tensor([0]), 5, "same-class", Draws(0))
+        partner_rows(torch.tensor([0]), 5, "same-class", RowRandom(0))
 
 
 @pytest.mark.parametrize("repeat", [False, True])

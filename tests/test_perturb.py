@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from augpro.augment import FGSM, AugmentContext, AugPro, EmbeddingSpace, Mix, Noise, Projected
+from augpro.augment import FGSM, AugmentContext, AugPro, EmbeddingSpace, Mix, Noise, Projected, TrainingState
 from augpro.augment.methods.perturb import move_along, row_weights, step_for_rate
 from augpro.augment.partners import partner_rows
-from augpro.draws import Draws
 from augpro.losses import kd_loss
 from augpro.projection.neighbours import mix
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
@@ -38,13 +38,9 @@ def context_of(space, table, model):
     targets = torch.randn(len(table), 2, generator=torch.Generator().manual_seed(4))
 
     def build(rows, seed=0, copy=0, **changes):
-        values = {
-            "table": table,
-            "student": model,
-            "target_logits": targets[list(rows)],
-            "row_loss": row_loss,
-        }
-        return AugmentContext(Draws(seed, copy), space, **(values | changes))
+        given = {"table": changes.pop("table", table), "classes": changes.pop("classes", None)}
+        state = {"student": model, "target_logits": targets[list(rows)], "row_loss": row_loss} | changes
+        return AugmentContext(RowRandom(seed, copy), space, training=TrainingState(**state), **given)
 
     return build
 
@@ -86,7 +82,7 @@ def test_mix_moves_to_the_mean_with_the_partner(repeat, table, space, context_of
     editable = space.vocabulary.editable(batch)
     perturbation = Mix(weight=0.3, repeat_partner=repeat)
     moved = perturbation.move(batch, editable, context, space.projection("cosine"))
-    partners = partner_rows(batch.row_ids, len(table), "random", context.draws)
+    partners = partner_rows(batch.row_ids, len(table), "random", context.rng)
     expected, shorter = [], 0
     for row, partner in zip(rows, partners.tolist(), strict=True):
         mine, theirs = (table.batch([r]).ids[0, 1:-1].tolist() for r in (row, partner))
@@ -111,7 +107,7 @@ def test_mix_with_full_weight_is_the_identity(table, context_of):
 def test_drawn_weights_have_the_beta_distribution(beta, space):
     rows = torch.arange(5000)
     batch = TokenBatch(torch.zeros(5000, 1, dtype=torch.int64), *[torch.zeros(5000, 1)] * 2, row_ids=rows)
-    weights = row_weights(0.5, beta, batch, AugmentContext(Draws(1), space)).double().numpy()
+    weights = row_weights(0.5, beta, batch, AugmentContext(RowRandom(1), space)).double().numpy()
     law = stats.beta(beta, beta)
     assert weights.mean() == pytest.approx(law.mean(), abs=4.5 * law.std() / 5000**0.5)
     assert weights.var() == pytest.approx(law.var(), rel=0.1)
@@ -218,7 +214,9 @@ def test_fgsm_step_raises_the_loss(table, space, model, context_of):
     )
     with torch.no_grad():
         up, here, down = (
-            row_loss(model(inputs_embeds=embeddings + sign * step, **inputs).logits, context.target_logits)
+            row_loss(
+                model(inputs_embeds=embeddings + sign * step, **inputs).logits, context.training.target_logits
+            )
             for sign in (1, 0, -1)
         )
     assert (up > here).all()
@@ -255,9 +253,9 @@ def test_perturbations_name_what_they_miss(table, context_of):
         Projected(Mix())(batch, context_of([0, 1], table=None))
     with pytest.raises(ValueError, match="only inside training"):
         Projected(FGSM())(batch, context_of([0, 1], student=None))
-    with pytest.raises(ValueError, match=r"AugmentContext\.teacher"):
+    with pytest.raises(ValueError, match=r"TrainingState\.teacher"):
         Projected(FGSM(through="both"))(batch, context_of([0, 1]))
-    with pytest.raises(ValueError, match=r"AugmentContext\.label"):
+    with pytest.raises(ValueError, match=r"TrainingState\.label"):
         AugPro(FGSM(), partner_fraction=0.5)(batch, context_of([0, 1]))
     with pytest.raises(ValueError, match="through"):
         FGSM(through="teacher")
@@ -274,7 +272,7 @@ def test_partner_tokens_come_first_and_the_rest_is_projected(table, space, conte
         context = context_of(range(20), copy=copy)
         made = AugPro(Mix(), replace_fraction=0.0, partner_fraction=0.4)(batch, context)
         changed = made.ids != batch.ids
-        partners = table.batch(partner_rows(batch.row_ids, 20, "random", context.draws))
+        partners = table.batch(partner_rows(batch.row_ids, 20, "random", context.rng))
         for row in torch.nonzero(changed.any(1))[:, 0].tolist():
             assert set(made.ids[row][changed[row]].tolist()) <= set(partners.ids[row].tolist())
         taken += context.counts.partner
@@ -319,7 +317,7 @@ def test_a_copied_token_follows_the_rule_of_its_partner(tokenizer, space):
     batch = table.batch([0])
     for repeat, reached in ((True, 8), (False, 3)):
         method = AugPro(Mix(repeat_partner=repeat), replace_fraction=0.0, partner_fraction=1.0)
-        changed = method(batch, AugmentContext(Draws(0), space, table)).ids != batch.ids
+        changed = method(batch, AugmentContext(RowRandom(0), space, table)).ids != batch.ids
         assert changed[0, 1 : 1 + reached].all()
         assert not changed[0, 1 + reached :].any()
 

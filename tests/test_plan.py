@@ -13,7 +13,7 @@ from augpro.models.source import load_student
 
 
 @pytest.fixture
-def settled(table_file, teacher_folder, save_model, tokenizer, tmp_path):
+def resolve_defaults(table_file, teacher_folder, save_model, tokenizer, tmp_path):
     """Options of a plan for a student of so many layers."""
 
     def build(layers=2, **options):
@@ -28,50 +28,50 @@ def plan_of(**options):
     return make_plan(DistillConfig(**options))
 
 
-def test_the_learning_rate_follows_the_depth_of_the_student(settled):
-    assert settled(layers=2).learning_rate == settled(layers=3).learning_rate == 5e-4
-    assert settled(layers=4).learning_rate == 1e-4
-    assert settled(layers=4, student_layers=(0, 3)).learning_rate == 5e-4
-    assert settled(layers=2, learning_rate=3e-5).learning_rate == 3e-5
+def test_the_learning_rate_follows_the_depth_of_the_student(resolve_defaults):
+    assert resolve_defaults(layers=2).learning_rate == resolve_defaults(layers=3).learning_rate == 5e-4
+    assert resolve_defaults(layers=4).learning_rate == 1e-4
+    assert resolve_defaults(layers=4, student_layers=(0, 3)).learning_rate == 5e-4
+    assert resolve_defaults(layers=2, learning_rate=3e-5).learning_rate == 3e-5
 
 
-def test_epochs_follow_the_training_rows(settled, table_file):
-    assert settled().epochs == 25
-    assert settled(epochs=4).epochs == 4
+def test_epochs_follow_the_training_rows(resolve_defaults, table_file):
+    assert resolve_defaults().epochs == 25
+    assert resolve_defaults(epochs=4).epochs == 4
     path = table_file / "train.csv"
     header, *rows = path.read_text().splitlines()
     for count, epochs in ((1000, 25), (3000, 8), (20_000, 3)):
         path.write_text("\n".join([header, *(rows * (count // len(rows) + 1))[:count]]))
-        assert settled().epochs == epochs
+        assert resolve_defaults().epochs == epochs
 
 
 @pytest.mark.parametrize(
     ("augment", "candidates"),
     [("augpro-mix", 3), ("random", 3), ("augpro-fgsm", 3), ("mixup", 1), ("smart", 1), ("none", 1)],
 )
-def test_methods_that_make_text_have_candidates(settled, augment, candidates):
-    assert settled(augment=augment).candidates == candidates
+def test_methods_that_make_text_have_candidates(resolve_defaults, augment, candidates):
+    assert resolve_defaults(augment=augment).candidates == candidates
     if augment == "random":
-        assert settled(augment=augment, candidates=7).candidates == 7
+        assert resolve_defaults(augment=augment, candidates=7).candidates == 7
 
 
-def test_candidates_need_text(settled):
+def test_candidates_need_text(resolve_defaults):
     with pytest.raises(InputError, match=r"--candidates 2: mixup .* leave --candidates out"):
-        settled(augment="mixup", candidates=2)
+        resolve_defaults(augment="mixup", candidates=2)
 
 
-def test_no_more_is_made_anew_than_is_chosen_from(settled):
-    assert settled().new_candidates == 1
-    assert settled(candidates=3, new_candidates=3).new_candidates == 3
+def test_no_more_is_made_anew_than_is_chosen_from(resolve_defaults):
+    assert resolve_defaults().new_candidates == 1
+    assert resolve_defaults(candidates=3, new_candidates=3).new_candidates == 3
     with pytest.raises(InputError, match=r"--new-candidates 4: .* at most 3, or raise --candidates"):
-        settled(candidates=3, new_candidates=4)
+        resolve_defaults(candidates=3, new_candidates=4)
     with pytest.raises(InputError, match=r"--new-candidates 0.5: mixup .* leave --new-candidates out"):
-        settled(augment="mixup", new_candidates=0.5)
-    assert settled(augment="several", new_candidates=2).new_candidates == 2
+        resolve_defaults(augment="mixup", new_candidates=0.5)
+    assert resolve_defaults(augment="several", new_candidates=2).new_candidates == 2
     with pytest.raises(
         InputError, match=r"--new-candidates 0.5: the methods of several take turns .* whole number"
     ):
-        settled(augment="several", new_candidates=0.5)
+        resolve_defaults(augment="several", new_candidates=0.5)
 
 
 def test_without_a_name_the_student_is_cut_from_the_teacher(table_file, save_model, tokenizer, tmp_path):

@@ -33,7 +33,7 @@ def test_the_stored_predictions_are_those_of_the_saved_model(config, table_file,
     config = config(**trainer)
     result = run(config)
     source = ModelSource(str(config.out))
-    model = Teacher(source.load_finished(), source.load_tokenizer())
+    model = Teacher(source.load_trained_classifier(), source.load_tokenizer())
     stored = load_file(config.out / "predictions.safetensors")
     lines = (table_file / "validation.csv").read_text().splitlines()[1:]
     texts = [line.rpartition(",")[0] for line in lines]
@@ -61,12 +61,14 @@ def test_autocast_is_on_in_training_and_off_after_it(config, monkeypatch):
         train(self, **options)
         marks["after"] = {role: len(calls) for role, calls in seen.items()}
 
-    loader, load_finished = layer_search.load_student, ModelSource.load_finished
+    loader, load_trained_classifier = layer_search.load_student, ModelSource.load_trained_classifier
     monkeypatch.setattr(
         "augpro.distillation.layer_search.load_student",
         lambda *given, **options: watch(loader(*given, **options), "student"),
     )
-    monkeypatch.setattr(ModelSource, "load_finished", lambda self: watch(load_finished(self), "teacher"))
+    monkeypatch.setattr(
+        ModelSource, "load_trained_classifier", lambda self: watch(load_trained_classifier(self), "teacher")
+    )
     monkeypatch.setattr(DistillationTrainer, "train", marked)
     run(config(bf16=True))
     for role, calls in seen.items():

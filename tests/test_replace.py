@@ -10,7 +10,7 @@ from scipy import stats
 from augpro.augment import AugmentContext, Crossover, EmbeddingSpace, Random, augmenter
 from augpro.augment.methods.replace import draw_other
 from augpro.augment.partners import partner_rows
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import BANNED, CONTINUATION, WORD_START, Vocabulary
 from conftest import TEXTS
@@ -33,7 +33,7 @@ def space(tokenizer, model):
 @pytest.fixture
 def context_of(space, table):
     def build(copy=0, **changes):
-        return AugmentContext(Draws(1, copy), space, **({"table": table} | changes))
+        return AugmentContext(RowRandom(1, copy), space, **({"table": table} | changes))
 
     return build
 
@@ -144,7 +144,7 @@ def test_crossover_takes_the_partners_token_at_the_same_place(repeat, tokenizer,
     table = tokenize(tokenizer, ONE_TOKEN_WORDS, [*ONE_TOKEN_WORDS[5:], *ONE_TOKEN_WORDS[:5]])
     batch, context = table.batch(range(len(table))), context_of(table=table)
     made = Crossover(replace_fraction=1.0, repeat_partner=repeat)(batch, context)
-    partners = partner_rows(batch.row_ids, len(table), "random", context.draws).tolist()
+    partners = partner_rows(batch.row_ids, len(table), "random", context.rng).tolist()
     shorter = 0
     for row, partner in enumerate(partners):
         for segment, (mine, theirs) in enumerate(
@@ -169,7 +169,7 @@ def test_crossover_makes_no_token_of_its_own(unit, rule, table, context_of):
     context = context_of(classes=classes)
     batch = table.batch(range(20))
     made = Crossover(0.5, unit, rule)(batch, context)
-    partners = partner_rows(batch.row_ids, 20, rule, context.draws, classes)
+    partners = partner_rows(batch.row_ids, 20, rule, context.rng, classes)
     for row, partner in enumerate(partners.tolist()):
         assert (classes[row] == classes[partner]) == (rule == "same-class") or rule == "random"
         for segment in (0, 1):
@@ -196,7 +196,7 @@ def test_crossover_keeps_a_word_start_a_word_start(tokenizer, space, context_of)
     context = context_of(table=table)
     new = Crossover(1.0).replace(batch, space.vocabulary.editable(batch), context)
     assert torch.equal(space.groups[new.ids], space.groups[batch.ids[new.where]])
-    partners = partner_rows(batch.row_ids, len(texts), "random", context.draws).tolist()
+    partners = partner_rows(batch.row_ids, len(texts), "random", context.rng).tolist()
     refused = 0
     for row, partner in enumerate(partners):
         (mine, _), (theirs, _) = by_place(table, row), by_place(table, partner)

@@ -118,7 +118,7 @@ def test_a_model_whose_answers_are_no_numbers_is_not_scored(table_file, teacher_
 
 def test_such_answers_are_never_kept(spoiled, tokenizer, tmp_path):
     """The same, with a store of labels; was: kept for the next run."""
-    model = ModelSource(str(spoiled["word"])).load_finished()
+    model = ModelSource(str(spoiled["word"])).load_trained_classifier()
     with pytest.raises(InputError, match="my refund works"):
         Teacher(model, tokenizer, store=tmp_path).label(TEXTS)
     assert not list(tmp_path.iterdir())

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from augpro.augment import AugmentContext, AugPro, Crossover, EmbeddingSpace, Stay, augmenter
+from augpro.augment import KNN, AugmentContext, AugPro, Crossover, EmbeddingSpace, augmenter
 from augpro.augment.partners import aligned_ids, partner_rows
 from augpro.augment.runs import clause_numbers, clauses, spans
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 
@@ -32,7 +32,7 @@ def table(tokenizer):
 @pytest.fixture
 def context_of(tokenizer, model, table):
     space = EmbeddingSpace(model.get_input_embeddings().weight, Vocabulary(tokenizer, len(tokenizer)))
-    return lambda copy=0: AugmentContext(Draws(1, copy), space, table)
+    return lambda copy=0: AugmentContext(RowRandom(1, copy), space, table)
 
 
 def runs_of(flags):
@@ -42,7 +42,7 @@ def runs_of(flags):
 def test_two_spans_are_two_runs_and_every_pair_of_places_is_as_likely():
     """Four of eight places: two runs of two, with one to four of the other four between them."""
     editable = torch.tensor([[0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 0]]).bool().repeat(DRAWS, 1)
-    chosen = spans(editable, 0.5, torch.arange(DRAWS), Draws(3), 2)[editable].view(DRAWS, 8)
+    chosen = spans(editable, 0.5, torch.arange(DRAWS), RowRandom(3), 2)[editable].view(DRAWS, 8)
     assert (chosen.sum(1) == 4).all()
     assert all(runs_of(flags) == 2 for flags in chosen[:500].tolist())
     counts = torch.bincount((chosen * 2 ** torch.arange(8)).sum(1), minlength=256).numpy()
@@ -60,7 +60,7 @@ def test_spans_of_nothing_and_of_all(share, places):
     editable = torch.zeros(2000, 7, dtype=torch.bool)
     editable[:, 1 : 1 + places] = True
     for number in (1, 2):
-        chosen = spans(editable, share, torch.arange(2000), Draws(0), number)
+        chosen = spans(editable, share, torch.arange(2000), RowRandom(0), number)
         assert not (chosen & ~editable).any()
         mean = chosen.sum(1).float().mean().item()
         assert mean == pytest.approx(share * places, abs=0.05)
@@ -70,7 +70,7 @@ def test_clauses_come_whole_but_for_none():
     """Clauses of 2, 3 and 5 places at a share of 0.4: whole ones, in a circle, four places on average."""
     editable = torch.ones(DRAWS, 10, dtype=torch.bool)
     number = torch.tensor([[0, 0, 1, 1, 1, 2, 2, 2, 2, 2]]).expand(DRAWS, -1)
-    chosen = clauses(editable, number, 0.4, torch.arange(DRAWS), Draws(5))
+    chosen = clauses(editable, number, 0.4, torch.arange(DRAWS), RowRandom(5))
     assert chosen.sum(1).float().mean().item() == pytest.approx(4.0, abs=4 * 2 / DRAWS**0.5)
     met = set()
     for flags in chosen[:2000].tolist():
@@ -83,7 +83,9 @@ def test_clauses_come_whole_but_for_none():
 def test_a_clause_that_is_all_is_a_span():
     editable = torch.ones(100, 6, dtype=torch.bool)
     number, rows = torch.zeros(100, 6, dtype=torch.int64), torch.arange(100)
-    assert torch.equal(clauses(editable, number, 0.5, rows, Draws(0)), spans(editable, 0.5, rows, Draws(0)))
+    assert torch.equal(
+        clauses(editable, number, 0.5, rows, RowRandom(0)), spans(editable, 0.5, rows, RowRandom(0))
+    )
 
 
 def test_a_mark_ends_a_clause_and_so_does_the_first_text():
@@ -104,7 +106,7 @@ def test_clauses_of_a_crossover_are_those_of_the_partner(tokenizer, table, conte
     for copy in range(20):
         context = context_of(copy)
         chosen = Crossover(0.5, "clause").choose(batch, editable, context)
-        partners = table.batch(partner_rows(batch.row_ids, 8, "random", context.draws))
+        partners = table.batch(partner_rows(batch.row_ids, 8, "random", context.rng))
         met = aligned_ids(batch, partners, repeat=True)
         for row in range(8):
             places = torch.nonzero(editable[row])[:, 0].tolist()
@@ -119,7 +121,7 @@ def test_clauses_of_a_crossover_are_those_of_the_partner(tokenizer, table, conte
 def test_the_share_of_a_unit_is_that_of_single_tokens(unit, table, context_of):
     batch = table.batch(range(8))
     editable = context_of().space.vocabulary.editable(batch)
-    method = AugPro(Stay(), partner_fraction=0.4, partner_unit=unit).methods[0]
+    method = AugPro(KNN(), partner_fraction=0.4, partner_unit=unit).methods[0]
     shares = []
     for copy in range(300):
         wanted = method.choose(batch, editable, context_of(copy))

@@ -10,7 +10,7 @@ import torch
 
 from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
 from augpro.data.loading import DataSpec, load_data
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import wordpiece
@@ -51,7 +51,7 @@ def test_a_seed_gives_the_texts_it_always_gave(rows, name, options, expected):
     classes = torch.arange(ROWS) % 3
     texts = []
     for copy in range(2):
-        context = AugmentContext(Draws(3, copy), space, table, classes)
+        context = AugmentContext(RowRandom(3, copy), space, table, classes)
         made = augmenter(name, **options)(table.batch(range(ROWS)), context)
         texts += space.vocabulary.decode(made)
     assert hashlib.sha256("\n".join(map(repr, texts)).encode()).hexdigest()[:16] == expected

@@ -11,7 +11,7 @@ from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset
 from augpro.training.online import OnlineAugmentation
-from augpro.training.selection import hardest, new_texts
+from augpro.training.selection import new_texts, select_hardest
 from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
 
@@ -31,9 +31,11 @@ def chosen(distances):
 def test_the_hardest_is_the_divergence_from_the_teacher():
     ours, theirs = answers(1), answers(2)
     p, q = (special.softmax(each.double().numpy(), axis=1) for each in (theirs, ours))
-    assert hardest(ours, theirs, OWNERS, "single_label").tolist() == chosen(stats.entropy(p, q, axis=1))
+    assert select_hardest(ours, theirs, OWNERS, "single_label").tolist() == chosen(
+        stats.entropy(p, q, axis=1)
+    )
     score, other = answers(3, 1), answers(4, 1)
-    assert hardest(score, other, OWNERS, "regression").tolist() == chosen(
+    assert select_hardest(score, other, OWNERS, "regression").tolist() == chosen(
         (score - other).square()[:, 0].numpy()
     )
 
@@ -42,13 +44,18 @@ def test_the_hardest_of_several_labels_is_not_the_teachers_doubt():
     ours, theirs = answers(5), answers(6)
     p, q = (special.expit(each.double().numpy()) for each in (theirs, ours))
     divergence = stats.entropy(np.stack([p, 1 - p]), np.stack([q, 1 - q]), axis=0).mean(1)
-    assert hardest(ours, theirs, OWNERS, "multi_label").tolist() == chosen(divergence)
+    assert select_hardest(ours, theirs, OWNERS, "multi_label").tolist() == chosen(divergence)
     doubtful, apart = torch.tensor([[0.0], [1.4]]), torch.tensor([[0.0], [3.0]])
-    assert hardest(doubtful, apart, torch.tensor([0, 0]), "multi_label").tolist() == [1]
+    assert select_hardest(doubtful, apart, torch.tensor([0, 0]), "multi_label").tolist() == [1]
 
 
 def test_the_first_of_texts_that_are_alike_is_chosen():
-    assert hardest(torch.zeros(10, 3), torch.zeros(10, 3), OWNERS, "single_label").tolist() == [0, 3, 4, 8]
+    assert select_hardest(torch.zeros(10, 3), torch.zeros(10, 3), OWNERS, "single_label").tolist() == [
+        0,
+        3,
+        4,
+        8,
+    ]
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 0.7, 1.0, 2.5, 3.0])
@@ -77,9 +84,9 @@ def make(tokenizer, texts):
             space,
             teacher,
             Objective("single_label"),
-            3,
-            candidates,
-            new or candidates,
+            seed=3,
+            candidates=candidates,
+            new_candidates=new or candidates,
         )
         batch = dataset.table.batch(range(20))
         return made, batch, (batch, dataset.teacher_logits, dataset, student)

@@ -6,15 +6,15 @@ import json
 import pytest
 import torch
 
-from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
+from augpro.augment import AugmentContext, EmbeddingSpace, TrainingState, augmenter
 from augpro.compare.grid import method_options
 from augpro.config import DistillConfig
 from augpro.distillation.identity import models_among
 from augpro.distillation.pipeline import run
 from augpro.distillation.plan import make_plan
-from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import padded, tokenize
 from augpro.training.dataset import DistillationDataset
@@ -37,7 +37,8 @@ def context_of(tokenizer, model, table):
     values = {"student": model, "row_loss": Objective("single_label").kd}
 
     def build(rows, copy=0):
-        return AugmentContext(Draws(1, copy), space, table, target_logits=teacher[list(rows)], **values)
+        state = TrainingState(target_logits=teacher[list(rows)], **values)
+        return AugmentContext(RowRandom(1, copy), space, table, training=state)
 
     return build
 
@@ -75,7 +76,7 @@ def test_with_a_candidate_for_each_method_the_choice_is_one_of_kinds(tokenizer, 
     dataset = DistillationDataset(table, torch.zeros(20, dtype=torch.int64), teacher.label(TEXTS, OTHERS))
     space = context_of([0]).space
     method = augmenter("several", of=THREE)
-    augmentation = OnlineAugmentation(method, space, teacher, Objective("single_label"), 1, candidates=3)
+    augmentation = OnlineAugmentation(method, space, teacher, Objective("single_label"), seed=1, candidates=3)
     given = table.batch(range(20)), dataset.teacher_logits, dataset, model
     rows, _ = augmentation(*given, epoch=0)
     makers = set()

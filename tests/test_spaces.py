@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from augpro.augment import AugmentContext, EmbeddingSpace, augmenter
+from augpro.augment import AugmentContext, EmbeddingSpace, TrainingState, augmenter
 from augpro.augment.spaces import centred, teacher_table
 from augpro.config import DistillConfig
 from augpro.distillation.plan import make_plan
-from augpro.draws import Draws
 from augpro.errors import InputError
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import OTHERS, TEXTS, tiny_bert
@@ -51,7 +51,10 @@ def test_centred_has_no_mean_and_no_first_components():
 def test_tokens_are_the_nearest_in_the_space(method, name, tokenizer, space, teacher):
     """Every moved token by brute force over the table."""
     table = tokenize(tokenizer, TEXTS, OTHERS)
-    batch, context = table.batch(range(20)), AugmentContext(Draws(0), space, table, teacher=teacher)
+    batch, context = (
+        table.batch(range(20)),
+        AugmentContext(RowRandom(0), space, table, training=TrainingState(teacher=teacher)),
+    )
     options = {"partner_fraction": 0.0} if method == "augpro-mix" else {}
     (made,) = augmenter(method, space=name, replace_fraction=1.0, top_k=1, **options).methods
     chosen = space.vocabulary.editable(batch)
@@ -93,7 +96,7 @@ def test_a_teacher_with_more_or_fewer_rows(space, teacher):
     assert not teacher_table(teacher, longer, groups)[rows:].any()
     fewer = torch.where(torch.arange(rows) < rows - 4, space.groups, -1)
     assert torch.equal(teacher_table(teacher, space.table[:-4], fewer[:-4]), weight[:-4])
-    with pytest.raises(ValueError, match=r"AugmentContext\.teacher"):
+    with pytest.raises(ValueError, match=r"TrainingState\.teacher"):
         teacher_table(None, space.table, space.groups)
     with pytest.raises(ValueError, match=f"embeddings of {rows} tokens"):
         teacher_table(teacher, longer, torch.zeros(rows + 8, dtype=torch.int64))

@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from augpro.augment.methods.masked import MaskedLM
 from augpro.augment.methods.text import EDA, TextAugmenter, sample
 from augpro.augment.methods.translate import BackTranslation
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from conftest import OTHERS, ROWS, TEXTS
 from text_sources import rows_of
@@ -116,13 +116,13 @@ def test_both_texts_of_a_pair_change_from_the_original(method, context):
 
 
 def test_every_draw_has_a_name_of_its_own_in_each_column(method, context, monkeypatch):
-    names, uniform = [], Draws.uniform
+    names, uniform = [], RowRandom.uniform
 
     def listen(self, name, row_ids, positions=1):
         names.append(name)
         return uniform(self, name, row_ids, positions)
 
-    monkeypatch.setattr(Draws, "uniform", listen)
+    monkeypatch.setattr(RowRandom, "uniform", listen)
     method.rewrite([TEXTS[:3], OTHERS[:3]], ROWS[:3], context())
     expected = {
         "eda": ["eda0", "eda1"], "masked-lm": ["masked", "filled"],
@@ -142,7 +142,7 @@ def test_samples_follow_the_softmax_of_the_highest_scores(top_k, temperature):
     weight = (scores / temperature).exp()
     weight[scores < scores.sort(descending=True).values[min(top_k, 7) - 1]] = 0
     torch.testing.assert_close(drawn / 20_000, weight / weight.sum(), rtol=0, atol=2e-4)
-    random = Draws(3).uniform("any", torch.arange(20_000))[:, 0]
+    random = RowRandom(3).uniform("any", torch.arange(20_000))[:, 0]
     drawn = torch.bincount(sample(scores.expand(20_000, -1), top_k, temperature, random), minlength=7)
     possible = weight > 0
     assert drawn[~possible].sum() == 0

@@ -5,15 +5,15 @@ import torch
 from scipy import stats
 from transformers import BertConfig, BertForSequenceClassification
 
-from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Smart, TMix, VirtualFGSM
+from augpro.augment import AugmentContext, EmbeddingSpace, Mixup, Smart, TMix, TrainingState, VirtualFGSM
 from augpro.augment.methods.perturb import row_weights
 from augpro.augment.partners import partner_rows
 from augpro.config import DistillConfig
 from augpro.distillation.plan import make_plan
-from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import kd_loss, smoothness_loss
 from augpro.models.layers import encoder_layers
+from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from conftest import LABELS, tiny_bert
@@ -48,13 +48,9 @@ def context_of(tokenizer, model, table):
     targets = torch.randn(20, 2, generator=torch.Generator().manual_seed(4))
 
     def build(rows=ROWS, **changes):
-        values = {
-            "table": table,
-            "student": model,
-            "target_logits": targets[list(rows)],
-            "row_loss": row_loss,
-        }
-        return AugmentContext(Draws(2), space, **(values | changes))
+        given = {"table": changes.pop("table", table), "classes": changes.pop("classes", None)}
+        state = {"student": model, "target_logits": targets[list(rows)], "row_loss": row_loss} | changes
+        return AugmentContext(RowRandom(2), space, training=TrainingState(**state), **given)
 
     return build
 
@@ -77,7 +73,7 @@ def combined(own, other, share):
 def pairs_of(table, context, method):
     """(row, partner, lambda) as the rules for them draw it."""
     batch = table.batch(ROWS)
-    partners = partner_rows(batch.row_ids, len(table), "random", context.draws).tolist()
+    partners = partner_rows(batch.row_ids, len(table), "random", context.rng).tolist()
     weights = row_weights(method.weight, method.beta, batch, context).tolist()
     return list(zip(ROWS, partners, weights, strict=True))
 
@@ -137,7 +133,7 @@ def test_tmix_is_the_forward_pass_mixed_after_the_layer(depth, table, model, con
 def test_tmix_draws_a_layer_for_each_row(table, model, context_of):
     method, context = TMix(depths=(0.0, 0.5, 1.0)), context_of()
     logits = method(table.batch(ROWS), context).run(model)
-    draw = context.draws.uniform("depth", torch.arange(20))[:, 0].tolist()
+    draw = context.rng.uniform("depth", torch.arange(20))[:, 0].tolist()
     drawn = [method.depths[int(3 * value)] for value in draw]
     assert set(drawn) == set(method.depths)
     expected = [
@@ -199,7 +195,7 @@ def gradient_at(model, batch, targets, offset=0.0):
 
 def test_fgsm_steps_up_the_gradient_by_a_share_of_the_rows_length(table, model, context_of):
     batch, context = table.batch(ROWS), context_of()
-    gradient, words, inputs = gradient_at(model, batch, context.target_logits)
+    gradient, words, inputs = gradient_at(model, batch, context.training.target_logits)
     offset = torch.zeros_like(words)
     for row in ROWS:
         inside = [
@@ -212,8 +208,8 @@ def test_fgsm_steps_up_the_gradient_by_a_share_of_the_rows_length(table, model, 
         expected = model(inputs_embeds=words + offset, **inputs).logits
         made = VirtualFGSM(step=0.02)(batch, context).run(model)
         torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-5)
-        before = row_loss(model(**batch.model_inputs()).logits, context.target_logits)
-        assert (row_loss(made, context.target_logits) > before).float().mean() > 0.9
+        before = row_loss(model(**batch.model_inputs()).logits, context.training.target_logits)
+        assert (row_loss(made, context.training.target_logits) > before).float().mean() > 0.9
 
 
 # --- smart -----------------------------------------------------------------------------------------------
@@ -225,7 +221,7 @@ def test_smart_steps_in_the_worst_direction_at_the_noise(table, model, context_o
     batch, method = table.batch(ROWS), Smart(step=0.05, noise=1e-3)
     context = context_of()
     rows, positions = batch.ids.shape
-    normal = context.draws.normal("noise", batch.row_ids, positions * 16).view(rows, positions, 16).double()
+    normal = context.rng.normal("noise", batch.row_ids, positions * 16).view(rows, positions, 16).double()
     with torch.no_grad():
         clean = model(**batch.model_inputs()).logits
     gradient, words, inputs = gradient_at(model, batch, clean, 1e-3 * normal * batch.mask[..., None])

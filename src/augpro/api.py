@@ -14,11 +14,11 @@ from augpro.data.sources import held_source
 from augpro.distillation.given import Given
 from augpro.distillation.pipeline import Trained, run_plan
 from augpro.distillation.plan import make_plan
-from augpro.draws import Draws
 from augpro.errors import InputError
 from augpro.losses import KDForm
 from augpro.models.held import HeldModel
 from augpro.models.source import ModelSource
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import Vocabulary
 
@@ -132,7 +132,9 @@ def augment_texts(
     known = None if classes is None else torch.tensor(classes)
     made = []
     for copy in range(copies):
-        batch = method(rows.batch(range(len(rows))), AugmentContext(Draws(seed, copy), space, rows, known))
+        batch = method(
+            rows.batch(range(len(rows))), AugmentContext(RowRandom(seed, copy), space, rows, known)
+        )
         assert isinstance(batch, TokenBatch)
         first, second = space.vocabulary.decode(batch)
         made.append(first if second is None else list(zip(first, second, strict=True)))

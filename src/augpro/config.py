@@ -1,7 +1,7 @@
-"""Every option of every command, once: names, types, defaults, help.
+"""Every option of every command: its name, type, default and help text.
 
-The command line, YAML files and the Python API all build these objects; an unknown key is an error, and
-all errors are told at once, before anything is loaded.
+The command line, YAML files and the Python API all build these objects. An unknown option is an error. All errors
+are reported together, before anything is loaded.
 """
 
 import re
@@ -36,74 +36,76 @@ OptionalName = Annotated[str | None, BeforeValidator(_at_home)]
 
 
 class TaskOptions(BaseModel):
-    """Which task, which columns."""
+    """The data set, its columns and how it is split."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: NameOption = Field(description="CSV, TSV, JSONL or Parquet file, folder of split files, 'helpdesk', "
-                                  "'glue/sst2' or a Hugging Face data set name.")  # fmt: skip
-    text_column: str | None = Field(None, description="Column with the text; guessed if not given.")
+    data: NameOption = Field(description="CSV, TSV, JSONL or Parquet file, folder with a file for each split, "
+                                  "'helpdesk', 'glue/sst2' or a Hugging Face data set name.")  # fmt: skip
+    text_column: str | None = Field(None, description="Column with the text. Default: found by its name.")
     pair_column: str | None = Field(None, description="Column with the second text of a pair.")
-    label_column: str | None = Field(None, description="Column with the label; rows may lack one.")
-    problem_type: ProblemType | None = Field(None, description="Guessed from the labels if not given.")
+    label_column: str | None = Field(None, description="Column with the label; rows may have no label.")
+    problem_type: ProblemType | None = Field(None, description="Default: found from the labels.")
     holdout_rows: int = Field(0, ge=0, description="Training rows held out as an additional evaluation set.")
-    eval_split: EvalSplit = Field("auto", description="auto: validation where it has labels, else test.")
-    max_tokens: int | None = Field(None, ge=8, description="Cut texts here; default is the model's limit.")
+    eval_split: EvalSplit = Field("auto", description="auto: validation if it has labels, else test.")
+    max_tokens: int | None = Field(None, ge=8, description="Cut longer texts. Default: the model's limit.")
     allow_unknown_tokens: bool = Field(
-        False, description="Go on where a tokenizer does not know most of the text."
+        False, description="Continue even if a tokenizer does not know most of the text."
     )
-    split_seed: int = Field(0, ge=0, description="Decides which rows are set aside, for all seeds alike.")
-    trust_remote_code: bool = Field(False, description="Run code that comes with a model from the hub.")
+    split_seed: int = Field(0, ge=0, description="Seed that selects the validation and holdout rows.")
+    trust_remote_code: bool = Field(False, description="Allow running code that comes with a model.")
 
     def data_spec(self) -> DataSpec:
-        """The part that reading data needs."""
+        """The options that :func:`augpro.load_data` needs."""
         shared = set(type(self).model_fields) & {field.name for field in fields(DataSpec)}
         return DataSpec(self.data, **{name: getattr(self, name) for name in shared})
 
 
 class DataOptions(TaskOptions):
-    """Which rows."""
+    """Data and training rows."""
 
     train_rows: float | None = Field(
-        None, gt=0, description="Train on this many rows, or below 1 this share."
+        None, gt=0, description="Number of training rows, or their share if below 1. Default: all rows."
     )
-    seed: int = Field(0, ge=0, description="Decides training rows, order, new weights and every draw.")
+    seed: int = Field(
+        0, ge=0, description="Seed of training rows, their order, new weights and random draws."
+    )
 
 
 class LearnOptions(BaseModel):
-    """How long and how fast to train."""
+    """Length and speed of training."""
 
-    epochs: float = Field(3.0, gt=0, description="Passes over the training rows.")
-    batch_size: int = Field(32, ge=1, description="Original rows in a step.")
-    learning_rate: float = Field(1e-4, gt=0, description="Peak; falls linearly to 0.")
-    freeze_embeddings: bool = Field(False, description="Keep the word embeddings as they are.")
+    epochs: float = Field(3.0, gt=0, description="Number of passes over the training rows.")
+    batch_size: int = Field(32, ge=1, description="Original rows in each training step.")
+    learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate; it decreases linearly to 0.")
+    freeze_embeddings: bool = Field(False, description="Do not train the word embeddings.")
     trainer_options: Options = Field(
         default_factory=dict,
-        description="Field of transformers.TrainingArguments, e.g. bf16=true or eval_strategy=epoch.",
+        description="An option of transformers.TrainingArguments, e.g. bf16=true or eval_strategy=epoch.",
     )
 
 
 class TrainOptions(LearnOptions, DataOptions):
-    """One training run, and where its result goes."""
+    """One training run and its output folder."""
 
     out: PathOption = Field(description="Folder for the model, result.json and samples.md.")
-    resume: bool = Field(False, description="Go on from the last checkpoint in --out.")
+    resume: bool = Field(False, description="Continue from the last checkpoint in --out.")
 
 
 class FinetuneConfig(TrainOptions):
-    """Train a classifier on gold labels: a teacher."""
+    """Train a classifier on gold labels, for example a teacher."""
 
-    model: NameOption = Field("minilm", description=f"Model {MODEL_CHOICES}.")
-    learning_rate: float = Field(5e-5, gt=0, description="Peak; falls linearly to 0.")
+    model: NameOption = Field("minilm", description=f"Model: {MODEL_CHOICES}.")
+    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate; it decreases linearly to 0.")
 
 
 class LabelOptions(BaseModel):
-    """How the labels of the data are matched to the classes of a model."""
+    """How labels in the data are matched to the classes of a model."""
 
     label_order: tuple[str, ...] | None = Field(
         None,
-        description="Labels of the data in the order of the model's classes, e.g. negative,neutral,positive; by "
-        "default matched by name, else by the model's answers to labelled rows.",
+        description="Labels of the data in the order of the model's classes, e.g. negative,neutral,positive. "
+        "Default: matched by name, or else by the model's answers to labelled rows.",
     )
 
     @field_validator("label_order", mode="before")
@@ -114,67 +116,58 @@ class LabelOptions(BaseModel):
 
 
 class StudentOptions(LearnOptions):
-    """Who learns from whom, and by which loss."""
+    """Teacher, student and loss."""
 
-    teacher: NameOption = Field(description="Folder or hub name of a sequence classifier.")
-    student: OptionalName = Field(
-        None,
-        description=f"Model {MODEL_CHOICES}; without it the student is cut from the teacher.",
-    )
+    teacher: NameOption = Field(description="The teacher: folder or hub name of a sequence classifier.")
+    student: OptionalName = Field(None, description=f"Model: {MODEL_CHOICES}. Default: cut from the teacher.")
     student_layers: str | tuple[int, ...] = Field(
         (),
-        description="Layers to keep, e.g. 0,5, or auto:2 to search for the best two. Default all of a --student, "
-        "three of the teacher's.",
+        description="Layers to keep, e.g. 0,5, or auto:2 to search for the best two. Default: all layers of "
+        "--student, or three layers of the teacher.",
     )
-    label_weight: float = Field(0.0, ge=0, description="Weight of the gold labels (alpha).")
-    teacher_weight: float = Field(1.0, ge=0, description="Weight of the teacher on original rows (beta).")
-    augmented_weight: float = Field(1.0, ge=0, description="Weight of the teacher on augmented rows (gamma).")
-    temperature: float = Field(
-        1.0, gt=0, description="Softens teacher and student; the loss is scaled by its square."
-    )
+    label_weight: float = Field(0.0, ge=0, description="Weight of the loss on gold labels (alpha).")
+    teacher_weight: float = Field(1.0, ge=0, description="Weight of the distillation loss (beta).")
+    augmented_weight: float = Field(1.0, ge=0, description="Weight of the loss on augmented rows (gamma).")
+    temperature: float = Field(1.0, gt=0, description="Softmax temperature of teacher and student.")
     kd_loss: str = Field(
-        "kl", description="kl: of the softened outputs; mse: of the logits; or a loss of another package."
+        "kl", description="kl: KL divergence; mse: squared error of logits; or a registered loss."
     )
     hidden_weight: float = Field(0.0, ge=0, description="Weight of the teacher's hidden states.")
-    relation_weight: float = Field(
-        0.0, ge=0, description="Weight of the cosines between the teacher's hidden states of a text."
-    )
-    pooled_weight: float = Field(
-        0.0, ge=0, description="Weight of the vector that the teacher's last linear layer reads."
-    )
+    relation_weight: float = Field(0.0, ge=0, description="Weight of the cosines between hidden states.")
+    pooled_weight: float = Field(0.0, ge=0, description="Weight of the last linear layer's input.")
     layer_map: LayerMap = Field(
         "uniform",
-        description="Hidden states of which layers: uniform (each student layer with the one it was cut from, or "
-        "evenly spread over the teacher's) or last.",
+        description="Layers whose hidden states are compared. uniform: each student layer with the teacher layer it "
+        "was cut from, or with evenly spaced ones; last: only the last layers.",
     )
     candidates: int | None = Field(
         None, ge=1, le=100,
-        description="Texts kept of each row; the student is trained on that on which it and the teacher differ most. "
-        "Default 3, and 1 without text.",
+        description="Augmented versions kept of each row. The student trains on the one with the largest "
+        "disagreement between teacher and student. Default: 3 (1 for methods that make no text).",
     )  # fmt: skip
     new_candidates: float | None = Field(
         None, gt=0, le=100,
-        description="Texts made of each row and labelled by the teacher in an epoch; each replaces the oldest one. "
-        "Default 1; 0.5 is one in every second epoch.",
+        description="New augmented versions made of each row in an epoch, which the teacher labels. Each replaces "
+        "the oldest one. Default: 1; 0.5 means one in every second epoch.",
     )  # fmt: skip
     unlabelled: OptionalPath = Field(
-        None, description="File of texts without labels; those that the teacher labels are training rows."
+        None, description="File of texts without labels, which the teacher labels as training rows."
     )
     label_budget: int | None = Field(
-        None, ge=1, description="Texts of --unlabelled that the teacher labels; default all."
+        None, ge=1, description="Number of --unlabelled texts that the teacher labels. Default: all."
     )
     label_by: LabelBy | None = Field(
         None,
-        description="How these are chosen: at random (default), by coverage of the texts, or by uncertainty of the "
-        "student or bald, after a short training.",
+        description="How to choose --unlabelled texts: random (default), coverage (texts unlike the others), or "
+        "uncertainty or bald of a student after a short training.",
     )
     learning_rate: float | None = Field(  # type: ignore[assignment]
         None,
         gt=0,
-        description="Peak; falls linearly to 0. Default for up to 3 layers 2e-4 if cut from the teacher, else 5e-4; "
-        "for more 1e-4.",
+        description="Peak learning rate; it decreases linearly to 0. Default for up to 3 layers 2e-4 if cut from "
+        "the teacher, else 5e-4; for more 1e-4.",
     )
-    freeze_embeddings: bool = Field(True, description="Keep the word embeddings as they are.")
+    freeze_embeddings: bool = Field(True, description="Do not train the word embeddings.")
 
     @field_validator("student_layers", mode="before")
     @classmethod
@@ -188,37 +181,35 @@ class StudentOptions(LearnOptions):
 
     @property
     def searched_layers(self) -> int:
-        """How many layers a search chooses, N of ``auto:N``; 0 where they are named or left open."""
+        """Number of layers that a search chooses, N of ``auto:N``; 0 if there is no search."""
         return int(self.student_layers.removeprefix("auto:")) if isinstance(self.student_layers, str) else 0
 
 
 class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
-    """Train a student on a teacher's output."""
+    """Train a student on the output of a teacher."""
 
     epochs: float | None = Field(  # type: ignore[assignment]
         None,
         gt=0,
-        description="Passes over the training rows. Default 25 for up to 1,000 rows, then 25,000 rows in all, "
-        "at least 3.",
+        description="Number of passes over the training rows. Default: 25 for up to 1,000 rows; for more rows as "
+        "many as make 25,000 rows in total, but at least 3.",
     )
-    augment: str = Field(
-        "augpro-mix", description="none, or a method: augpro-mix, random, mixup, ... (docs/methods)."
-    )
+    augment: str = Field("augpro-mix", description="Method: none, augpro-mix, random, ... (docs/methods).")
     augment_options: Options = Field(
-        default_factory=dict, description="Option of the method, e.g. replace_fraction=0.3."
+        default_factory=dict, description="An option of the augmentation method, e.g. replace_fraction=0.3."
     )
     label_store: OptionalPath = Field(
-        None, description="Folder that keeps the teacher's logits of whole splits for other runs."
+        None, description="Folder that stores the teacher's logits for other runs."
     )
 
 
 class BaselineConfig(DistillConfig):
-    """Fit a baseline on a teacher's output, as a cell of a comparison.
+    """Fit a baseline on a teacher's output, as one run of a comparison.
 
-    The options of training say only which comparison it belongs to; the baseline itself has its own.
+    The training options only identify the comparison that the run belongs to; the baseline has options of its own.
     """
 
-    baseline: str = Field(description="A name of augpro.baselines.BASELINES.")
+    baseline: str = Field(description="Name of a baseline, see augpro.baselines.BASELINES.")
     baseline_options: Options = Field(default_factory=dict, description="Options of the baseline.")
     augment: str = "none"
 
@@ -226,21 +217,21 @@ class BaselineConfig(DistillConfig):
 class CompareConfig(StudentOptions, LabelOptions, TaskOptions):
     """Train a student with each of several methods, seeds and training sizes, and compare them."""
 
-    epochs: float = Field(10.0, gt=0, description="Passes over the training rows.")
+    epochs: float = Field(10.0, gt=0, description="Number of passes over the training rows.")
     methods: tuple[str, ...] = Field(
         ("none", "augpro-mix", "random"),
-        description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.15, and baselines, e.g. tfidf; "
-        "fine-tune and none are added.",
+        description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.15, and baselines, e.g. tfidf. "
+        "fine-tune and none are always added.",
     )
-    seeds: tuple[int, ...] = Field((0, 1, 2), description="One run a method, size and seed, e.g. 0,1,2.")
-    sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000; default all.")
+    seeds: tuple[int, ...] = Field((0, 1, 2), description="Seeds of the runs, e.g. 0,1,2.")
+    sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000. Default: all.")
     reference: str = Field("none", description="Method that the others are tested against.")
     equal_seconds: str | None = Field(
-        None, description="Also train every method for as many seconds as this one takes."
+        None, description="Also train every method for as many seconds as this method takes."
     )
-    jobs: int = Field(1, ge=1, description="Runs side by side; they share the cores.")
-    budget: float | None = Field(None, gt=0, description="Minutes; what would not fit is left out and named.")
-    keep_models: bool = Field(False, description="Keep the students' weights, not their figures alone.")
+    jobs: int = Field(1, ge=1, description="Number of runs at the same time; they share the CPU cores.")
+    budget: float | None = Field(None, gt=0, description="Minutes; runs that do not fit are left out.")
+    keep_models: bool = Field(False, description="Keep the weights of the students, not only their results.")
     out: PathOption = Field(description="Folder for results.jsonl, predictions and table.md.")
 
     @field_validator("methods", "seeds", "sizes", mode="before")
@@ -262,11 +253,11 @@ def split_list(value: Any) -> Any:
 
 
 class EvaluateConfig(LabelOptions, DataOptions):
-    """Score a model, beside its teacher where one is given."""
+    """Score a model, and compare it with a teacher if one is given."""
 
-    model: NameOption = Field(description=f"Model {MODEL_CHOICES}.")
-    teacher: OptionalName = Field(None, description="Report agreement with this classifier too.")
-    out: OptionalPath = Field(None, description="Write the scores as JSON to this file.")
+    model: NameOption = Field(description=f"Model: {MODEL_CHOICES}.")
+    teacher: OptionalName = Field(None, description="Also report the agreement with this classifier.")
+    out: OptionalPath = Field(None, description="Also write the scores to this JSON file.")
 
 
 C = TypeVar("C", bound=BaseModel)
@@ -276,17 +267,17 @@ def build(kind: type[C], options: dict[str, Any], source: str = "options") -> C:
     """Check options and make the configuration object.
 
     Raises:
-        InputError: one sentence that tells every wrong option at once.
+        InputError: one sentence that names every wrong option.
     """
     try:
         return kind(**options)
     except ValidationError as error:
         raise InputError(
-            f"{source}: " + "; ".join(_tell(item, kind) for item in error.errors()) + "."
+            f"{source}: " + "; ".join(_format_error(item, kind) for item in error.errors()) + "."
         ) from error
 
 
-def _tell(item: Any, kind: type[BaseModel]) -> str:
+def _format_error(item: Any, kind: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"unknown option {name!r} (known: {', '.join(kind.model_fields)})"

@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, VirtualRows
+from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, TrainingState, VirtualRows
 from augpro.augment.methods.replace import TokenReplacement
-from augpro.draws import Draws
 from augpro.losses import Objective
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, TokenTable, tokenize
 from augpro.vocabulary import BANNED, Vocabulary
 
@@ -133,11 +133,11 @@ class _Bench:
 
     def context(self, row_ids: Sequence[int], seed: int = 0, draw: int = 0) -> AugmentContext:
         """Everything that a method may look at."""
-        return AugmentContext(
-            Draws(seed, draw), self.space, self.rows, self.logits.argmax(1), self.student, self.logits[list(row_ids)],
+        state = TrainingState(
+            self.student, Objective("single_label").kd, self.logits[list(row_ids)],
             lambda rows: self.teacher(**rows.model_inputs()).logits.detach(), self.teacher,
-            Objective("single_label").kd,
         )  # fmt: skip
+        return AugmentContext(RowRandom(seed, draw), self.space, self.rows, self.logits.argmax(1), state)
 
     def made(
         self, method: Augmenter, row_ids: Sequence[int] = range(20), seed: int = 0, draw: int = 0

@@ -3,11 +3,19 @@
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.base import (
+    AugmentContext,
+    Augmenter,
+    EmbeddingSpace,
+    Store,
+    TrainingState,
+    VirtualRows,
+)
+from augpro.augment.counts import ReplacementCounts
 from augpro.augment.methods.combined import Part, read_parts
 from augpro.augment.methods.compose import Compose
 from augpro.augment.methods.masked import MaskedLM
-from augpro.augment.methods.perturb import FGSM, Mix, Noise, Stay
+from augpro.augment.methods.perturb import FGSM, KNN, Mix, Noise
 from augpro.augment.methods.projected import AugPro, Projected
 from augpro.augment.methods.replace import Crossover, DrawnReplacement, Random, Replaced, TokenReplacement
 from augpro.augment.methods.several import Several
@@ -42,8 +50,10 @@ __all__ = [
     "Several",
     "Smart",
     "Stay",
+    "Store",
     "TMix",
     "TokenReplacement",
+    "TrainingState",
     "VirtualFGSM",
     "VirtualRows",
     "augmenter",
@@ -89,7 +99,7 @@ _OWN: dict[str, Method] = {
     "augpro-fgsm": Method(AugPro, FGSM, _STEPPED),
     "augpro-noise": Method(AugPro, Noise, _STEPPED),
     "random": Method(Random),
-    "knn": Method(AugPro, Stay, _KNN),
+    "knn": Method(AugPro, KNN, _KNN),
     "crossover": Method(Crossover),
     "mixup": Method(Mixup),
     "fgsm": Method(VirtualFGSM),

@@ -11,21 +11,21 @@ Three kinds share one call, ``augmenter(batch, context)``:
 """
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
+from augpro.augment.counts import ReplacementCounts
 from augpro.augment.near import near_rows
 from augpro.augment.partners import Partner, partner_rows
 from augpro.augment.spaces import Space, centred, teacher_table
-from augpro.draws import Draws
 from augpro.projection import Projection
-from augpro.projection.candidates import Metric, Work
+from augpro.projection.candidates import Metric, SearchStats
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
 
@@ -52,7 +52,7 @@ class EmbeddingSpace:
         self.vocabulary = vocabulary
         self.groups = vocabulary.groups.to(table.device)
         self._projections: dict[tuple[Metric, Space], Projection] = {}
-        self.earlier = Work()
+        self.earlier = SearchStats()
 
     def projection(self, metric: Metric, space: Space = "student", teacher: Any = None) -> Projection:
         """The projection for a metric and a table, see :mod:`augpro.augment.spaces`; built when first asked for."""
@@ -65,10 +65,12 @@ class EmbeddingSpace:
             return teacher_table(teacher, self.table, self.groups)
         return centred(self.table, self.groups) if space == "centred" else self.table
 
-    def searched(self) -> Work:
+    def searched(self) -> SearchStats:
         """What all searches of the run have cost."""
         work = [self.earlier, *(projection.work for projection in self._projections.values())]
-        return Work(*(sum(getattr(each, field.name) for each in work) for field in fields(Work)))
+        return SearchStats(
+            *(sum(getattr(each, field.name) for each in work) for field in fields(SearchStats))
+        )
 
     def shares(self) -> dict[str, float]:
         """Share of the different queries that were compared with every candidate; empty without a query."""
@@ -76,49 +78,39 @@ class EmbeddingSpace:
         return {"searched_in_full": work.in_full / work.distinct} if work.distinct else {}
 
 
-@dataclass
-class ReplacementCounts:
-    """How much was replaced, and by what, summed over every batch of a run.
-
-    Token methods count positions; text methods, which move words about, count words.
+@dataclass(frozen=True)
+class TrainingState:
+    """What there is only while a student is trained, for methods that follow it.
 
     Attributes:
-        editable: positions that may be replaced, or words of the originals.
-        changed: positions that hold another token now, or original words that are gone.
-        partner: changed positions that hold the partner row's token.
-        rows: augmented rows.
+        student: the model as it is now.
+        row_loss: its distillation loss, (student logits, teacher logits) -> [B].
+        target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`AugmentContext.targets`.
+        label: the teacher's logits of any rows in the student's tokens, batch -> [B, C].
+        teacher: its model, for methods that follow its gradient too; it must read the student's tokens.
     """
 
-    editable: int = 0
-    changed: int = 0
-    partner: int = 0
-    rows: int = 0
+    student: Any = None
+    row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    target_logits: Tensor | None = None
+    label: Callable[[TokenBatch], Tensor] | None = None
+    teacher: Any = None
 
-    def add(self, batch: TokenBatch, ids: Tensor, editable: Tensor, partner_ids: Tensor | None) -> None:
-        """Count one batch before (``batch``) and after (``ids``)."""
-        changed = ids != batch.ids
-        self.rows += len(ids)
-        self.editable += int(editable.sum())
-        self.changed += int(changed.sum())
-        if partner_ids is not None:
-            self.partner += int((changed & (ids == partner_ids)).sum())
 
-    def add_text(self, before: str, after: str) -> None:
-        """Count the words of one text before and after."""
-        words = Counter(before.split())
-        self.editable += words.total()
-        self.changed += (words - Counter(after.split())).total()
+@dataclass
+class Store:
+    """What a method keeps from call to call, so that it is made once.
 
-    def shares(self) -> dict[str, float]:
-        """Shares of what may be replaced: original kept, partner's, new; empty where nothing was counted."""
-        if not self.editable:
-            return {}
-        return {
-            "changed": self.changed / self.editable,
-            "original": 1 - self.changed / self.editable,
-            "partner": self.partner / self.editable,
-            "new": (self.changed - self.partner) / self.editable,
-        }
+    Attributes:
+        loaded: models, word lists and tables that methods have loaded.
+        while_loading: what surrounds the loading, such as a clock.
+        shared: what the candidates of a step share, see :meth:`AugmentContext.share`; None where every call is by
+            itself.
+    """
+
+    loaded: dict[Hashable, Any] = field(default_factory=dict)
+    while_loading: Callable[[], AbstractContextManager[Any]] = nullcontext
+    shared: dict[Hashable, Any] | None = None
 
 
 @dataclass
@@ -126,42 +118,35 @@ class AugmentContext:
     """What an augmenter may look at beside the batch.
 
     Attributes:
-        draws: the random numbers of this copy.
+        rng: the random numbers of this version.
         space: embedding table, vocabulary and projections.
         table: all training rows with their texts, where partners come from.
         classes: the teacher's class of every row of ``table``, int64 [rows], or None for a regression.
-        student: the model as it is now, for methods that follow its gradient.
-        target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`targets`.
-        label: the teacher's logits of any rows in the student's tokens, batch -> [B, C].
-        teacher: its model, for methods that follow its gradient too; it must read the student's tokens.
-        row_loss: the student's distillation loss, (student logits, teacher logits) -> [B].
+        training: student and teacher, where there is a training.
+        store: what was loaded before.
         counts: filled by the augmenter.
-        loaded: models and word lists that a method has loaded, kept from call to call.
-        while_loading: what surrounds the loading, such as a clock.
-        shared: what the candidates of a step share, see :meth:`share`; None where every call is by itself.
     """
 
-    draws: Draws
+    rng: RowRandom
     space: EmbeddingSpace
     table: TokenTable | None = None
     classes: Tensor | None = None
-    student: Any = None
-    target_logits: Tensor | None = None
-    label: Callable[[TokenBatch], Tensor] | None = None
-    teacher: Any = None
-    row_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    training: TrainingState = TrainingState()
+    store: Store = field(default_factory=Store)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
-    loaded: dict[Hashable, Any] = field(default_factory=dict)
-    while_loading: Callable[[], AbstractContextManager[Any]] = nullcontext
-    shared: dict[Hashable, Any] | None = None
     _met: dict[Hashable, TokenBatch] = field(default_factory=dict, init=False, repr=False)
+
+    def with_targets(self, logits: Tensor | None) -> "AugmentContext":
+        """The same for other rows, whose teacher logits are these, [B, C], or are to be asked for."""
+        return replace(self, training=replace(self.training, target_logits=logits))
 
     def load(self, key: Hashable, loader: Callable[[], Loaded]) -> Loaded:
         """What ``loader`` returns, loaded when it is first asked for."""
-        if key not in self.loaded:
-            with self.while_loading():
-                self.loaded[key] = loader()
-        found: Loaded = self.loaded[key]
+        store = self.store
+        if key not in store.loaded:
+            with store.while_loading():
+                store.loaded[key] = loader()
+        found: Loaded = store.loaded[key]
         return found
 
     def share(self, key: Hashable, batch: TokenBatch, compute: Callable[[], Loaded]) -> Loaded:
@@ -169,11 +154,12 @@ class AugmentContext:
 
         A batch that was changed before it came here is another object, and has targets of its own.
         """
-        if self.shared is None:
+        shared, targets = self.store.shared, self.training.target_logits
+        if shared is None:
             return compute()
-        found = self.shared.get(key)
-        if found is None or found[0] is not batch or found[1] is not self.target_logits:
-            found = self.shared[key] = batch, self.target_logits, compute()
+        found = shared.get(key)
+        if found is None or found[0] is not batch or found[1] is not targets:
+            found = shared[key] = batch, targets, compute()
         result: Loaded = found[2]
         return result
 
@@ -183,14 +169,14 @@ class AugmentContext:
         Raises:
             ValueError: if there is no way to have them; the message names the method.
         """
-        if self.target_logits is not None:
-            return self.target_logits
-        if self.label is None:
+        if self.training.target_logits is not None:
+            return self.training.target_logits
+        if self.training.label is None:
             raise ValueError(
-                f"{method} needs the teacher's answer to its rows: pass AugmentContext.target_logits, or the "
-                "teacher as AugmentContext.label for texts that were changed before"
+                f"{method} needs the teacher's answer to its rows: pass it as TrainingState.target_logits, or the "
+                "teacher as TrainingState.label for texts that were changed before"
             )
-        return self.label(batch)
+        return self.training.label(batch)
 
     def partners(self, method: str, batch: TokenBatch, partner: Partner) -> TokenBatch:
         """A partner row for each row of the batch; found once, although a method may ask twice.
@@ -198,8 +184,8 @@ class AugmentContext:
         Raises:
             ValueError: as :meth:`rows` and :func:`augpro.augment.partners.partner_rows`.
         """
-        draws = self.draws.within("")  # one partner, whichever link of a chain asks
-        key = draws, partner, tuple(batch.row_ids.tolist())
+        rng = self.rng.within("")  # one partner, whichever link of a chain asks
+        key = rng, partner, tuple(batch.row_ids.tolist())
         if key not in self._met:
             table = self.rows(method)
             near = (
@@ -207,7 +193,7 @@ class AugmentContext:
                 if partner == "near"
                 else None
             )
-            rows = partner_rows(batch.row_ids, len(table), partner, draws, self.classes, near)
+            rows = partner_rows(batch.row_ids, len(table), partner, rng, self.classes, near)
             self._met[key] = table.batch(rows.cpu())
         return self._met[key]
 

@@ -11,15 +11,16 @@ from augpro.augment.base import AugmentContext
 from augpro.tokens import TokenBatch
 
 
-def following(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
+def require_student(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
     """The student and its loss, for a method that climbs its gradient.
 
     Raises:
         ValueError: if the context has none; the message names the method.
     """
-    if context.student is None or context.row_loss is None:
+    state = context.training
+    if state.student is None or state.row_loss is None:
         raise ValueError(f"{method} follows the student's gradient: it runs only inside training")
-    return context.student, context.row_loss
+    return state.student, state.row_loss
 
 
 def embedding_gradient(
@@ -50,7 +51,7 @@ def embedding_gradient(
     with ExitStack() as stack, torch.enable_grad():
         for one in models:
             stack.enter_context(without_dropout(one))
-            stack.enter_context(hooked(one.get_input_embeddings(), moved))
+            stack.enter_context(override_output(one.get_input_embeddings(), moved))
         logits = [one(**batch.model_inputs()).logits for one in models]
         if shift is None:
             raise _not_called(model.get_input_embeddings())
@@ -74,7 +75,7 @@ def without_dropout(model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def hooked(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
+def override_output(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
     """``change(module, inputs, output)`` replaces what the module returns, for a while.
 
     The word embeddings are replaced so, not by ``inputs_embeds``: ids and mask still reach the model, and

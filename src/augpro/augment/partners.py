@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from augpro.draws import Draws
+from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch
 
 Partner = Literal["random", "same-class", "other-class", "near"]
@@ -27,7 +27,7 @@ def partner_rows(
     row_ids: Tensor,
     rows: int,
     partner: Partner,
-    draws: Draws,
+    rng: RowRandom,
     classes: Tensor | None = None,
     near: Tensor | None = None,
 ) -> Tensor:
@@ -40,7 +40,7 @@ def partner_rows(
         row_ids: int64 [B].
         rows: rows in the table.
         partner: the rule; where no row of the block fits it, any other row may come.
-        draws: random numbers of this copy.
+        rng: random numbers of this version.
         classes: the teacher's class of every row, int64 [rows], for the two class rules.
         near: the rows that are like each row, int64 [rows, k], for the rule "near"; see
             :func:`augpro.augment.near.near_rows`.
@@ -52,7 +52,7 @@ def partner_rows(
         ValueError: if there is only one row, or a rule is asked for without what it needs.
     """
     check_partner(partner, rows, classes is not None)
-    draw = draws.uniform("partner", row_ids)
+    draw = rng.uniform("partner", row_ids)
     if partner == "near":
         if near is None:
             raise ValueError("partner='near' needs the rows that are near each row: pass them as near")

@@ -49,7 +49,7 @@ def teacher_table(teacher: Any, table: Tensor, groups: Tensor) -> Tensor:
         ValueError: if there is no teacher, or it has no embedding of some candidate token.
     """
     if teacher is None:
-        raise ValueError("space='teacher' needs the teacher's embeddings: pass it as AugmentContext.teacher")
+        raise ValueError("space='teacher' needs the teacher's embeddings: pass it as TrainingState.teacher")
     weight = teacher.get_input_embeddings().weight.detach().to(table.device, torch.float32)
     if len(weight) <= int(torch.nonzero(groups >= 0).max()):
         raise ValueError(

@@ -84,10 +84,10 @@ def run_baseline(config: BaselineConfig) -> RunResult:
             )
         with meter.phase("evaluate"):
             logits = {name: head.logits(features.of(split)) for name, split in scored.items()}
-            scores, teacher_scores, predictions = score_splits(plan, logits, theirs)
-            write_tensors(folder.path / PREDICTIONS, predictions)
-        result = describe_run(plan, scores, teacher_scores, meter)
-        result.label_seconds, result.notes = label_seconds, notes_of(plan, result)
+            found = score_splits(plan.task, scored, logits, theirs)
+            write_tensors(folder.path / PREDICTIONS, found.predictions)
+        result = describe_run(plan, found.scores, found.teacher, meter)
+        result.label_seconds, result.notes = label_seconds, notes_of(plan, result) + found.notes
         result.parameters = {"baseline": features.parameters + head.weights.size}
         result.save(folder.path)
         folder.finish()

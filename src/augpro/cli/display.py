@@ -1,4 +1,4 @@
-"""What people see on the terminal; nothing is computed here."""
+"""Output on the terminal: plans, results, notes and scores. Nothing is computed here."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from augpro.results.terminal import shown
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure, or a dash where there is none."""
+    """A number, or a dash if there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -28,7 +28,7 @@ def with_interval(scores: Scores | None) -> str:
 
 def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConfig) -> None:
     """The resolved configuration of a dry run."""
-    table = Table("what", "value", title="Dry run: everything fits", title_justify="left")
+    table = Table("setting", "value", title="Dry run: all checks passed", title_justify="left")
     for key, value in {**plan.describe(), **config.model_dump(mode="json")}.items():
         table.add_row(shown(key), shown(str(value)))
     for note in plan.data.notes:
@@ -37,10 +37,10 @@ def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConf
 
 
 def show_result(console: Console, result: RunResult, out: Path) -> None:
-    """The figures of one run, and where things are."""
-    pool = f" and {result.pool_labels} labelled by the teacher" if result.pool_labels else ""
+    """The results of one run and its folder."""
+    pool = f" and {result.pool_labels} unlabelled texts" if result.pool_labels else ""
     table = Table(
-        "rows", "how many", f"{shown(result.metric_name)} (95 % interval)", "teacher",
+        "split", "rows", f"{shown(result.metric_name)} (95 % interval)", "teacher",
         result.agreement_label, result.distance_label,
         title=f"{shown(result.task)}: {shown(result.method)}, {result.train_rows} training rows{pool}, "
         f"seed {result.seed}",
@@ -72,13 +72,13 @@ def _measure(key: str, value: float) -> str:
 
 
 def show_note(console: Console, note: str) -> None:
-    """What the user should know about data or models."""
+    """A note about data or models."""
     console.print(f"note: {shown(note)}", style="yellow", highlight=False)
 
 
 def show_scores(console: Console, scores: dict[str, Scores], model: str) -> None:
-    """The figures of ``augpro evaluate``."""
-    table = Table("rows", "how many", "metric", "value", title=shown(model), title_justify="left")
+    """The scores of ``augpro evaluate``."""
+    table = Table("split", "rows", "metric", "value", title=shown(model), title_justify="left")
     for name, one in scores.items():
         by_teacher = {
             f"agreement: {one.agreement_name}": one.agreement,

@@ -1,4 +1,4 @@
-"""``augpro quickstart``: the main job on the embedded data, from a base model to a compared student."""
+"""``augpro quickstart``: fine-tune a teacher on the embedded data, distil students and compare them."""
 
 import statistics
 import time
@@ -34,16 +34,16 @@ FAST_STUDENT: dict[str, Any] = {"epochs": 1}
 
 
 def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
-    """Fine-tune a teacher on ``helpdesk``, distil a 2-layer student three ways, print one table.
+    """Fine-tune a teacher on ``helpdesk``, train a 3-layer student in three ways, print one table.
 
     Args:
         out: new folder for teacher, students and results.
-        seed: decides everything random.
+        seed: of everything that is random.
         fast: a smoke test.
         console: where to print.
 
     Raises:
-        augpro.errors.InputError: if the folder is in use or the base model is not to be had.
+        augpro.errors.InputError: if the folder is in use or the base model is not available.
     """
     claim_new(out)
     started = time.perf_counter()
@@ -60,7 +60,7 @@ def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
     }
     common |= STUDENT | (FAST_STUDENT if fast else {}) | {"teacher": str(out / "teacher")}
     for step, (title, name, options) in enumerate(_STUDENTS, start=2):
-        console.rule(f"{step}/4 student, three layers of the teacher: {title}")
+        console.rule(f"{step}/4 student with three layers of the teacher: {title}")
         results[title] = run(DistillConfig(out=out / name, **common, **options))
     folders = [out / "teacher", *(out / name for _, name, _ in _STUDENTS)]
     costs = {title: cost_of(folder) for title, folder in zip(results, folders, strict=True)}
@@ -71,24 +71,25 @@ def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
     console.print(_table(results, costs, started))
     if fast:
         console.print(
-            "--fast only shows that everything works; leave it out for real figures.", style="yellow"
+            "--fast only checks that everything works; leave it out to get meaningful figures.",
+            style="yellow",
         )
-    _show_pairs(console, results["KD + AugPro-Mix"].samples[:5])
+    _show_pairs(console, results["augpro-mix"].samples[:5])
     console.print(_how_to_use(visible(str(out / "augpro"))), highlight=False, markup=False)
 
 
-# The transfer set is unlabelled for both distilled students: label_weight is 0 by default.
+# Both distilled students train on texts without gold labels: label_weight is 0 by default.
 _STUDENTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("labels only", "labels", {"augment": "none", "label_weight": 1.0, "teacher_weight": 0.0}),
-    ("plain KD", "kd", {"augment": "none"}),
-    ("KD + AugPro-Mix", "augpro", {"augment": "augpro-mix"}),
+    ("plain distillation", "kd", {"augment": "none"}),
+    ("augpro-mix", "augpro", {"augment": "augpro-mix"}),
 )
 
 
 def cost_of(folder: Path, texts: int = 50) -> dict[str, float]:
     """Size of the weights, and median time to classify one text, tokenizing included."""
     source = ModelSource(str(folder))
-    model = Teacher(source.load_finished(), source.load_tokenizer())
+    model = Teacher(source.load_trained_classifier(), source.load_tokenizer())
     rows = load_data(DataSpec("helpdesk")).splits["test"].texts[: texts + 5]
     seconds = []
     for text in rows:
@@ -103,17 +104,17 @@ def cost_of(folder: Path, texts: int = 50) -> dict[str, float]:
 
 def _table(results: dict[str, RunResult], costs: dict[str, dict[str, float]], started: float) -> Table:
     rows = next(iter(results.values())).eval_rows
-    transfer = results["plain KD"].train_rows
+    transfer = results["plain distillation"].train_rows
     table = Table(
         "model",
         "accuracy (95 % interval)",
-        "agreement",
+        "agreement with the teacher",
         "MB",
         "ms a text",
         "seconds",
-        title=f"helpdesk, test split ({rows} messages); students saw {transfer} messages",
-        caption=f"Sizes were chosen on the validation split, figures are from the test split. "
-        f"{time.perf_counter() - started:.0f} s in all.",
+        title=f"helpdesk, test split ({rows} messages); each student was trained on {transfer} messages",
+        caption="Training settings were chosen on the validation split; the figures are from the test split. "
+        f"Total time: {time.perf_counter() - started:.0f} s.",
         title_justify="left",
         caption_justify="left",
     )
@@ -130,7 +131,9 @@ def _table(results: dict[str, RunResult], costs: dict[str, dict[str, float]], st
 
 
 def _show_pairs(console: Console, samples: list[Sample]) -> None:
-    console.print("\nWhat the teacher labelled: [bold]changed words[/bold] in AugPro's text")
+    console.print(
+        "\nOriginal and augmented texts with the teacher's label; [bold]changed words[/bold] are in bold"
+    )
     for sample in samples:
         before, after = marked(sample, "\0", shown)
         for text, label in ((before, sample.original_label), (after, sample.augmented_label)):

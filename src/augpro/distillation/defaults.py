@@ -7,7 +7,7 @@ from augpro.config import DistillConfig
 from augpro.errors import InputError
 
 
-def settled(
+def resolve_defaults(
     config: DistillConfig, changer: Augmenter | None, layers: int, rows: int, from_teacher: bool
 ) -> DistillConfig:
     """The options with a value for each that was left open.

@@ -112,20 +112,20 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
 
         with meter.phase("evaluate"):
             logits = {name: predict_logits(student, tables[name]) for name in scored}
-            scores, teacher_scores, predictions = score_splits(plan, logits, theirs)
-            write_tensors(folder.path / PREDICTIONS, predictions)
+            found = score_splits(plan.task, scored, logits, theirs)
+            write_tensors(folder.path / PREDICTIONS, found.predictions)
         checked = None
         if augmentation and augmentation.augmenter.makes_text:
             with meter.phase("check"):
-                held_back = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
-                checked = check_rows(augmentation, dataset, student, plan.task, held_back)
-        result = summarize(plan, scores, teacher_scores, meter, trainer)
+                eval_texts = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
+                checked = check_rows(augmentation, dataset, student, plan.task, eval_texts)
+        result = summarize(plan, found.scores, found.teacher, meter, trainer)
         result.label_seconds, result.layer_search = label_seconds, search
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
             write_json_lines(folder.path / SAMPLES, (line.model_dump() for line in checked.lines))
-        result.notes = notes_of(plan, result) + validation_notes(plan, trainer)
+        result.notes = notes_of(plan, result) + found.notes + validation_notes(plan, trainer)
         result.save(folder.path)
         folder.finish()
         return Trained(student, tokenizer, result)

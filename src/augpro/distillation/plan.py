@@ -6,7 +6,7 @@ from typing import Any
 from augpro.augment import Augmenter
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data.loading import Split, TaskData, load_data
-from augpro.distillation.defaults import default_layers, settled
+from augpro.distillation.defaults import default_layers, resolve_defaults
 from augpro.distillation.given import NOTHING, Given
 from augpro.distillation.matching import TEACHER_STATES, plan_matching
 from augpro.distillation.method import check_shared, chosen_method
@@ -18,7 +18,7 @@ from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.provenance import seen_rows
 from augpro.tasks import Task
-from augpro.teachers.alignment import adopt_labels, spec_for
+from augpro.teachers.alignment import align_labels, spec_for
 from augpro.training.options import check_trainer_options
 from augpro.training.representation import Matching
 from augpro.training.steps import step_notes
@@ -158,7 +158,7 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
         teacher = given.teacher or _source(config, config.teacher)
         data = load_data(spec_for(config.data_spec(), teacher.load_config()), given.data)
         student, layers = _student(config, teacher, given.student)
-        data = adopt_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
+        data = align_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
         changer = chosen_method(config, data, given.augmenter)
         objective = _objective(config, data.task, given.loss)
         matching = plan_matching(config, student, layers, teacher)
@@ -168,7 +168,7 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
         config, pool = open_pool(config, data, start)
         depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
         more = config.label_budget or 0
-        config = settled(config, changer, depth, rows + more, student == teacher)
+        config = resolve_defaults(config, changer, depth, rows + more, student == teacher)
         # A student that chooses texts is trained on the rows at hand first.
         rows += 0 if config.label_by in ("uncertainty", "bald") else more
     _check_rows(config, data, rows)

@@ -49,7 +49,7 @@ def check_rows(
     dataset: DistillationDataset,
     student: Any,
     task: Task,
-    held_back: Sequence[str] = (),
+    eval_texts: Sequence[str] = (),
 ) -> CheckedRows:
     """Augment up to 1,000 training rows once more, as in the first epoch, and look at what came out.
 
@@ -60,7 +60,7 @@ def check_rows(
         dataset: the training rows, with the teacher's logits.
         student: the trained student.
         task: its problem type and label names.
-        held_back: texts that training must not see, see :func:`joined`.
+        eval_texts: texts that training must not see, see :func:`joined`.
 
     Returns:
         Nothing at all for virtual rows, which cannot be read.
@@ -97,7 +97,7 @@ def check_rows(
         **_flips_unchanged(before, as_read, task),
         "duplicates": duplicates(texts, known + originals),
         "unchanged_texts": sum(map(operator.eq, texts, originals)) / len(texts),
-        **_leakage(texts, originals, held_back),
+        **_leakage(texts, originals, eval_texts),
     }
     fields = (originals, texts, _label_names(task, before), _label_names(task, after))
     samples = [

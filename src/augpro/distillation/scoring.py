@@ -1,14 +1,14 @@
 """Scores of the splits of a run, and of a finished model (``augpro evaluate``)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from augpro.config import EvaluateConfig
-from augpro.data.loading import TaskData, load_data
+from augpro.data.loading import Split, TaskData, load_data
 from augpro.distillation.plan import Plan, choose_eval_split
 from augpro.errors import InputError
 from augpro.evaluation.metrics import score
@@ -20,7 +20,8 @@ from augpro.models.source import ModelSource
 from augpro.results.output import check_file, claim_file
 from augpro.results.provenance import seen_rows
 from augpro.results.result import Scores
-from augpro.teachers.alignment import adopt_labels, class_names, spec_for
+from augpro.tasks import Task
+from augpro.teachers.alignment import align_labels, class_names, spec_for
 from augpro.teachers.label_check import match_by_rows
 from augpro.teachers.teacher import Teacher
 from augpro.training.dataset import label_tensor
@@ -38,34 +39,59 @@ def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str,
         return {name: teacher.label(split.texts, split.pairs) for name, split in plan.scored_splits().items()}
 
 
+@dataclass
+class Scored:
+    """A model's scores and its teacher's, by split, and what they were made from.
+
+    Attributes:
+        scores: the model's.
+        teacher: the teacher's; empty without one.
+        predictions: logits of both, labels and keys of the rows, by the names that they are stored under.
+        notes: what the scores should be read with.
+    """
+
+    scores: dict[str, Scores] = field(default_factory=dict)
+    teacher: dict[str, Scores] = field(default_factory=dict)
+    predictions: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
 def score_splits(
-    plan: Plan, logits: Mapping[str, Tensor], teacher_logits: Mapping[str, Tensor]
-) -> tuple[dict[str, Scores], dict[str, Scores], dict[str, Tensor]]:
-    """Scores of a run and of its teacher, and what they were made from, for every scored split.
+    task: Task,
+    splits: Mapping[str, Split],
+    logits: Mapping[str, Tensor],
+    teacher_logits: Mapping[str, Tensor],
+    model: str = "the trained model",
+) -> Scored:
+    """Score a model and its teacher on every split.
 
     Args:
-        plan: of the run; notes on answers that are all alike are added.
-        logits: the run's, [N, C], for every scored split.
+        task: of the rows.
+        splits: the rows, by name.
+        logits: the model's, [N, C], for every split.
         teacher_logits: the teacher's, likewise; empty without a teacher.
+        model: what messages call it.
 
     Raises:
-        InputError: if the run's logits are nan or infinite.
+        InputError: if the model's logits are nan or infinite.
     """
-    scores: dict[str, Scores] = {}
-    teacher_scores: dict[str, Scores] = {}
-    predictions: dict[str, Tensor] = {}
-    for name, split in plan.scored_splits().items():
-        labels, theirs = label_tensor(split.labels, plan.task), teacher_logits.get(name)
-        check_logits(logits[name], split.texts, "the trained model")
-        plan.data.notes.extend(answer_notes(plan.task, logits[name], labels, f"the trained model, {name}"))
-        scores[name] = score(plan.task, logits[name], labels, theirs, split.keys)
+    found = Scored()
+    for name, split in splits.items():
+        labels, theirs = label_tensor(split.labels, task), teacher_logits.get(name)
+        check_logits(logits[name], split.texts, model)
+        found.notes += answer_notes(task, logits[name], labels, f"{model}, {name}")
+        found.scores[name] = score(task, logits[name], labels, theirs, split.keys)
         keys = torch.tensor(split.keys, dtype=torch.int64)
-        predictions |= {f"{name}.student": logits[name], f"{name}.labels": labels, f"{name}.row_keys": keys}
+        found.predictions |= {
+            f"{name}.student": logits[name],
+            f"{name}.labels": labels,
+            f"{name}.row_keys": keys,
+        }
         if theirs is not None:
-            plan.data.notes.extend(answer_notes(plan.task, theirs, labels, f"the teacher, {name}"))
-            teacher_scores[name] = score(plan.task, theirs, labels, keys=split.keys)
-            predictions[f"{name}.teacher"] = theirs
-    return scores, teacher_scores, predictions
+            found.notes += answer_notes(task, theirs, labels, f"the teacher, {name}")
+            found.teacher[name] = score(task, theirs, labels, keys=split.keys)
+            found.predictions[f"{name}.teacher"] = theirs
+    return found
 
 
 def evaluate_model(
@@ -85,7 +111,7 @@ def evaluate_model(
     source = ModelSource(config.model, config.trust_remote_code)
     teacher_source = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
     data = load_data(spec_for(replace(config.data_spec(), make_validation=False), source.load_config()))
-    data = adopt_labels(data, source.load_config(), config.model, config.label_order or ())
+    data = align_labels(data, source.load_config(), config.model, config.label_order or ())
     if teacher_source and data.unproven is None:
         _check_classes(config, data, teacher_source)
     names = {"evaluation": _split(config, data)} | (
@@ -98,11 +124,13 @@ def evaluate_model(
     data.notes.extend(check_models(roles, read, config.max_tokens, config.allow_unknown_tokens))
     if config.out:
         claim_file(config.out)
-    model = Teacher(source.load_finished(), source.load_tokenizer(), config.max_tokens)
+    model = Teacher(source.load_trained_classifier(), source.load_tokenizer(), config.max_tokens)
     data = match_by_rows(data, model)
     teacher = None
     if teacher_source:
-        teacher = Teacher(teacher_source.load_finished(), teacher_source.load_tokenizer(), config.max_tokens)
+        teacher = Teacher(
+            teacher_source.load_trained_classifier(), teacher_source.load_tokenizer(), config.max_tokens
+        )
         data.notes.extend(_check_classes(config, data, teacher_source, teacher))
     scored = {name: data.splits[key] for name, key in names.items()}
     data.notes.extend(label_notes(data.task, scored))
@@ -111,16 +139,16 @@ def evaluate_model(
         data.notes.extend(seen_rows(config.teacher, "teacher", scored))
     for note in data.notes:
         tell(note)
-    scores = {}
-    for name, split in scored.items():
-        labels, logits = label_tensor(split.labels, data.task), model.label(split.texts, split.pairs)
-        theirs = teacher.label(split.texts, split.pairs) if teacher else None
-        for note in answer_notes(data.task, logits, labels, f"{config.model}, {name}"):
-            tell(note)
-        scores[name] = score(data.task, logits, labels, theirs, split.keys)
+    logits, theirs = (
+        {name: one.label(split.texts, split.pairs) for name, split in scored.items()} if one else {}
+        for one in (model, teacher)
+    )
+    found = score_splits(data.task, scored, logits, theirs, config.model)
+    for note in found.notes:
+        tell(note)
     if config.out:
-        write_json(config.out, {name: value.model_dump() for name, value in scores.items()})
-    return scores
+        write_json(config.out, {name: value.model_dump() for name, value in found.scores.items()})
+    return found.scores
 
 
 def _check_classes(
@@ -135,7 +163,7 @@ def _check_classes(
     names = class_names(known)
     # The user's word is on the labels of the data; names that both have still count.
     order = ours if config.label_order and set(names) != set(ours) else ()
-    theirs = match_by_rows(adopt_labels(data, known, source.name, order), teacher)
+    theirs = match_by_rows(align_labels(data, known, source.name, order), teacher)
     if theirs.unproven is not None:
         return []
     same = theirs.task.label_names == ours

@@ -31,7 +31,7 @@ def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: tor
         return None
     resumable = config.trainer_options.get("save_strategy") != "no"
     store = config.label_store or (config.out / CHECKPOINTS / "teacher-labels" if resumable else None)
-    model, tokenizer = plan.teacher.load_finished(), plan.teacher.load_tokenizer()
+    model, tokenizer = plan.teacher.load_trained_classifier(), plan.teacher.load_tokenizer()
     return Teacher(model, tokenizer, config.max_tokens, device, store)
 
 
@@ -53,10 +53,10 @@ def online_augmentation(
         space,
         teacher,
         plan.objective,
-        config.seed,
-        config.candidates or 1,
-        config.new_candidates or 1.0,
-        meter,
+        seed=config.seed,
+        candidates=config.candidates or 1,
+        new_candidates=config.new_candidates or 1.0,
+        meter=meter,
     )
 
 

@@ -67,7 +67,7 @@ class HeldModel(ModelSource):
             model.load_state_dict(fitting, strict=False)
         return self._padded(model.float().requires_grad_(True))
 
-    def load_finished(self) -> PreTrainedModel:
+    def load_trained_classifier(self) -> PreTrainedModel:
         """The model in evaluation mode: a copy that shares its weights, which are not trained.
 
         Raises:

@@ -104,7 +104,7 @@ class ModelSource:
         padded: PreTrainedModel = model
         return padded
 
-    def load_finished(self) -> PreTrainedModel:
+    def load_trained_classifier(self) -> PreTrainedModel:
         """The model as the sequence classifier that it was trained to be: a teacher, or a student that is scored.
 
         Raises:
@@ -197,7 +197,9 @@ def load_student(
         )
     if layers:
         keep_layers(
-            model, layers, lambda folder: ModelSource(folder, source.trust_remote_code).load_finished()
+            model,
+            layers,
+            lambda folder: ModelSource(folder, source.trust_remote_code).load_trained_classifier(),
         )
     if freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)

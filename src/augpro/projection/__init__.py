@@ -13,7 +13,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from augpro.projection.candidates import Candidates, Metric, Work
+from augpro.projection.candidates import Candidates, Metric, SearchStats
 from augpro.projection.chunks import in_full_precision
 from augpro.projection.neighbours import NeighbourLists
 from augpro.projection.rays import Rays
@@ -63,7 +63,7 @@ class Projection:
         self.metric: Metric = metric
         self.table = table.detach()
         self.groups = groups.to(table.device)
-        self.work = Work()
+        self.work = SearchStats()
         self._prepare()
 
     def _prepare(self) -> None:

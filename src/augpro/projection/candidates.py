@@ -22,7 +22,7 @@ _TINY = 1e-30  # covers what hardware flushes to zero
 
 
 @dataclass
-class Work:
+class SearchStats:
     """What searches have cost so far.
 
     Attributes:
@@ -53,7 +53,7 @@ class Candidates:
         reach: largest ``||a||``.
     """
 
-    def __init__(self, table: Tensor, members: Tensor, metric: Metric, work: Work) -> None:
+    def __init__(self, table: Tensor, members: Tensor, metric: Metric, work: SearchStats) -> None:
         self.table, self.members, self.metric, self.work = table, members, metric, work
         self._places = torch.full((len(table),), -1, device=table.device)
         self._places[members] = torch.arange(len(members), device=table.device)

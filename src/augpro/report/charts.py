@@ -68,7 +68,7 @@ class Picture:
 
 
 class Artist:
-    """Draws the pictures of one page.
+    """RowRandom the pictures of one page.
 
     Attributes:
         styles: CSS of all pictures drawn so far; it belongs into the page.

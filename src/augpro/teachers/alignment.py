@@ -48,7 +48,7 @@ def class_names(config: Any) -> tuple[str, ...]:
     return tuple(str(config.id2label[index]) for index in range(config.num_labels))
 
 
-def adopt_labels(data: TaskData, config: Any, name: str, order: Sequence[str] = ()) -> TaskData:
+def align_labels(data: TaskData, config: Any, name: str, order: Sequence[str] = ()) -> TaskData:
     """Give the data a model's classes: same names, same order, so that logits and labels line up.
 
     Args:

@@ -34,7 +34,7 @@ def match_by_rows(data: TaskData, teacher: Teacher | None) -> TaskData:
     """The data with the teacher's classes, where its labels are unproven; otherwise as it is.
 
     Args:
-        data: see :func:`augpro.teachers.alignment.adopt_labels`.
+        data: see :func:`augpro.teachers.alignment.align_labels`.
         teacher: labels up to 400 labelled rows, or 8 of each label: of the train split, then of the others.
 
     Raises:

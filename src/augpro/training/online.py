@@ -2,24 +2,32 @@
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial, reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from augpro.augment.base import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, VirtualRows
+from augpro.augment.base import (
+    AugmentContext,
+    Augmenter,
+    EmbeddingSpace,
+    Store,
+    TrainingState,
+    VirtualRows,
+)
+from augpro.augment.counts import ReplacementCounts
 from augpro.augment.gradient import without_dropout
-from augpro.draws import Draws
 from augpro.losses import Objective
 from augpro.models.reading import ROWS_AT_ONCE, autocast
+from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
 from augpro.training.candidates import Candidates, CandidateStore
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
-from augpro.training.selection import hardest, new_texts
+from augpro.training.selection import new_texts, select_hardest
 
 
 @dataclass
@@ -46,6 +54,7 @@ class OnlineAugmentation:
     space: EmbeddingSpace
     teacher: Teacher
     objective: Objective
+    _: KW_ONLY
     seed: int = 0
     candidates: int = 1
     new_candidates: float = 1.0
@@ -130,7 +139,7 @@ class OnlineAugmentation:
         with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
             parts = candidates.rows.parts(ROWS_AT_ONCE)
             ours = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-            return hardest(ours, candidates.logits, owners, self.objective.problem_type)
+            return select_hardest(ours, candidates.logits, owners, self.objective.problem_type)
 
     def augment(
         self,
@@ -142,20 +151,18 @@ class OnlineAugmentation:
         shared: dict[Hashable, Any] | None = None,
     ) -> TokenBatch | VirtualRows:
         """Augmented rows alone; ``copy`` is the number of their draws, ``shared`` what other copies have computed."""
+        by_class = self.objective.problem_type == "single_label"
+        state = TrainingState(
+            student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model
+        )
         context = AugmentContext(
-            draws=Draws(self.seed, copy),
-            space=self.space,
-            table=dataset.table,
-            classes=dataset.classes if self.objective.problem_type == "single_label" else None,
-            student=student,
-            target_logits=teacher_logits,
-            label=self._label_text,
-            teacher=self.teacher.model,
-            row_loss=self.objective.kd,
-            counts=self.counts,
-            loaded=self.loaded,
-            while_loading=partial(self.meter.phase, "prepare"),
-            shared=shared,
+            RowRandom(self.seed, copy),
+            self.space,
+            dataset.table,
+            dataset.classes if by_class else None,
+            state,
+            Store(self.loaded, partial(self.meter.phase, "prepare"), shared),
+            self.counts,
         )
         with self.meter.phase("augment"), torch.no_grad():
             return self.augmenter(batch, context)

@@ -11,7 +11,7 @@ from augpro.losses import divergence
 from augpro.tasks import ProblemType
 
 
-def hardest(student: Tensor, teacher: Tensor, owners: Tensor, problem_type: ProblemType) -> Tensor:
+def select_hardest(student: Tensor, teacher: Tensor, owners: Tensor, problem_type: ProblemType) -> Tensor:
     """The text of every row on which student and teacher differ most.
 
     Args:

@@ -17,7 +17,7 @@ class Chain(Combined, TokenReplacement):
     """Replaces tokens in several steps; subclasses say in which.
 
     Only the text that comes out last is spelled and counted. A link that asks for the teacher's answer to its rows
-    gets the one to the text as it is then, so that ``AugmentContext.label`` is called for every link that does.
+    gets the one to the text as it is then, so that ``TrainingState.label`` is called for every link that does.
     """
 
     @property
@@ -35,7 +35,7 @@ class Chain(Combined, TokenReplacement):
         now, where, partner_ids = batch, torch.zeros_like(batch.mask, dtype=torch.bool), None
         for link, own in zip(self.methods, self.contexts(context), strict=False):
             if now is not batch and link.needs_student:
-                own = replace(own, target_logits=None)  # they are of a text that is no more
+                own = own.with_targets(None)  # they are of a text that is no more
             new = link.replaced(now, own)
             now, where = batch.with_ids(new.within(now.ids)), where | new.where
             partner_ids = new.partner_ids if partner_ids is None else partner_ids
@@ -81,5 +81,5 @@ class Compose(Chain):
     def contexts(self, context: AugmentContext) -> Iterator[AugmentContext]:
         """The same for each link, with random numbers of its own."""
         for after in reversed(range(len(self.of))):
-            scope = context.draws.scope + (f"{after} links before the last: " if after else "")
-            yield replace(context, draws=context.draws.within(scope))
+            scope = context.rng.scope + (f"{after} links before the last: " if after else "")
+            yield replace(context, rng=context.rng.within(scope))

@@ -18,7 +18,7 @@ from augpro.vocabulary import Vocabulary
 
 
 @dataclass
-class Filler:
+class MaskedLanguageModel:
     """A masked language model and what belongs to it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Filler:
     limit: int
 
     @classmethod
-    def load(cls, source: ModelSource) -> "Filler":
+    def load(cls, source: ModelSource) -> "MaskedLanguageModel":
         """Load a model.
 
         Raises:
@@ -121,11 +121,11 @@ class MaskedLM(TextAugmenter):
                     column[row] = text
         return rewritten
 
-    def fill(self, batch: TokenBatch, filler: Filler, context: AugmentContext) -> Tensor:
+    def fill(self, batch: TokenBatch, filler: MaskedLanguageModel, context: AugmentContext) -> Tensor:
         """The batch's ids with the drawn ones replaced, int64 [B, T]."""
         length, own_ids = batch.ids.shape[1], batch.ids
         editable = filler.vocabulary.editable(batch)
-        draw = context.draws.uniform("masked", batch.row_ids, length)
+        draw = context.rng.uniform("masked", batch.row_ids, length)
         chosen = editable & (draw < self.replace_fraction)
         if not chosen.any():
             return own_ids
@@ -135,12 +135,12 @@ class MaskedLM(TextAugmenter):
         own = own_ids[chosen]
         groups = filler.vocabulary.groups.to(own.device)
         scores.masked_fill_(groups != groups[own][:, None], -torch.inf).scatter_(1, own[:, None], -torch.inf)
-        pick = context.draws.uniform("filled", batch.row_ids, length)[chosen]
+        pick = context.rng.uniform("filled", batch.row_ids, length)[chosen]
         drawn = sample(scores, self.top_k, self.temperature, pick)
         ids = own_ids.clone()
         ids[chosen] = torch.where(scores.isfinite().any(1), drawn, own)  # a group of one keeps its token
         return filler.vocabulary.keep_canonical(ids, batch)
 
-    def _load(self) -> Filler:
+    def _load(self) -> MaskedLanguageModel:
         self.check()
-        return Filler.load(ModelSource(self.model))
+        return MaskedLanguageModel.load(ModelSource(self.model))

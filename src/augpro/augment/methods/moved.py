@@ -42,7 +42,7 @@ class Moved(ABC):
 
 
 @dataclass
-class Between(Moved):
+class Interpolation(Moved):
     """Moved towards another token.
 
     Attributes:
@@ -67,7 +67,7 @@ class Between(Moved):
 
 
 @dataclass
-class Along(Moved):
+class Step(Moved):
     """Moved in a direction.
 
     Attributes:
@@ -119,5 +119,5 @@ class Perturbation(Protocol):
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Between | Along:
+    ) -> Interpolation | Step:
         """Move the ``chosen`` positions, bool [B, T]; those that cannot be moved are left out."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_choice, check_flag, check_range
-from augpro.augment.gradient import embedding_gradient, following
-from augpro.augment.methods.moved import Along, Between
+from augpro.augment.gradient import embedding_gradient, require_student
+from augpro.augment.methods.moved import Interpolation, Step
 from augpro.augment.partners import Partner, aligned_ids
 from augpro.augment.spaces import Space
 from augpro.projection import Projection
@@ -34,7 +34,7 @@ def move_along(start: Tensor, direction: Tensor, step: Tensor | float) -> Tensor
 
 
 @dataclass(frozen=True)
-class Stay:
+class KNN:
     """k-NN replacement: nothing is moved, so the projection finds the token's own nearest neighbours.
 
     Replacement by neighbours in embedding space is TinyBERT's augmentation (Jiao et al. 2020, arXiv
@@ -65,11 +65,11 @@ class Stay:
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Between:
+    ) -> Interpolation:
         """A mix of each chosen token with itself."""
         own = batch.ids[chosen]
         weight = torch.ones(len(own), device=own.device)
-        return Between(chosen, own, context.space.groups[own], projection, own, weight)
+        return Interpolation(chosen, own, context.space.groups[own], projection, own, weight)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Mix:
             of the 10 rows that are most alike.
         repeat_partner: whether a shorter partner is read again from its start, so that every token can be
             mixed; else tokens beyond its end stay.
-        space: the embeddings that are mixed, as in :class:`Stay`.
+        space: the embeddings that are mixed, as in :class:`KNN`.
 
     Raises:
         ValueError: if a value is out of range.
@@ -111,7 +111,7 @@ class Mix:
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Between:
+    ) -> Interpolation:
         """Mix the chosen positions that have an ordinary token at the same place of the partner."""
         training = context.rows("augpro-mix")
         key = "augpro-mix", projection.metric, self.space
@@ -122,7 +122,7 @@ class Mix:
         where = chosen & (partner_ids >= 0) & (groups[partner_ids.clamp_min(0)] != BANNED)
         weight = row_weights(self.weight, self.beta, batch, context)[:, None].expand_as(where)[where]
         own, other = batch.ids[where], partner_ids[where]
-        return Between(where, own, groups[own], projection, other, weight, partner_ids)
+        return Interpolation(where, own, groups[own], projection, other, weight, partner_ids)
 
     @staticmethod
     def _prepare(training: TokenTable, context: AugmentContext, projection: Projection) -> None:
@@ -144,7 +144,7 @@ def row_weights(weight: float, beta: float | None, batch: TokenBatch, context: A
     """Lambda of every row, float32 [B]: ``weight``, or a draw from Beta(beta, beta) where that is given."""
     if beta is None:
         return torch.full((len(batch.ids),), weight, device=batch.ids.device)
-    uniform = context.draws.uniform("weight", batch.row_ids)[:, 0]
+    uniform = context.rng.uniform("weight", batch.row_ids)[:, 0]
     drawn = special.betaincinv(beta, beta, uniform.cpu().double().numpy())
     return torch.as_tensor(drawn, dtype=torch.float32, device=batch.ids.device)
 
@@ -180,7 +180,7 @@ class _Stepped(ABC):
 
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
-    ) -> Along:
+    ) -> Step:
         """Move the chosen positions along their directions."""
         own = batch.ids[chosen]
         groups = context.space.groups[own]
@@ -189,11 +189,11 @@ class _Stepped(ABC):
         )
         if self.step is not None:
             steps = torch.full((len(own),), self.step, device=own.device)
-            return Along(chosen, own, groups, projection, unit, steps)
+            return Step(chosen, own, groups, projection, unit, steps)
         rays = projection.rays(own, unit, groups)
-        rounding = context.draws.uniform("rate", batch.row_ids)[:, 0]
+        rounding = context.rng.uniform("rate", batch.row_ids)[:, 0]
         steps = step_for_rate(rays.flips(), chosen, self.target_rate, rounding)
-        return Along(chosen, own, groups, projection, unit, steps[:, None].expand_as(chosen)[chosen], rays)
+        return Step(chosen, own, groups, projection, unit, steps[:, None].expand_as(chosen)[chosen], rays)
 
     @abstractmethod
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
@@ -252,11 +252,11 @@ class FGSM(_Stepped):
         return "width" if self.through == "both" else "text"
 
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
-        student, row_loss = following("augpro-fgsm", context)
-        target = context.teacher if self.through == "both" else context.targets("augpro-fgsm", batch)
+        student, row_loss = require_student("augpro-fgsm", context)
+        target = context.training.teacher if self.through == "both" else context.targets("augpro-fgsm", batch)
         if target is None:
             raise ValueError(
-                "through='both' follows the teacher's gradient: pass it as AugmentContext.teacher"
+                "through='both' follows the teacher's gradient: pass it as TrainingState.teacher"
             )
         # It does not depend on what is drawn for a candidate, which only chooses the tokens that are moved.
         return context.share(
@@ -273,4 +273,4 @@ class Noise(_Stepped):
     def _directions(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
         rows, positions = batch.ids.shape
         width = context.space.table.shape[1]
-        return context.draws.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)
+        return context.rng.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)

@@ -25,7 +25,7 @@ class Projected(DrawnReplacement):
 
     Attributes:
         perturbation: how tokens are moved: :class:`~augpro.augment.methods.perturb.Mix`, ``FGSM``, ``Noise`` or
-            ``Stay``.
+            ``KNN``.
         replace_fraction: share of a row's tokens that are moved, drawn token by token, in [0, 1].
         exclude_parents: whether the tokens that a vector was made from are barred, so that every moved
             position becomes a new token. With the parents in, a mix at weight 0.5 is a crossover.
@@ -75,11 +75,11 @@ class Projected(DrawnReplacement):
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Move the chosen positions and project them."""
-        projection = context.space.projection(self.metric, self.perturbation.space, context.teacher)
+        projection = context.space.projection(self.metric, self.perturbation.space, context.training.teacher)
         moved = self.perturbation.move(batch, chosen, context, projection)
         nearest = moved.nearest(self.exclude_parents, self.top_k)
         found = (nearest >= 0).sum(1)
-        draw = context.draws.uniform("pick", batch.row_ids, batch.ids.shape[1])[moved.where]
+        draw = context.rng.uniform("pick", batch.row_ids, batch.ids.shape[1])[moved.where]
         picked = (draw * found).long().clamp(max=self.top_k - 1)
         token = nearest.gather(1, picked[:, None])[:, 0]
         # A group so small that nothing is left keeps its token.
@@ -98,7 +98,7 @@ class _FromPartner(Crossover):
         """Positions that take the partner's token."""
         if self.unit != "token":
             return super().choose(batch, editable, context)
-        draw = context.draws.uniform("partner token", batch.row_ids, batch.ids.shape[1])
+        draw = context.rng.uniform("partner token", batch.row_ids, batch.ids.shape[1])
         return editable & (draw < self.replace_fraction)
 
 

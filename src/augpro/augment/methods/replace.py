@@ -72,7 +72,7 @@ class DrawnReplacement(TokenReplacement):
 
     def choose(self, batch: TokenBatch, editable: Tensor, context: AugmentContext) -> Tensor:
         """Positions to replace, bool [B, T]: each editable one with probability ``replace_fraction``."""
-        draw = context.draws.uniform("replace", batch.row_ids, batch.ids.shape[1])
+        draw = context.rng.uniform("replace", batch.row_ids, batch.ids.shape[1])
         return editable & (draw < self.replace_fraction)
 
     @abstractmethod
@@ -108,7 +108,7 @@ class Random(DrawnReplacement):
         """Draw from the token's own group, its own place in the distribution cut out."""
         weights = context.load(("random", self.distribution), lambda: self._weights(context))
         own = batch.ids[chosen]
-        draw = context.draws.uniform("token", batch.row_ids, batch.ids.shape[1])[chosen].double()
+        draw = context.rng.uniform("token", batch.row_ids, batch.ids.shape[1])[chosen].double()
         new = own.clone()
         for group, cumulative in weights.items():
             rows = torch.nonzero(context.space.groups[own] == group)[:, 0]
@@ -182,11 +182,11 @@ class Crossover(DrawnReplacement):
             return super().choose(batch, editable, context)
         if self.unit != "clause":
             number = 2 if self.unit == "two-spans" else 1
-            return spans(editable, self.replace_fraction, batch.row_ids, context.draws, number)
+            return spans(editable, self.replace_fraction, batch.row_ids, context.rng, number)
         partner_ids = self._partner_ids(batch, context)
         marks = context.space.vocabulary.marks.to(batch.ids.device)[partner_ids.clamp_min(0)]
         numbers = clause_numbers(marks & (partner_ids >= 0), batch.segments)
-        return clauses(editable, numbers, self.replace_fraction, batch.row_ids, context.draws)
+        return clauses(editable, numbers, self.replace_fraction, batch.row_ids, context.rng)
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Copy the partner's ordinary tokens of the same group (a word start for a word start)."""

@@ -1,6 +1,6 @@
 """Several methods at once: the augmented texts of a row are of different kinds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, ClassVar
 
@@ -55,14 +55,14 @@ class Several(Combined):
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
         """Augment every row once, each by its method; padded to the longest."""
-        turn = (batch.row_ids + context.draws.copy) % len(self.of)
+        turn = (batch.row_ids + context.rng.replica) % len(self.of)
         made: list[TokenBatch] = []
         order: list[torch.Tensor] = []
         for number, part in enumerate(self.of):
             rows = torch.nonzero(turn == number)[:, 0]
             if len(rows):
-                logits = context.target_logits
-                own = replace(context, target_logits=None if logits is None else logits[rows])
+                logits = context.training.target_logits
+                own = context.with_targets(None if logits is None else logits[rows])
                 texts = part.method(batch.take(rows), own)
                 assert isinstance(texts, TokenBatch)  # it makes text
                 made.append(texts)

@@ -160,7 +160,7 @@ class EDA(TextAugmenter):
         rewritten = []
         for column, texts in enumerate(columns):
             # One draw for the operation; an operation takes at most three for each word.
-            draws = context.draws.uniform(f"eda{column}", row_ids, 2 + 3 * longest).tolist()
+            draws = context.rng.uniform(f"eda{column}", row_ids, 2 + 3 * longest).tolist()
             rewritten.append(
                 [_rewrite(text, shares, iter(row), synonyms) for text, row in zip(texts, draws, strict=True)]
             )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Augmenter, VirtualRows
 from augpro.augment.checks import check_range
-from augpro.augment.gradient import hooked
+from augpro.augment.gradient import override_output
 from augpro.augment.methods.perturb import check_mixing
 from augpro.augment.methods.virtual import Pairing, pair
 from augpro.augment.partners import Partner
@@ -61,7 +61,7 @@ class TMix(Augmenter):
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
         """Mix every row with a partner at a layer drawn for the row."""
         pairing = pair(batch, context, self, "tmix")
-        draw = context.draws.uniform("depth", batch.row_ids)[:, 0]
+        draw = context.rng.uniform("depth", batch.row_ids)[:, 0]
         depth = torch.tensor(self.depths, device=draw.device)[(draw * len(self.depths)).long()]
         both = join(pairing.own, pairing.other, 0)  # one length already: nothing is padded
 
@@ -104,7 +104,7 @@ def mixed_layers(model: Any, pairing: Pairing, depth: Tensor) -> Iterator[None]:
                 return (_mix_first(output[0], pairing, last), *output[1:])
             return _mix_first(output, pairing, last)
 
-        stack.enter_context(hooked(layers[-1], after_last))
+        stack.enter_context(override_output(layers[-1], after_last))
         yield
 
 

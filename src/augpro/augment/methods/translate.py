@@ -187,7 +187,7 @@ class BackTranslation(TextAugmenter):
         for start in range(0, len(rows), self.batch_size):
             part = rows[start : start + self.batch_size]
             inputs = tokenizer.pad({"input_ids": [encoded[row] for row in part]}, return_tensors="pt")
-            draws = context.draws.uniform(name, row_ids[part], steps)
+            draws = context.rng.uniform(name, row_ids[part], steps)
             with in_full(row_ids.device):
                 written = model.generate(
                     **inputs.to(row_ids.device),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from augpro.augment.base import AugmentContext, Augmenter, VirtualRows
 from augpro.augment.checks import check_range
-from augpro.augment.gradient import embedding_gradient, following, hooked, without_dropout
+from augpro.augment.gradient import embedding_gradient, override_output, require_student, without_dropout
 from augpro.augment.methods.perturb import check_mixing, move_along, row_weights
 from augpro.augment.partners import Partner
 from augpro.projection.neighbours import mix
@@ -121,7 +121,7 @@ class Mixup(Augmenter):
                 own, other = (embeddings.forward(side.ids) for side in (pairing.own, pairing.other))
                 return pairing.mixed(own, other)
 
-            with hooked(embeddings, mixed):
+            with override_output(embeddings, mixed):
                 logits: Tensor = model(**inputs).logits
             return logits
 
@@ -137,7 +137,7 @@ def shifted(batch: TokenBatch, offset: Tensor) -> VirtualRows:
     """The batch with an offset [B, T, D] added to a model's own word embeddings."""
 
     def run(model: Any) -> Tensor:
-        with hooked(
+        with override_output(
             word_embeddings(model), lambda _module, _inputs, output: output + offset.to(output.dtype)
         ):
             logits: Tensor = model(**batch.model_inputs()).logits
@@ -175,7 +175,7 @@ class VirtualFGSM(Augmenter):
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
         """Find the offset with the student as it is now."""
-        student, row_loss = following("fgsm", context)
+        student, row_loss = require_student("fgsm", context)
         gradient = embedding_gradient(student, batch, row_loss, context.targets("fgsm", batch))
         inside = (batch.segments >= 0)[..., None]
         length = context.space.table[batch.ids].norm(dim=-1, keepdim=True)
@@ -217,10 +217,10 @@ class Smart(Augmenter):
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
         """Find the worst direction with the student as it is now."""
-        student, row_loss = following("smart", context)
+        student, row_loss = require_student("smart", context)
         rows, positions = batch.ids.shape
         width = context.space.table.shape[1]
-        start = context.draws.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)
+        start = context.rng.normal("noise", batch.row_ids, positions * width).view(rows, positions, width)
         inside = batch.mask[..., None].to(start)
         with without_dropout(student), torch.no_grad():
             clean = student(**batch.model_inputs()).logits

@@ -1,6 +1,6 @@
 """Random numbers that belong to a row, not to the moment they are drawn.
 
-Every draw is a hash of (seed, copy, name of the draw, row id, position): a counter-based generator.
+Every draw is a hash of (seed, replica, name of the draw, row id, position): a counter-based generator.
 So a row's augmentation does not depend on the batch it is in, on the number of workers, on what was
 drawn before, or on a restart, and a whole batch is drawn without a loop. The hash is SplitMix64's
 finalizer (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush on counters.
@@ -31,30 +31,30 @@ def _scramble(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1024)
-def _state(seed: int, copy: int, name: str) -> int:
+def _state(seed: int, replica: int, name: str) -> int:
     """Where the draws of a name start; asked for by every batch of an epoch."""
     state = torch.zeros((), dtype=torch.int64)
-    for part in torch.tensor([seed, copy, zlib.crc32(name.encode())], dtype=torch.int64):
+    for part in torch.tensor([seed, replica, zlib.crc32(name.encode())], dtype=torch.int64):
         state = _scramble(state + part * _GOLDEN + _GOLDEN)
     return int(state)
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Draws for one augmented copy of every row.
+class RowRandom:
+    """Random numbers for one augmented version of every row.
 
     Attributes:
         seed: the run's seed.
-        copy: number of the copy: the epoch in online training.
+        replica: number of the augmented version of a row: the epoch in online training.
         scope: part of every name, for the links of a chain.
     """
 
     seed: int
-    copy: int = 0
+    replica: int = 0
     scope: str = ""
 
-    def within(self, scope: str) -> "Draws":
-        """The same row, copy and seed, with draws of their own."""
+    def within(self, scope: str) -> "RowRandom":
+        """The same seed and replica, with draws of their own."""
         return self if scope == self.scope else replace(self, scope=scope)
 
     def uniform(self, name: str, row_ids: Tensor, positions: int = 1) -> Tensor:
@@ -78,6 +78,8 @@ class Draws:
         return normal.float()
 
     def _bits(self, name: str, row_ids: Tensor, positions: int) -> Tensor:
-        rows = _scramble(row_ids.to(torch.int64) * _GOLDEN + _state(self.seed, self.copy, self.scope + name))
+        rows = _scramble(
+            row_ids.to(torch.int64) * _GOLDEN + _state(self.seed, self.replica, self.scope + name)
+        )
         steps = torch.arange(1, positions + 1, device=row_ids.device)
         return _scramble(rows[:, None] + steps * _GOLDEN)
