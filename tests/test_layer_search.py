@@ -354,7 +354,8 @@ def test_the_plan_tells_of_the_search(options, teacher):
     plan = make_plan(options(learning_rate=None))
     assert (plan.student_layers, plan.searched_layers) == ((), 2)
     assert (
-        plan.describe()["student"] == f"{teacher}, 2 layers by a search (cut from the teacher, its head kept)"
+        plan.describe()["student"]
+        == f"{teacher}, 2 layers chosen by a search (cut from the teacher, with its head)"
     )
     assert plan.config.learning_rate == 2e-4
 
@@ -370,7 +371,8 @@ def test_a_search_needs_some_texts(options, table_file):
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(rows[:7] * 2)]) + "\n")
     with pytest.raises(
-        InputError, match=r"train\.csv: 7 different training texts are too few .* needs 8; give more"
+        InputError,
+        match=r"train\.csv: a layer search needs 8 different training texts, and there are 7; give more",
     ):
         make_plan(options())
 

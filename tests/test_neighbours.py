@@ -74,7 +74,7 @@ def test_mixes_are_the_brute_force(kind, size, width, metric, k, weight, exclude
 @pytest.mark.parametrize(("size", "width"), [(3000, 1024), (250_000, 64)])
 @pytest.mark.parametrize("shared", [1, 4])
 def test_large_tables(size, width, shared):
-    """Also where candidates share places for want of room."""
+    """Also if tokens share entries to save memory."""
     generator = seeded(1)
     centres = torch.randn(size // 20, width, generator=generator)
     table = centres[torch.randint(0, len(centres), (size,), generator=generator)]
@@ -108,7 +108,7 @@ def test_the_cost_of_mixes():
         projection.nearest_mix(own, other, 0.5)
         work, earlier = projection.work, work
         projection.work = type(work)()
-        for part in (*projection._candidates.values(),):
+        for part in (*projection._allowed.values(),):
             part.work = projection.work
     full = 5000 * table.numel()
     assert earlier.queries == work.queries == 5000

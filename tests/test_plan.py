@@ -56,7 +56,7 @@ def test_methods_that_make_text_have_candidates(resolve_defaults, augment, candi
 
 
 def test_candidates_need_text(resolve_defaults):
-    with pytest.raises(InputError, match=r"--candidates 2: mixup .* leave --candidates out"):
+    with pytest.raises(InputError, match=r"--candidates 2: mixup makes no text.* leave out --candidates"):
         resolve_defaults(augment="mixup", candidates=2)
 
 
@@ -65,7 +65,9 @@ def test_no_more_is_made_anew_than_is_chosen_from(resolve_defaults):
     assert resolve_defaults(candidates=3, new_candidates=3).new_candidates == 3
     with pytest.raises(InputError, match=r"--new-candidates 4: .* at most 3, or raise --candidates"):
         resolve_defaults(candidates=3, new_candidates=4)
-    with pytest.raises(InputError, match=r"--new-candidates 0.5: mixup .* leave --new-candidates out"):
+    with pytest.raises(
+        InputError, match=r"--new-candidates 0.5: mixup makes no text.* leave out --new-candidates"
+    ):
         resolve_defaults(augment="mixup", new_candidates=0.5)
     assert resolve_defaults(augment="several", new_candidates=2).new_candidates == 2
     with pytest.raises(
@@ -81,7 +83,7 @@ def test_without_a_name_the_student_is_cut_from_the_teacher(table_file, save_mod
     plan = plan_of(**given)
     assert plan.student_layers == (0, 2, 5)
     assert plan.config.learning_rate == 2e-4
-    assert plan.describe()["student"] == f"{teacher}, layers 0, 2, 5 (cut from the teacher, its head kept)"
+    assert plan.describe()["student"] == f"{teacher}, layers 0, 2, 5 (cut from the teacher, with its head)"
     assert plan_of(**given, student_layers="1,4").student_layers == (1, 4)
     student = load_student(plan.student, plan.task, plan.student_layers).state_dict()
     whole = load_file(teacher / "model.safetensors")
@@ -95,6 +97,6 @@ def test_without_a_name_the_student_is_cut_from_the_teacher(table_file, save_mod
 def test_a_shallow_teacher_is_not_cut_unasked(table_file, save_model, tokenizer, tmp_path):
     teacher = save_model(tokenizer, layers=3, seed=1)
     given = {"data": str(table_file), "teacher": str(teacher), "batch_size": 4, "out": tmp_path}
-    with pytest.raises(InputError, match=r"3 layers is not cut unasked; .*--student-layers"):
+    with pytest.raises(InputError, match=r"3 layers is not cut by default; .*--student-layers"):
         plan_of(**given)
     assert plan_of(**given, student_layers="0,2").student.name == str(teacher)

@@ -54,7 +54,7 @@ def test_known_texts_are_left_out_and_told(data, tmp_path):
     path = write(tmp_path / "pool.csv", [[text] for text in rows])
     assert load_pool(path, data).texts == ["a new film", "a new bill"]
     assert data.notes[-1] == (
-        f"{path}: of 7 texts 2 are new: 3 in a split that is not trained on, 1 in the training rows, 1 repeated"
+        f"{path}: 2 of 7 texts are new; left out: 3 in an evaluation split, 1 in the training rows, 1 repeated"
     )
 
 
@@ -69,7 +69,7 @@ def test_the_holdout_is_left_out(table_file):
 def test_labels_that_are_there_are_not_read(data, tmp_path):
     path = write(tmp_path / "pool.csv", [["a new film", "no class of ours"]], ("text", "label"))
     assert load_pool(path, data).labels == [None]
-    assert data.notes[-1] == f"{path}: column 'label' is not read, as the teacher labels these texts"
+    assert data.notes[-1] == f"{path}: column 'label' is not read because the teacher labels these texts"
 
 
 def test_pairs_are_read_and_compared_as_pairs(tmp_path):
@@ -92,14 +92,14 @@ def test_pairs_are_read_and_compared_as_pairs(tmp_path):
         (
             [["x"]],
             ("other",),
-            r"no column 'text' among its columns \('other'\); name its columns as those of",
+            r"no column 'text' among its columns \('other'\); use the column names of",
         ),
         ([["x"], [" "]], ("text",), r"pool.csv, row 3, column 'text': the text is empty"),
         ([], ("text",), "no rows"),
         (
             [[TEXTS[0]], [TEXTS[9]]],
             ("text",),
-            r"has no new text: 1 in a split that .*, 1 in the training rows; give",
+            r"has no new text \(1 in an evaluation split, 1 in the training rows\); give",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_all_are_labelled_unless_a_budget_says_otherwise(plan):
 def test_a_budget_beyond_the_pool_is_all_of_it(plan):
     large = plan(label_budget=81, label_by="bald")
     assert (large.config.label_budget, large.config.label_by) == (80, None)
-    assert "--label-budget 81: the pool has 80 texts, and all are labelled" in described(large)
+    assert "--label-budget 81: the pool has only 80 texts; all are labelled" in described(large)
     assert not [note for note in plan(label_budget=80).data.notes if "budget" in note]
 
 
@@ -206,5 +206,5 @@ def test_uncertainty_needs_classes(plan, table_file, save_model, tokenizer):
         )
     teacher = str(save_model(tokenizer, layers=1, labels=(), problem_type="regression"))
     assert plan(teacher=teacher, label_budget=3, label_by="bald").config.label_by == "bald"
-    with pytest.raises(InputError, match=r"--label-by uncertainty: a score .*; use bald"):
+    with pytest.raises(InputError, match=r"--label-by uncertainty: a predicted score .*; use bald"):
         plan(teacher=teacher, label_budget=3, label_by="uncertainty")

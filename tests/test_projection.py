@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augpro.projection import Projection
-from augpro.projection import candidates as module
+from augpro.projection import allowed as module
 from projection_cases import KINDS, METRICS, brute_force, make_queries, make_table, seeded, similarity
 
 
@@ -50,7 +50,7 @@ def test_nearest_is_the_brute_force(kind, size, width, metric, k, block, seed):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_table_of_3000(kind, metric):
-    """Large enough for many candidates within the float32 rounding of the winner."""
+    """Large enough for many tokens within the float32 rounding of the winner."""
     generator = seeded(3)
     table = make_table(kind, 3000, 16 if kind == "signs" else 24, generator)
     queries = make_queries(table, 30, generator)
@@ -81,7 +81,7 @@ def test_near_ties_below_float32(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_query_that_ties_with_the_whole_table(metric):
-    """Equal rows and, for the metrics that allow it, a zero query: candidates come in the order of ids."""
+    """Equal rows and, for the metrics that allow it, a zero query: tokens come in the order of ids."""
     table = torch.full((50, 7), 0.3)
     queries = torch.stack([torch.zeros(7), torch.ones(7), torch.arange(7.0)])
     for block in (1, 5, 11, 57, module.BLOCK_SCORES):

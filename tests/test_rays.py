@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augpro.projection import Projection, candidates, neighbours, rays
+from augpro.projection import Projection, allowed, neighbours, rays
 from projection_cases import METRICS, make_table, seeded
 
 KINDS = ("random", "clustered", "duplicated", "zero rows")
@@ -43,7 +43,7 @@ def flips_by_definition(table, groups, metric, start, directions):
     width=st.sampled_from([2, 3, 16, 64]),
     metric=st.sampled_from(METRICS),
     room=st.sampled_from([neighbours.ROW_BYTES, 1000]),
-    block=st.sampled_from([50, candidates.BLOCK_SCORES]),
+    block=st.sampled_from([50, allowed.BLOCK_SCORES]),
     kept=st.sampled_from([0, rays._KEPT]),
     coarse=st.booleans(),
     seed=st.integers(0, 2**20),
@@ -57,9 +57,9 @@ def test_flips_are_their_definition(size, width, metric, room, block, kept, coar
     directions[0] = 0.0
     with (
         patch.object(neighbours, "ROW_BYTES", room),
-        patch.object(candidates, "BLOCK_SCORES", block),
+        patch.object(allowed, "BLOCK_SCORES", block),
         patch.object(rays, "_KEPT", kept),
-        patch.object(candidates, "coarse_of", candidates.coarse_of if coarse else lambda *_: None),
+        patch.object(allowed, "coarse_of", allowed.coarse_of if coarse else lambda *_: None),
     ):
         found = Projection(table, groups, metric).rays(start, directions, groups[start]).flips()
     expected = flips_by_definition(table, groups, metric, start, directions)
@@ -93,7 +93,7 @@ def test_the_nearest_on_a_ray_is_that_of_its_point(
     with (
         patch.object(neighbours, "ROW_BYTES", room),
         patch.object(rays, "_KEPT", kept),
-        patch.object(candidates, "coarse_of", candidates.coarse_of if coarse else lambda *_: None),
+        patch.object(allowed, "coarse_of", allowed.coarse_of if coarse else lambda *_: None),
     ):
         projection = Projection(table, groups, metric)
         lines = projection.rays(start, directions, groups[start])

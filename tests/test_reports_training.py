@@ -135,7 +135,7 @@ def test_a_cut_of_such_a_model_is_refused_for_that(spoiled):
 def test_a_loss_that_is_no_number_ends_the_training(given, spoiled, monkeypatch):
     """The same; was: the log showed the mean of the losses before, and the student was saved."""
     options = {key: given[key] for key in ("data", "epochs", "batch_size", "out")}
-    said = r"loss of step 1 of 10 .*: the training started with such weights \(classifier.weight holds nan"
+    said = r"loss of step 1 of 10 .*: the training started with weights .* not finite \(classifier.weight holds nan"
     with pytest.raises(InputError, match=said):
         run(FinetuneConfig(**options, model=str(spoiled["nan"])))
     assert not given["out"].exists()
@@ -198,7 +198,9 @@ def test_rows_that_no_step_sees_are_told(planned_notes):
         drop, batch_size=16
     )
     assert "leaves out" not in planned_notes(drop, batch_size=5)
-    joined = "gradient_accumulation_steps=64: an epoch has 5 batches, so a step takes 20 rows and not 256"
+    joined = (
+        "gradient_accumulation_steps=64: an epoch has only 5 batches, so a step uses 20 rows instead of 256"
+    )
     assert joined in planned_notes({"gradient_accumulation_steps": 64})
     assert "a step takes" not in planned_notes({"gradient_accumulation_steps": 5})
 
@@ -212,11 +214,11 @@ def test_no_steps_are_no_training(planned_notes, steps):
 
 @pytest.mark.parametrize(
     ("trainer", "said"),
-    [({"warmup_steps": 500}, "warmup_steps=500 of 10 steps: the learning rate rises to the end, and gets to 1.8% of"),
+    [({"warmup_steps": 500}, "warmup_steps=500 of 10 steps: the learning rate rises until the end and reaches 1.8%"),
      ({"warmup_steps": 10}, "warmup_steps=10 of 10 steps"), ({"warmup_steps": 9}, ""), ({"warmup_steps": 0.5}, ""),
      ({"warmup_steps": 3, "max_steps": 3}, "warmup_steps=3 of 3 steps"),
      ({"warmup_steps": 2, "lr_scheduler_type": "constant"}, "no effect with lr_scheduler_type=constant"),
-     ({"max_steps": 3}, "max_steps=3 makes the training 0.6 epochs long, in place of 2")],
+     ({"max_steps": 3}, "max_steps=3: the training takes 0.6 epochs instead of 2")],
 )  # fmt: skip
 def test_a_warm_up_longer_than_the_training_is_told(planned_notes, trainer, said):
     """gaoyixu/CAIL2020-Argument-Mining#1: the learning rate only rose, and results did not match.
@@ -423,7 +425,7 @@ def test_a_method_that_changes_next_to_nothing_is_told(share, told):
                            scored_splits=lambda: {"evaluation": Split(["x"], None, [0], "f")})  # fmt: skip
     result = cell_result("eda", replacement={"unchanged_texts": share})
     notes = notes_of(plan, result)
-    assert any("51.0% of the augmented texts are their originals" in note for note in notes) == told
+    assert any("51.0% of the augmented texts equal their originals" in note for note in notes) == told
 
 
 def test_control_characters_are_shown_in_pages_of_texts():

@@ -145,7 +145,9 @@ def test_what_the_head_reads_gives_the_logits(config, texts, tokenizer):
 def test_models_that_have_no_such_states_are_refused(tokenizer, texts):
     model = tiny_bert(len(tokenizer))
     batch = tokenize(tokenizer, texts).batch([0, 1])
-    with pytest.raises(InputError, match="one hidden state for each token and layer; leave --hidden-weight"):
+    with pytest.raises(
+        InputError, match="one hidden state for each token and layer; leave out --hidden-weight"
+    ):
         StateReader(model, (5,), pooled=False)(model, batch)
     model.classifier = torch.nn.Identity()
     with pytest.raises(InputError, match="no linear layer that gives its 2 logits; leave --pooled-weight"):
@@ -387,7 +389,7 @@ def test_a_teacher_with_another_tokenizer_reads_the_text(make_trainer, texts, au
         )
         own = state_loss(head_input(trainer.model, ours), head_input(teacher.model, expected)).mean()
         assert loss_of(trainer) == pytest.approx(own.item(), rel=1e-5)
-    with pytest.raises(ValueError, match="hidden states need a teacher that reads the student's tokens"):
+    with pytest.raises(ValueError, match="hidden states need a teacher with the student's tokenizer"):
         make_trainer(ALL, other=True)
 
 
@@ -483,7 +485,7 @@ def test_it_may_be_the_only_term_of_the_loss(config):
 )  # fmt: skip
 def test_hidden_states_of_other_tokens_are_refused(config, save_model, other_tokenizer, weights, said):
     student = str(save_model(other_tokenizer, layers=2, seed=4))
-    with pytest.raises(InputError, match=f"{said} teacher and student must have one tokenizer.*--pooled-w"):
+    with pytest.raises(InputError, match=f"{said} teacher and student need the same tokenizer.*--pooled-w"):
         make_plan(config(student=student, **weights))
     assert make_plan(config(student=student, pooled_weight=1)).matching == Matching(pooled_weight=1.0)
 
@@ -501,13 +503,15 @@ def test_a_teacher_that_reads_less_is_refused(config, save_model, tokenizer):
     shorter.model_max_length = 20
     shorter.save_pretrained(teacher)
     given = {"student": str(student), "teacher": str(teacher), "hidden_weight": 1}
-    with pytest.raises(InputError, match=r"reads up to 20 tokens, .* 32; say --max-tokens 20"):
+    with pytest.raises(InputError, match=r"reads up to 20 tokens, .* 32; give --max-tokens 20"):
         make_plan(config(**given))
     assert make_plan(config(**given, max_tokens=20)).matching
 
 
 def test_encoder_decoders_are_refused(config, translator):
-    with pytest.raises(InputError, match=r"--hidden-weight: .* is an encoder-decoder.*--pooled-weight asks"):
+    with pytest.raises(
+        InputError, match=r"--hidden-weight: .* is an encoder-decoder.*--pooled-weight compares"
+    ):
         make_plan(config(student=str(translator), hidden_weight=1))
 
 

@@ -186,7 +186,7 @@ def test_checkpoints_are_chosen_on_the_validation_split_where_the_test_split_is_
     (table_file / "validation.csv").write_text((table_file / "test.csv").read_text())
     made = plan(BEST, eval_split="test")
     assert (made.validation_split, made.eval_split) == ("validation", "test")
-    assert made.describe()["evaluated while it trains on"] == "validation split, checkpoints by accuracy"
+    assert made.describe()["evaluated during training on"] == "validation split, checkpoints by accuracy"
     assert plan({}).validation_split is None
 
 

@@ -130,7 +130,9 @@ def test_the_best_checkpoint_is_kept_and_the_result_says_where_it_was_chosen(tra
 def test_early_stopping_by_the_trainers_own_callback(train):
     result = train("early", {**BEST, "save_total_limit": 5}, [EarlyStoppingCallback(2, 2.0)], epochs=20)
     assert result.epochs == 3, "nothing is better by 2 than the first"
-    assert any("training was stopped after step 12 of 80, by the accuracy" in note for note in result.notes)
+    assert any(
+        "training stopped after step 12 of 80, because of the accuracy" in note for note in result.notes
+    )
 
 
 def test_a_score_is_watched_too(train, save_model, tokenizer, tmp_path):

@@ -1,10 +1,10 @@
 """The distillation loss: L = alpha CE(s(x), y) + beta KD(s(x), t(x)) + gamma KD(s(x'), t(x')).
 
-x is an original row, x' its augmented text, s and t the student's and the teacher's logits, y a gold
-label where there is one. Functions return one value a row; :class:`Objective` weights and averages
-them over all rows of the batch, labelled or not, so that accumulating gradients over small batches
-equals one large batch. KD follows Hinton et al. 2015 (arXiv 1503.02531) with the factor
-temperature**2, which keeps the gradient's size independent of the temperature.
+x is an original row, x' its augmented version, s and t are the student's and the teacher's logits, and y is the gold
+label if there is one. Functions return one value per row. :class:`Objective` weights them and averages over all rows
+of the batch, labelled or not, so that accumulating gradients over small batches equals one large batch. KD follows
+Hinton et al. 2015 (arXiv 1503.02531), with the factor temperature**2 that keeps the size of the gradient independent
+of the temperature.
 """
 
 from collections.abc import Callable
@@ -18,22 +18,22 @@ from torch.nn import functional as F
 from augpro.plugins import Registry
 from augpro.tasks import ProblemType
 
-NO_LABEL = -100  # class id of a row without a gold label; nan for scores and multi-label rows
+NO_LABEL = -100  # class id of a row without a gold label; scores and multi-label rows have nan
 
 
 KDForm = Callable[[Tensor, Tensor, ProblemType, float], Tensor]
 
 
 def kl_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, temperature: float = 1.0) -> Tensor:
-    """Distance of the student's output to the teacher's, one value a row.
+    """Distance between the student's and the teacher's output, one value per row.
 
     Args:
         student: logits [B, C]; [B, 1] for a regression.
         teacher: logits of the same shape.
         problem_type: "single_label": KL(teacher || student) of the softened distributions times
             temperature**2. "multi_label": binary cross-entropy with soft targets, mean over the labels,
-            times temperature**2. "regression": squared error; the temperature has no meaning there.
-        temperature: divides both logits; above 1 it shows the student how the teacher ranks wrong classes.
+            times temperature**2. "regression": squared error; the temperature has no effect.
+        temperature: divides both logits; above 1 the probabilities of the wrong classes get more weight.
 
     Returns:
         [B].
@@ -45,14 +45,14 @@ def kl_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, tempera
         target = torch.sigmoid(teacher / temperature)
         loss = F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none")
         return loss.mean(1) * scale
-    ours, theirs = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
-    return F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1) * scale
+    log_student, log_teacher = (F.log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
+    return F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1) * scale
 
 
 def mse_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, temperature: float = 1.0) -> Tensor:
-    """Squared error of the logits, mean over the classes, whatever the problem type, [B].
+    """Squared error of the logits, mean over the classes, for every problem type, [B].
 
-    The temperature has no meaning here (Ba and Caruana 2014, arXiv 1312.6184). Arguments as of :func:`kl_loss`.
+    The temperature has no effect (Ba and Caruana 2014, arXiv 1312.6184). Arguments as of :func:`kl_loss`.
     """
     return (student - teacher).square().mean(1)
 
@@ -60,7 +60,7 @@ def mse_loss(student: Tensor, teacher: Tensor, problem_type: ProblemType, temper
 def _form(given: Any) -> KDForm:
     if not callable(given):
         raise TypeError(
-            f"{given!r} is no function of student and teacher logits, problem type and temperature"
+            f"{given!r} is not a function of student and teacher logits, problem type and temperature"
         )
     form: KDForm = given
     return form
@@ -71,16 +71,16 @@ LOSSES = Registry("augpro.losses", _OWN, _form)
 
 
 def register_loss(name: str, form: KDForm) -> None:
-    """Make a distillation loss of your own known under a name, in this process; see :mod:`augpro.plugins`.
+    """Register your own distillation loss under a name, in this process; see :mod:`augpro.plugins`.
 
     Args:
         name: for ``kd_loss`` and ``--kd-loss``.
-        form: called as :func:`kl_loss` is, with logits [B, C] of student and teacher, the problem type and the
-            temperature; returns one value a row, [B], that a gradient can be taken of.
+        form: a function with the signature of :func:`kl_loss`: logits [B, C] of student and teacher, problem type and
+            temperature. It returns one differentiable value per row, [B].
 
     Raises:
         ValueError: if the name is taken.
-        TypeError: if the form cannot be called.
+        TypeError: if the form is not callable.
     """
     LOSSES.register(name, form)
 
@@ -92,36 +92,37 @@ def kd_loss(
     temperature: float = 1.0,
     form: str | KDForm = "kl",
 ) -> Tensor:
-    """Distance of the student's output to the teacher's by a loss of that name, or by a function, [B].
+    """Distance between the student's and the teacher's output by a named loss or a function, [B].
 
     Arguments as of :func:`kl_loss`.
 
     Raises:
-        ValueError: if the loss does not give one value a row.
+        ValueError: if the loss does not return one value per row.
     """
     loss = (LOSSES[form] if isinstance(form, str) else form)(student, teacher, problem_type, temperature)
     if loss.shape != student.shape[:1]:
         raise ValueError(
-            f"the loss {form!r} must give one value a row, shape ({len(student)},), not {tuple(loss.shape)}"
+            f"the loss {form!r} must return one value per row, shape ({len(student)},), not {tuple(loss.shape)}"
         )
     return loss
 
 
 def divergence(student: Tensor, teacher: Tensor, problem_type: ProblemType) -> Tensor:
-    """How far the student's output is from the teacher's at temperature 1, 0 where they agree, one value a row.
+    """Divergence of the student's output from the teacher's at temperature 1, one value per row; 0 where they agree.
 
-    :func:`kd_loss`, of which several labels have the teacher's own entropy taken off, so that it is the KL there too.
+    This is :func:`kd_loss`. For multi-label tasks the teacher's entropy is subtracted, which leaves the KL
+    divergence.
     """
     loss = kd_loss(student, teacher, problem_type)
     return loss - kd_loss(teacher, teacher, problem_type) if problem_type == "multi_label" else loss
 
 
 def label_loss(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Tensor:
-    """Loss against gold labels, one value a row, 0 where a row has none.
+    """Loss against gold labels, one value per row; 0 for a row without a label.
 
     Args:
         logits: [B, C].
-        labels: class ids [B] with -100 for none; or scores [B] with nan; or 0/1 [B, C] with nan rows.
+        labels: class ids [B] with -100 for no label; or scores [B] with nan; or 0/1 [B, C] with nan rows.
         problem_type: cross-entropy, binary cross-entropy (mean over labels) or squared error.
 
     Returns:
@@ -140,14 +141,14 @@ def label_loss(logits: Tensor, labels: Tensor, problem_type: ProblemType) -> Ten
 
 
 def smoothness_loss(one: Tensor, other: Tensor, problem_type: ProblemType) -> Tensor:
-    """How far two answers of one model are apart, one value a row; gradients flow into both.
+    """Distance between two outputs of one model, one value per row; gradients flow into both.
 
     Args:
         one: logits [B, C].
         other: logits of the same shape.
-        problem_type: "single_label": symmetric KL, KL(p || q) + KL(q || p); "multi_label": the same of each
-            label's two outcomes, mean over the labels; "regression": squared error (SMART, Jiang et al.
-            2020, arXiv 1911.03437).
+        problem_type: "single_label": symmetric KL, KL(p || q) + KL(q || p). "multi_label": the same for each label
+            (Bernoulli), mean over the labels. "regression": squared error (SMART, Jiang et al. 2020, arXiv
+            1911.03437).
 
     Returns:
         [B].
@@ -162,15 +163,15 @@ def smoothness_loss(one: Tensor, other: Tensor, problem_type: ProblemType) -> Te
 
 
 def state_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Squared distance of vectors of length 1, ||s/||s|| - t/||t||||^2 = 2 - 2 cos(s, t), one value a row.
+    """Squared distance of the normalized vectors, ||s/||s|| - t/||t||||^2 = 2 - 2 cos(s, t), one value per row.
 
-    Squared errors of hidden states are the losses of FitNets (Romero et al. 2015, arXiv 1412.6550) and TinyBERT
-    (Jiao et al. 2020, arXiv 1909.10351); PKD (Sun et al. 2019, arXiv 1908.09355) gives the vectors length 1 first.
+    FitNets (Romero et al. 2015, arXiv 1412.6550) and TinyBERT (Jiao et al. 2020, arXiv 1909.10351) use the squared
+    error of hidden states; PKD (Sun et al. 2019, arXiv 1908.09355) normalizes the vectors first.
 
     Args:
-        student: one vector a row [B, D], or one a token [B, T, D].
+        student: one vector per row [B, D], or one per token [B, T, D].
         teacher: vectors of the same shape.
-        mask: 1 at tokens, 0 at padding, [B, T]; needed for one vector a token, of which the mean is taken.
+        mask: 1 at tokens, 0 at padding, [B, T]; needed with one vector per token, for the mean over the tokens.
 
     Returns:
         [B], from 0 (same directions) to 4 (opposite ones).
@@ -180,11 +181,11 @@ def state_loss(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
 
 
 def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Squared difference of the cosines between the states of a row, mean over all pairs of its tokens.
+    """Squared difference of the cosines between the hidden states of a row, mean over all pairs of tokens.
 
-    Widths may differ. The idea is that of MiniLMv2 (Wang et al. 2021, arXiv 2012.15828), with two changes: relations
-    of hidden states, which every encoder gives out, not of queries, keys and values; and cosines, not the softmax
-    of scaled products, in which the product of a hidden state with itself can outweigh all others.
+    The widths may differ. The idea is from MiniLMv2 (Wang et al. 2021, arXiv 2012.15828), with two changes. It
+    compares hidden states, which every encoder returns, not queries, keys and values. It uses cosines, not the
+    softmax of scaled products, in which the product of a hidden state with itself can dominate.
 
     Args:
         student: hidden states [B, T, D].
@@ -195,13 +196,14 @@ def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         [B], from 0 to 4.
     """
     units = [F.normalize(states, dim=-1) for states in (student, teacher)]
-    ours, theirs = (unit @ unit.transpose(1, 2) for unit in units)
+    student_cosines, teacher_cosines = (unit @ unit.transpose(1, 2) for unit in units)
     tokens = mask.bool()
-    return _mean_where((ours - theirs).square(), tokens[:, :, None] & tokens[:, None, :])
+    squares = (student_cosines - teacher_cosines).square()
+    return _mean_where(squares, tokens[:, :, None] & tokens[:, None, :])
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of each row's chosen values, 0 where there is none, [B]."""
+    """Mean of each row's chosen values, [B]; 0 if a row has none."""
     return values.masked_fill(~chosen, 0.0).flatten(1).sum(1) / chosen.flatten(1).sum(1).clamp(min=1)
 
 
@@ -217,21 +219,21 @@ def entropy(logits: Tensor) -> Tensor:
 
 def entropy_of(probabilities: Tensor) -> Tensor:
     """Entropy of distributions over the last dimension, in nats."""
-    found: Tensor = torch.special.entr(probabilities).sum(-1)
-    return found
+    entropies: Tensor = torch.special.entr(probabilities).sum(-1)
+    return entropies
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights of the three terms, and the temperature.
+    """The training loss: weights of its three terms, and the temperature.
 
     Attributes:
-        problem_type: decides the form of every term.
-        label_weight: alpha, of the gold labels.
-        teacher_weight: beta, of the teacher's output on original rows.
-        augmented_weight: gamma, of the teacher's output on augmented rows.
+        problem_type: determines the form of every term.
+        label_weight: alpha, weight of the loss on gold labels.
+        teacher_weight: beta, weight of the distillation loss on original rows.
+        augmented_weight: gamma, weight of the distillation loss on augmented rows.
         temperature: of both distillation terms.
-        kd_loss: form of both: a name of ``LOSSES``, or a function called as :func:`kl_loss` is.
+        kd_loss: the distillation loss: a name in ``LOSSES``, or a function with the signature of :func:`kl_loss`.
     """
 
     problem_type: ProblemType
@@ -242,11 +244,11 @@ class Objective:
     kd_loss: str | KDForm = "kl"
 
     def kd(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """:func:`kd_loss` with this problem type, temperature and form, [B]."""
+        """:func:`kd_loss` with this problem type, temperature and loss, [B]."""
         return kd_loss(student, teacher, self.problem_type, self.temperature, self.kd_loss)
 
     def originals(self, student: Tensor, labels: Tensor | None, teacher: Tensor | None) -> Tensor:
-        """Mean loss of original rows: the label term and, where the teacher's logits are given, its term."""
+        """Mean loss of original rows: the label term, and the distillation term if teacher logits are given."""
         loss = student.new_zeros(len(student))
         if labels is not None and self.label_weight:
             loss = loss + self.label_weight * label_loss(student, labels, self.problem_type)
@@ -255,9 +257,9 @@ class Objective:
         return loss.mean()
 
     def augmented(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Mean loss of augmented rows; a gold label is never copied onto them."""
+        """Mean distillation loss of augmented rows; they never use the gold label of the original."""
         return self.augmented_weight * self.kd(student, teacher.detach()).mean()
 
     def smoothness(self, augmented: Tensor, originals: Tensor) -> Tensor:
-        """Mean distance between the student's answers to augmented and to original rows, for SMART."""
+        """Mean distance between the student's outputs on augmented and on original rows, for SMART."""
         return self.augmented_weight * smoothness_loss(augmented, originals, self.problem_type).mean()

@@ -1,9 +1,8 @@
-"""Random numbers that belong to a row, not to the moment they are drawn.
+"""A counter-based random number generator keyed by row.
 
-Every draw is a hash of (seed, replica, name of the draw, row id, position): a counter-based generator.
-So a row's augmentation does not depend on the batch it is in, on the number of workers, on what was
-drawn before, or on a restart, and a whole batch is drawn without a loop. The hash is SplitMix64's
-finalizer (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush on counters.
+Every number is a hash of (seed, replica, name of the draw, row id, position). So a row's augmentation does not depend
+on its batch, the number of workers, earlier draws or a restart, and a whole batch is drawn without a loop. The hash
+is SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush on counters.
 """
 
 import zlib
@@ -19,7 +18,7 @@ _MULTIPLY_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch's own fills with the sign bit."""
+    """Logical right shift; torch's ``>>`` fills with the sign bit."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -32,7 +31,7 @@ def _scramble(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1024)
 def _state(seed: int, replica: int, name: str) -> int:
-    """Where the draws of a name start; asked for by every batch of an epoch."""
+    """Initial state of the draws of a name; cached because every batch of an epoch needs it."""
     state = torch.zeros((), dtype=torch.int64)
     for part in torch.tensor([seed, replica, zlib.crc32(name.encode())], dtype=torch.int64):
         state = _scramble(state + part * _GOLDEN + _GOLDEN)
@@ -46,7 +45,7 @@ class RowRandom:
     Attributes:
         seed: the run's seed.
         replica: number of the augmented version of a row: the epoch in online training.
-        scope: part of every name, for the links of a chain.
+        scope: prefix of every name; separates the steps of a composed method.
     """
 
     seed: int
@@ -54,16 +53,16 @@ class RowRandom:
     scope: str = ""
 
     def within(self, scope: str) -> "RowRandom":
-        """The same seed and replica, with draws of their own."""
+        """The same seed and replica with independent draws."""
         return self if scope == self.scope else replace(self, scope=scope)
 
     def uniform(self, name: str, row_ids: Tensor, positions: int = 1) -> Tensor:
         """Uniform draws in [0, 1), one for each row and position.
 
         Args:
-            name: what the draw decides; draws of other names are independent.
+            name: what the draw is for; draws of different names are independent.
             row_ids: int64 [B].
-            positions: how many draws a row.
+            positions: number of draws per row.
 
         Returns:
             float32 [B, positions]; the first T columns are the same for every ``positions`` >= T.

@@ -1,10 +1,10 @@
-"""Token rows: a padded batch, and the ragged table that every batch is cut from.
+"""Token rows: padded batches, and the ragged table that they are taken from.
 
-Shape legend, used by every module: B rows, T positions, V vocabulary, D embedding width,
-C classes, K neighbours, N queries.
+Symbols in shapes, in every module: B rows, T positions, V vocabulary size, D embedding width, C classes,
+K neighbours, N queries.
 
-Texts are tokenized once and kept ragged (32-bit ids and offsets), so memory follows the text and a
-batch is padded only to its own longest row.
+Texts are tokenized once and stored without padding (32-bit ids and offsets). A batch is padded only to its own
+longest row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,22 +19,21 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 NO_LIMIT = 10**9  # a tokenizer without a limit reports 1e30
-_BLOCK = 2048  # rows whose encodings, some 6 KB each, are in memory at once
+_BLOCK = 2048  # rows tokenized at once; an encoding takes about 6 KB
 SPECIAL = -1  # segment of [CLS], [SEP] and padding: never changed, never mixed
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """A padded batch of token rows; augmenters take one and return one of the same shape.
+    """A padded batch of token rows.
 
     Attributes:
         ids: token ids, int64 [B, T].
-        mask: 1 where there is a token, 0 at padding, int64 [B, T].
+        mask: 1 at tokens, 0 at padding, int64 [B, T].
         segments: 0 for the first text, 1 for the second, -1 for special tokens and padding, int64 [B, T].
-        row_ids: number of each row in its table, int64 [B]; the key of the row's random draws.
-        type_ids: token type ids where the model takes them, else None, int64 [B, T].
-        texts: what each row was tokenized from, before any of its tokens was changed: one text, or the two of a
-            pair; None where that is not known.
+        row_ids: number of each row in its table, int64 [B]; the key of the row's random numbers.
+        type_ids: token type ids, int64 [B, T], or None if the model has none.
+        texts: original text of each row, or both texts of a pair, before any token was changed; None if unknown.
     """
 
     ids: Tensor
@@ -49,16 +48,16 @@ class TokenBatch:
         return replace(self, ids=ids)
 
     def tensors(self) -> dict[str, Any]:
-        """Everything but the texts, by name."""
+        """All tensors by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def take(self, rows: Tensor) -> "TokenBatch":
-        """The rows with these numbers, int64 [N], in this order."""
+        """The rows with these indices, int64 [N], in this order."""
         texts = self.texts and tuple(self.texts[row] for row in rows.tolist())
         return replace(self, texts=texts, **{name: value[rows] for name, value in self.tensors().items()})
 
     def parts(self, rows: int) -> Iterator["TokenBatch"]:
-        """The same rows in their order, in batches of about equal size, none of more than ``rows``."""
+        """The same rows in batches of about equal size, with at most ``rows`` each."""
         for part in torch.arange(len(self.ids), device=self.ids.device).chunk(-(-len(self.ids) // rows)):
             yield self.take(part)
 
@@ -74,17 +73,17 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class TokenTable:
-    """All rows of a split, tokenized once; ``batch`` pads any of them into a :class:`TokenBatch`.
+    """All rows of a split, tokenized once; ``batch`` pads some of them into a :class:`TokenBatch`.
 
     Attributes:
         flat: token id, segment and token type of every token of every row, int32 [3, total tokens].
-        offsets: where each row starts in ``flat``, int64 [rows + 1].
+        offsets: start of each row in ``flat``, int64 [rows + 1].
         pad_id: the tokenizer's padding id.
-        has_types: whether the model takes token type ids.
-        truncated: how many rows were cut at the length limit.
-        texts: what each row was tokenized from; empty where that is not known.
+        has_types: whether the model uses token type ids.
+        truncated: number of rows that were truncated at the length limit.
+        texts: original text of each row; empty if unknown.
         pairs: second texts, or None.
-        limit: most tokens a row may have.
+        limit: maximum number of tokens of a row.
     """
 
     flat: np.ndarray
@@ -101,7 +100,7 @@ class TokenTable:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row, special tokens counted, int64 [rows]."""
+        """Number of tokens of each row, including special tokens, int64 [rows]."""
         return np.diff(self.offsets)
 
     def batch(self, rows: Sequence[int] | np.ndarray | Tensor) -> TokenBatch:
@@ -131,7 +130,7 @@ class TokenTable:
         )
 
     def texts_of(self, rows: Sequence[int]) -> tuple[tuple[str, ...], ...] | None:
-        """The text, or both texts, of each of the given rows; None where they are not known."""
+        """The text, or both texts, of each of the given rows; None if unknown."""
         if not len(self.texts):
             return None
         columns = [self.texts] if self.pairs is None else [self.texts, self.pairs]
@@ -157,7 +156,7 @@ def padded(batch: TokenBatch, length: int, pad_id: int) -> TokenBatch:
 
 
 def max_length(tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> int:
-    """Tokens a row may have: the tokenizer's limit or a smaller ``limit``; 512 if neither is known."""
+    """Maximum number of tokens of a row: the tokenizer's limit or a smaller ``limit``; 512 if neither is known."""
     own = int(tokenizer.model_max_length)
     if limit is None:
         return own if own < NO_LIMIT else 512
@@ -170,16 +169,16 @@ def tokenize(
     pairs: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> TokenTable:
-    """Tokenize texts, or text pairs, into a :class:`TokenTable`; rows over the limit are cut and counted.
+    """Tokenize texts or text pairs into a :class:`TokenTable`; longer rows are truncated and counted.
 
     Args:
         tokenizer: a fast Hugging Face tokenizer.
         texts: first texts.
         pairs: second texts, one for each first text.
-        limit: most tokens a row may have; see :func:`max_length`.
+        limit: maximum number of tokens of a row; see :func:`max_length`.
 
     Raises:
-        ValueError: if the tokenizer is a slow one, which cannot say which text a token belongs to.
+        ValueError: if the tokenizer is a slow one; it does not return the text of each token.
     """
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} is a slow tokenizer; augpro needs a fast one")
@@ -210,30 +209,30 @@ def tokenize(
 def _block(
     tokenizer: PreTrainedTokenizerBase, columns: list[list[str]], limit: int
 ) -> tuple[list[np.ndarray], int]:
-    """Id, segment and type of each token of each row, and how many rows were cut."""
+    """Id, segment and type of each token of each row, and the number of truncated rows."""
     encodings, cut = encode(tokenizer, columns, [limit] * len(columns[0]))
     special, unknown = only_special(tokenizer), tokenizer.unk_token_id
     return [_columns(encoding, special, unknown) for encoding in encodings], cut
 
 
 def only_special(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of the special tokens but the unknown one, which stands for a word of a text."""
+    """Ids of the special tokens except the unknown token, which represents a word."""
     return [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, columns: Sequence[Sequence[str]], limits: Sequence[int]
 ) -> tuple[list[Encoding], int]:
-    """What a fast tokenizer makes of rows, with the place of each token in its text, and how many rows were cut.
+    """Encodings of rows, with the position of each token in its text, and the number of truncated rows.
 
-    The name of a special token in a text is text as any other.
+    The name of a special token in a text is treated as ordinary text.
 
     Args:
-        tokenizer: a fast one.
-        columns: the rows' texts, and their second texts where they are pairs.
-        limits: most tokens that each row may have.
+        tokenizer: a fast tokenizer.
+        columns: the rows' texts, and their second texts if they are pairs.
+        limits: maximum number of tokens of each row.
     """
-    # Tokenized without a cut first: a row of exactly its limit's tokens is whole, and only a full pass can tell.
+    # Tokenized without truncation first: otherwise a row of exactly its limit would look truncated.
     options = {"split_special_tokens": True, "verbose": False}
     encodings = list(tokenizer(*map(list, columns), truncation=False, **options).encodings or [])
     too_long = [row for row, limit in enumerate(limits) if len(encodings[row].ids) > limit]
@@ -247,7 +246,7 @@ def encode(
         )
         for row, encoding in zip(rows, cut.encodings or [], strict=True):
             encodings[row] = encoding
-    # Else a later save would write the cut into tokenizer.json, where other programs follow it.
+    # Otherwise a later save would write the truncation into tokenizer.json.
     tokenizer.backend_tokenizer.no_truncation()
     return encodings, len(too_long)
 
@@ -255,8 +254,8 @@ def encode(
 def _columns(encoding: Encoding, special_ids: list[int], unknown: int | None) -> np.ndarray:
     """Id, segment and type of each token of one row, int32 [3, tokens].
 
-    A vocabulary may have a special token's name as a piece of text (SentencePiece's Unigram does). Typed in a text it
-    is an unknown word; it stays special where the tokenizer has no unknown token.
+    A tokenizer may read a special token's name in a text as this special token (SentencePiece's Unigram does). It
+    then counts as an unknown word, or as special if the tokenizer has no unknown token.
     """
     ids = np.array(encoding.ids, dtype=np.int32)
     segments = np.array([SPECIAL if sequence is None else sequence for sequence in encoding.sequence_ids])

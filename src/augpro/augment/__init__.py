@@ -1,4 +1,4 @@
-"""Every augmentation method by name, in one explicit table."""
+"""The table of augmentation methods by name, and how to build and register them."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -63,12 +63,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Method:
-    """A class of augmenters and the named settings of it.
+    """A class of augmenters and its presets.
 
     Attributes:
         kind: the class; its fields are the method's options.
-        perturbation: for ``AugPro``: how tokens are moved; its fields are options too.
-        presets: option values by name; ``recommended`` changes the defaults of the classes.
+        perturbation: for ``AugPro``: the class that moves tokens; its fields are options too.
+        presets: option values by preset name; ``recommended`` overrides the defaults of the classes.
     """
 
     kind: type[Any]
@@ -86,13 +86,13 @@ class Method:
         return sorted({f.name for kind in classes for f in fields(kind)} - {"perturbation"})
 
 
-# The paper's projection is over the whole vocabulary at every position; its step size is not published
-# with it, so the preset keeps the target rate. Recommended settings: benchmarks/LOG.md.
+# The paper projects every position onto the whole vocabulary. It does not publish the step size, so the preset keeps
+# the target rate. Recommended settings: benchmarks/LOG.md.
 _PAPER = {"replace_fraction": 1.0, "exclude_parents": False}
 _STEPPED = {"recommended": {"replace_fraction": 0.3, "target_rate": 0.5}, "paper": _PAPER}
 _CROSSED = {"replace_fraction": 0.3, "partner_fraction": 0.5}
 _MIX = {"recommended": _CROSSED, "paper": {**_PAPER, "weight": 0.5, "repeat_partner": False}}
-# TinyBERT replaces a word with probability 0.4 by one of 15 candidates.
+# TinyBERT replaces a word with probability 0.4 by one of 15 neighbours.
 _KNN = {"recommended": {"replace_fraction": 0.4, "top_k": 15}}
 _OWN: dict[str, Method] = {
     "augpro-mix": Method(AugPro, Mix, _MIX),
@@ -114,14 +114,12 @@ _OWN: dict[str, Method] = {
 
 
 def _method_of(given: Any) -> Method:
-    """A row of the table for a class of augmenters from outside, or for a ``Method`` with presets of its own."""
+    """The ``Method`` of an external class of augmenters, or an external ``Method`` as it is."""
     method = given if isinstance(given, Method) else Method(given)
     if not (
         isinstance(method.kind, type) and issubclass(method.kind, Augmenter) and is_dataclass(method.kind)
     ):
-        raise TypeError(
-            f"{given!r} is no dataclass of parameters that is derived from augpro.augment.Augmenter"
-        )
+        raise TypeError(f"{given!r} is not a dataclass of parameters derived from augpro.augment.Augmenter")
     return method
 
 
@@ -129,15 +127,15 @@ AUGMENTERS = Registry("augpro.augmenters", _OWN, _method_of)
 
 
 def register_augmenter(name: str, kind: Any) -> None:
-    """Make a method of your own known under a name, in this process; see :mod:`augpro.plugins` for packages.
+    """Register your own method under a name, in this process; see :mod:`augpro.plugins` for packages.
 
     Args:
         name: for ``augment`` and ``--augment``.
-        kind: the class, a frozen dataclass derived from :class:`Augmenter`; or a :class:`Method`, for presets.
+        kind: a frozen dataclass derived from :class:`Augmenter`, or a :class:`Method` with presets.
 
     Raises:
         ValueError: if the name is taken.
-        TypeError: if the class is no such class.
+        TypeError: if ``kind`` is neither.
     """
     AUGMENTERS.register(name, kind)
 
@@ -151,7 +149,7 @@ def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augment
         **options: parameters of the method, by name.
 
     Raises:
-        ValueError: if the name, the preset, an option or its value is wrong; the message names it.
+        ValueError: if the name, the preset, an option or a value is wrong; the message names it.
 
     Example:
         >>> augmenter("augpro-mix", replace_fraction=0.3).parameters["replace_fraction"]

@@ -1,13 +1,13 @@
-"""The call shapes of augmentation, and what an augmenter may look at.
+"""The interface of augmentation methods, and the context that they are called with.
 
-An augmenter is parameters only: it pickles, prints as JSON, and two with equal parameters are equal.
-Everything heavy (embedding table, vocabulary, training rows, student) comes in with the context.
+An augmenter holds only parameters: it can be pickled and written as JSON, and two with equal parameters are equal.
+Everything heavy (embedding table, vocabulary, training rows, student) is in the context.
 
 Three kinds share one call, ``augmenter(batch, context)``:
 
 - token methods return a :class:`~augpro.tokens.TokenBatch` of the same shape;
-- text methods change the row's text and return what the student's tokenizer makes of it;
-- virtual methods return :class:`VirtualRows`: points between texts that only a model can read.
+- text methods change the row's text and return its tokens, of another length;
+- virtual methods return :class:`VirtualRows`: changed embeddings or hidden states, which have no text.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ from augpro.augment.near import near_rows
 from augpro.augment.partners import Partner, partner_rows
 from augpro.augment.spaces import Space, centred, teacher_table
 from augpro.projection import Projection
-from augpro.projection.candidates import Metric, SearchStats
+from augpro.projection.allowed import Metric, SearchStats
 from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
@@ -35,16 +35,15 @@ Loaded = TypeVar("Loaded")
 class EmbeddingSpace:
     """The embedding table that tokens are moved in, with its vocabulary and exact projections.
 
-    The table is the student's word embeddings as they are when the space is made, before training: the
-    geometry of the pretrained model, fixed, so that the same seed gives the same text in every epoch
-    and after a restart, and nothing is rebuilt while the student changes.
+    The table is a copy of the student's word embeddings before training. It does not change, so the same seed gives
+    the same text in every epoch and after a restart, and no neighbour lists have to be rebuilt.
 
     Args:
         table: word embeddings E, float [V, D].
-        vocabulary: candidate groups of the same V tokens.
+        vocabulary: token groups of the same V tokens.
 
     Attributes:
-        earlier: what the searches of a run have cost before it was resumed.
+        earlier: search statistics of the run from before it was resumed.
     """
 
     def __init__(self, table: Tensor, vocabulary: Vocabulary) -> None:
@@ -55,7 +54,7 @@ class EmbeddingSpace:
         self.earlier = SearchStats()
 
     def projection(self, metric: Metric, space: Space = "student", teacher: Any = None) -> Projection:
-        """The projection for a metric and a table, see :mod:`augpro.augment.spaces`; built when first asked for."""
+        """The projection for a metric and a table, see :mod:`augpro.augment.spaces`; built on first use."""
         if (metric, space) not in self._projections:
             self._projections[metric, space] = Projection(self._table(space, teacher), self.groups, metric)
         return self._projections[metric, space]
@@ -66,28 +65,28 @@ class EmbeddingSpace:
         return centred(self.table, self.groups) if space == "centred" else self.table
 
     def searched(self) -> SearchStats:
-        """What all searches of the run have cost."""
-        work = [self.earlier, *(projection.work for projection in self._projections.values())]
+        """Search statistics of the whole run."""
+        parts = [self.earlier, *(projection.work for projection in self._projections.values())]
         return SearchStats(
-            *(sum(getattr(each, field.name) for each in work) for field in fields(SearchStats))
+            *(sum(getattr(part, field.name) for part in parts) for field in fields(SearchStats))
         )
 
     def shares(self) -> dict[str, float]:
-        """Share of the different queries that were compared with every candidate; empty without a query."""
-        work = self.searched()
-        return {"searched_in_full": work.in_full / work.distinct} if work.distinct else {}
+        """Share of the distinct queries that needed a full search; empty without a query."""
+        stats = self.searched()
+        return {"searched_in_full": stats.in_full / stats.distinct} if stats.distinct else {}
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What there is only while a student is trained, for methods that follow it.
+    """Student and teacher during training, for methods that depend on them.
 
     Attributes:
-        student: the model as it is now.
+        student: the current model.
         row_loss: its distillation loss, (student logits, teacher logits) -> [B].
         target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`AugmentContext.targets`.
-        label: the teacher's logits of any rows in the student's tokens, batch -> [B, C].
-        teacher: its model, for methods that follow its gradient too; it must read the student's tokens.
+        label: computes the teacher's logits of rows in the student's tokens, batch -> [B, C].
+        teacher: the teacher's model, for methods that use its gradient; it must read the student's tokens.
     """
 
     student: Any = None
@@ -99,13 +98,13 @@ class TrainingState:
 
 @dataclass
 class Store:
-    """What a method keeps from call to call, so that it is made once.
+    """Caches of a method across calls.
 
     Attributes:
         loaded: models, word lists and tables that methods have loaded.
-        while_loading: what surrounds the loading, such as a clock.
-        shared: what the candidates of a step share, see :meth:`AugmentContext.share`; None where every call is by
-            itself.
+        while_loading: context manager around the loading, such as a timer.
+        shared: results that the candidates of a step share, see :meth:`AugmentContext.share`; None if calls are
+            independent.
     """
 
     loaded: dict[Hashable, Any] = field(default_factory=dict)
@@ -115,16 +114,16 @@ class Store:
 
 @dataclass
 class AugmentContext:
-    """What an augmenter may look at beside the batch.
+    """Everything that an augmenter may use besides the batch.
 
     Attributes:
-        rng: the random numbers of this version.
+        rng: random numbers of this augmented version.
         space: embedding table, vocabulary and projections.
-        table: all training rows with their texts, where partners come from.
-        classes: the teacher's class of every row of ``table``, int64 [rows], or None for a regression.
-        training: student and teacher, where there is a training.
-        store: what was loaded before.
-        counts: filled by the augmenter.
+        table: all training rows with their texts; partner rows come from here.
+        classes: the teacher's predicted class of every row of ``table``, int64 [rows], or None for a regression.
+        training: student and teacher during training.
+        store: caches across calls.
+        counts: counts of replaced tokens; the augmenter adds to them.
     """
 
     rng: RowRandom
@@ -134,59 +133,59 @@ class AugmentContext:
     training: TrainingState = TrainingState()
     store: Store = field(default_factory=Store)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
-    _met: dict[Hashable, TokenBatch] = field(default_factory=dict, init=False, repr=False)
+    _partners: dict[Hashable, TokenBatch] = field(default_factory=dict, init=False, repr=False)
 
     def with_targets(self, logits: Tensor | None) -> "AugmentContext":
-        """The same for other rows, whose teacher logits are these, [B, C], or are to be asked for."""
+        """A copy of the context with these teacher logits, [B, C]; with None they are computed on request."""
         return replace(self, training=replace(self.training, target_logits=logits))
 
     def load(self, key: Hashable, loader: Callable[[], Loaded]) -> Loaded:
-        """What ``loader`` returns, loaded when it is first asked for."""
+        """The result of ``loader``, which is called once per key."""
         store = self.store
         if key not in store.loaded:
             with store.while_loading():
                 store.loaded[key] = loader()
-        found: Loaded = store.loaded[key]
-        return found
+        result: Loaded = store.loaded[key]
+        return result
 
     def share(self, key: Hashable, batch: TokenBatch, compute: Callable[[], Loaded]) -> Loaded:
-        """What ``compute`` returns, computed once for all candidates of a step that start at this very batch.
+        """The result of ``compute``, computed once for all candidates of a step that start from the same batch.
 
-        A batch that was changed before it came here is another object, and has targets of its own.
+        Batches are compared by identity: a changed batch is another object with its own targets.
         """
         shared, targets = self.store.shared, self.training.target_logits
         if shared is None:
             return compute()
-        found = shared.get(key)
-        if found is None or found[0] is not batch or found[1] is not targets:
-            found = shared[key] = batch, targets, compute()
-        result: Loaded = found[2]
+        entry = shared.get(key)
+        if entry is None or entry[0] is not batch or entry[1] is not targets:
+            entry = shared[key] = batch, targets, compute()
+        result: Loaded = entry[2]
         return result
 
     def targets(self, method: str, batch: TokenBatch) -> Tensor:
-        """The teacher's logits of the rows as they are now, [B, C]: those at hand, or new ones after a change.
+        """The teacher's logits of the rows in their current form, [B, C]; computed anew if they were changed.
 
         Raises:
-            ValueError: if there is no way to have them; the message names the method.
+            ValueError: if the context has neither logits nor a teacher; the message names the method.
         """
         if self.training.target_logits is not None:
             return self.training.target_logits
         if self.training.label is None:
             raise ValueError(
-                f"{method} needs the teacher's answer to its rows: pass it as TrainingState.target_logits, or the "
-                "teacher as TrainingState.label for texts that were changed before"
+                f"{method} needs the teacher's logits of its rows: pass them as TrainingState.target_logits, or pass "
+                "TrainingState.label, which computes them"
             )
         return self.training.label(batch)
 
     def partners(self, method: str, batch: TokenBatch, partner: Partner) -> TokenBatch:
-        """A partner row for each row of the batch; found once, although a method may ask twice.
+        """A partner row for each row of the batch; cached, because a method may ask twice.
 
         Raises:
             ValueError: as :meth:`rows` and :func:`augpro.augment.partners.partner_rows`.
         """
-        rng = self.rng.within("")  # one partner, whichever link of a chain asks
+        rng = self.rng.within("")  # the same partner for every step of a composed method
         key = rng, partner, tuple(batch.row_ids.tolist())
-        if key not in self._met:
+        if key not in self._partners:
             table = self.rows(method)
             near = (
                 self.load("near rows", partial(near_rows, table, self.space.table))
@@ -194,8 +193,8 @@ class AugmentContext:
                 else None
             )
             rows = partner_rows(batch.row_ids, len(table), partner, rng, self.classes, near)
-            self._met[key] = table.batch(rows.cpu())
-        return self._met[key]
+            self._partners[key] = table.batch(rows.cpu())
+        return self._partners[key]
 
     def rows(self, method: str) -> TokenTable:
         """The training rows.
@@ -210,12 +209,12 @@ class AugmentContext:
 
 @dataclass(frozen=True)
 class VirtualRows:
-    """Augmented rows that are no text.
+    """Augmented rows without text.
 
     Attributes:
-        run: a model in, its logits for the virtual rows out, [B, C].
-        labelled_by: "teacher": the student shall answer as the teacher does on the same virtual rows;
-            "student": as the student itself does on the originals (a smoothness term).
+        run: maps a model to its logits for the virtual rows, [B, C].
+        labelled_by: "teacher": the targets are the teacher's logits for the same virtual rows;
+            "student": the student's own logits for the originals (a smoothness term).
     """
 
     run: Callable[[Any], Tensor]
@@ -223,16 +222,16 @@ class VirtualRows:
 
 
 class Augmenter(ABC):
-    """What every method says of itself; subclasses are frozen dataclasses of parameters.
+    """Base class of augmentation methods; subclasses are frozen dataclasses of parameters.
 
     Attributes:
-        needs_student: whether it follows the current student, and so can only run inside training.
+        needs_student: whether it uses the current student, so that it can run only during training.
         mixes_rows: whether it needs partner rows.
-        makes_text: whether what comes out can be read; else it is a point between texts.
+        makes_text: whether it returns text; else it returns virtual rows.
         teacher_shares: what the teacher must have in common with the student: "text" (nothing), "tokens"
             (the tokenizer) or "width" (the tokenizer and the embedding width).
         excludes: fields of ``TrainingArguments`` that it cannot be combined with.
-        takes_turns: whether the copies of a row must be numbered without gaps.
+        takes_turns: whether the replicas of a row must be numbered without gaps.
     """
 
     needs_student: ClassVar[bool] = False
@@ -249,14 +248,14 @@ class Augmenter(ABC):
 
     @property
     def partner_rules(self) -> set[str]:
-        """The rules by which it finds partner rows; empty where it needs none."""
+        """Its rules for choosing partner rows; empty if it needs none."""
         return {self.parameters.get("partner", "random")} if self.mixes_rows else set()
 
     def check(self) -> None:  # noqa: B027 - most methods need nothing
-        """Make sure that what it needs from outside (a model, a word list) is to be had.
+        """Check that external resources (a model, a word list) are available.
 
         Raises:
-            augpro.errors.InputError: naming the fix.
+            augpro.errors.InputError: names the fix.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Checks of parameters, told as one sentence that names the argument and its value."""
+"""Checks of parameters; each error is one sentence that names the argument and its value."""
 
 from collections.abc import Sequence
 

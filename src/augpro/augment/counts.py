@@ -1,4 +1,4 @@
-"""How much of the texts an augmentation has replaced."""
+"""Counts of what an augmentation has replaced."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from augpro.tokens import TokenBatch
 
 @dataclass
 class ReplacementCounts:
-    """How much was replaced, and by what, summed over every batch of a run.
+    """Counts of replaced tokens or words and their sources, summed over the batches of a run.
 
-    Token methods count positions; text methods, which move words about, count words.
+    Token methods count positions. Text methods count words, because they may move them.
 
     Attributes:
         editable: positions that may be replaced, or words of the originals.
-        changed: positions that hold another token now, or original words that are gone.
-        partner: changed positions that hold the partner row's token.
+        changed: positions with another token, or original words that are missing.
+        partner: changed positions with the partner row's token.
         rows: augmented rows.
     """
 
@@ -42,7 +42,7 @@ class ReplacementCounts:
         self.changed += (words - Counter(after.split())).total()
 
     def shares(self) -> dict[str, float]:
-        """Shares of what may be replaced: original kept, partner's, new; empty where nothing was counted."""
+        """Shares of the editable positions or words: changed, original, partner and new; empty if none."""
         if not self.editable:
             return {}
         return {

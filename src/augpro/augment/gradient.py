@@ -1,4 +1,4 @@
-"""Gradients of a loss at the word embeddings, for methods that follow the student."""
+"""Gradients of a loss with respect to the word embeddings."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,14 +12,14 @@ from augpro.tokens import TokenBatch
 
 
 def require_student(method: str, context: AugmentContext) -> tuple[Any, Callable[[Tensor, Tensor], Tensor]]:
-    """The student and its loss, for a method that climbs its gradient.
+    """The student and its loss, for a method that uses its gradient.
 
     Raises:
         ValueError: if the context has none; the message names the method.
     """
     state = context.training
     if state.student is None or state.row_loss is None:
-        raise ValueError(f"{method} follows the student's gradient: it runs only inside training")
+        raise ValueError(f"{method} needs the student's gradient, so it runs only during training")
     return state.student, state.row_loss
 
 
@@ -30,14 +30,12 @@ def embedding_gradient(
     target: Any,
     offset: Tensor | float = 0.0,
 ) -> Tensor:
-    """Gradient of each row's loss at its word embeddings plus ``offset``, [B, T, D].
+    """Gradient of each row's loss with respect to its word embeddings, at the embeddings plus ``offset``, [B, T, D].
 
-    The target is the logits that the model should give, [B, C], or a second model, whose embeddings are moved
-    along with the first one's.
+    The target is the logits of the teacher, [B, C], or a second model, whose embeddings get the same offset.
 
-    Dropout is off, and neither the parameters' gradients nor the modules' training flags are changed:
-    only the embeddings are differentiated. The rows' losses are summed, not averaged, so that a row's
-    gradient does not depend on the batch.
+    Dropout is off. Only the embeddings are differentiated: gradients of parameters and training flags of modules do
+    not change. The losses are summed over the rows, so a row's gradient does not depend on the batch.
     """
     models = [model] if isinstance(target, Tensor) else [model, target]
     shift: Tensor | None = None
@@ -55,16 +53,17 @@ def embedding_gradient(
         logits = [one(**batch.model_inputs()).logits for one in models]
         if shift is None:
             raise _not_called(model.get_input_embeddings())
-        answers = target if isinstance(target, Tensor) else logits[1]
-        # The difference alone, not what a student like the teacher would lose too (of fixed answers it has no slope).
-        loss = (row_loss(logits[0], answers) - row_loss(answers, answers)).sum()
+        targets = target if isinstance(target, Tensor) else logits[1]
+        # Subtract the loss at perfect agreement, so that only the disagreement is differentiated. With fixed targets
+        # the subtracted loss is constant.
+        loss = (row_loss(logits[0], targets) - row_loss(targets, targets)).sum()
         gradient: Tensor = torch.autograd.grad(loss, shift)[0]
     return gradient
 
 
 @contextmanager
 def without_dropout(model: Any) -> Iterator[None]:
-    """Evaluation mode for a while; every module's own flag comes back."""
+    """Evaluation mode inside the context; every module's training flag is restored."""
     flags = {module: module.training for module in model.modules()}
     try:
         model.eval()
@@ -76,13 +75,13 @@ def without_dropout(model: Any) -> Iterator[None]:
 
 @contextmanager
 def override_output(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iterator[None]:
-    """``change(module, inputs, output)`` replaces what the module returns, for a while.
+    """Replace the module's output by ``change(module, inputs, output)`` inside the context.
 
-    The word embeddings are replaced so, not by ``inputs_embeds``: ids and mask still reach the model, and
-    with them what some architectures take from them (positions after padding, the last token of a row).
+    This replaces word embeddings without ``inputs_embeds``: ids and mask still reach the model, because some
+    architectures compute positions or the last token of a row from them.
 
     Raises:
-        ValueError: if the module was not called meanwhile, so that nothing was replaced.
+        ValueError: if the module was not called, so that nothing was replaced.
     """
     called = False
 
@@ -102,6 +101,6 @@ def override_output(module: Any, change: Callable[[Any, Any, Any], Any]) -> Iter
 
 def _not_called(module: Any) -> ValueError:
     return ValueError(
-        f"{type(module).__name__} was not called, so nothing was moved: the model is compiled or an "
+        f"{type(module).__name__} was not called, so its output was not replaced: the model is compiled or an "
         "encoder-decoder; use a method that makes text"
     )

@@ -1,4 +1,4 @@
-"""Partner rows for methods that mix two rows: who it is, and which of its tokens meets which."""
+"""Partner rows for methods that mix two rows: choice of the partner, and alignment of its tokens."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ BLOCK_ROWS = 256
 
 
 def check_partner(partner: str, rows: int, has_classes: bool) -> None:
-    """Raise ``ValueError`` unless the rule can be followed with this many rows, with or without classes."""
+    """Raise ``ValueError`` unless the rule works with this many rows, and with or without classes."""
     if rows < 2:
         raise ValueError("mixing needs at least 2 training rows")
     if partner in ("same-class", "other-class") and not has_classes:
@@ -31,31 +31,31 @@ def partner_rows(
     classes: Tensor | None = None,
     near: Tensor | None = None,
 ) -> Tensor:
-    """Draw a partner for each row from the fixed block of row ids that the row is in, or from the rows near it.
+    """Draw a partner for each row from its block of row ids, or from its nearest rows.
 
-    Blocks are 256 consecutive row ids (rows are shuffled when they are loaded; the last block takes the
-    remainder), so the partner does not depend on the batch.
+    A block is 256 consecutive row ids, so the partner does not depend on the batch. Rows are shuffled when they are
+    loaded; the last block takes the remainder.
 
     Args:
         row_ids: int64 [B].
-        rows: rows in the table.
-        partner: the rule; where no row of the block fits it, any other row may come.
-        rng: random numbers of this version.
-        classes: the teacher's class of every row, int64 [rows], for the two class rules.
-        near: the rows that are like each row, int64 [rows, k], for the rule "near"; see
+        rows: number of rows in the table.
+        partner: the rule; if no row of the block satisfies it, any other row of the block is drawn.
+        rng: random numbers of this augmented version.
+        classes: the teacher's predicted class of every row, int64 [rows], for the two class rules.
+        near: the nearest rows of each row, int64 [rows, k], for the rule "near"; see
             :func:`augpro.augment.near.near_rows`.
 
     Returns:
         Row numbers, int64 [B]; never the row itself.
 
     Raises:
-        ValueError: if there is only one row, or a rule is asked for without what it needs.
+        ValueError: if there is only one row, or an argument that the rule needs is missing.
     """
     check_partner(partner, rows, classes is not None)
     draw = rng.uniform("partner", row_ids)
     if partner == "near":
         if near is None:
-            raise ValueError("partner='near' needs the rows that are near each row: pass them as near")
+            raise ValueError("partner='near' needs the nearest rows of each row: pass them as near")
         near = near.to(row_ids.device)
         return near[row_ids].gather(1, (draw * near.shape[1]).long())[:, 0]
     blocks = max(1, rows // BLOCK_ROWS)
@@ -75,15 +75,15 @@ def partner_rows(
 
 
 def aligned_ids(batch: TokenBatch, partner: TokenBatch, repeat: bool = False) -> Tensor:
-    """The partner's token at the same place of the same segment; never across a separator.
+    """The partner's token at the same position of the same segment.
 
     Args:
         batch: rows, [B, T].
         partner: their partners, [B, T'].
-        repeat: whether a partner's segment that is shorter is read again from its start.
+        repeat: whether a shorter segment of the partner is repeated.
 
     Returns:
-        int64 [B, T]; -1 at special tokens and padding, and where the partner has no token for the place.
+        int64 [B, T]; -1 at special tokens and padding, and where the partner has no token at the position.
     """
     partner_ids, partner_segments = partner.ids.to(batch.ids.device), partner.segments.to(batch.ids.device)
     aligned = torch.full_like(batch.ids, -1)
@@ -93,12 +93,12 @@ def aligned_ids(batch: TokenBatch, partner: TokenBatch, repeat: bool = False) ->
         start, length = _first(other), other.shape[1] - _first(other) - _first(other.flip(1))
         inside = own & ((place < length) | repeat)
         position = (start + place.clamp_min(0) % length.clamp_min(1)).clamp_max(other.shape[1] - 1)
-        # A special token typed in the partner's text has a place but is not part of the segment.
-        met = inside & other.gather(1, position)
-        aligned = torch.where(met, partner_ids.gather(1, position), aligned)
+        # A special token typed in the partner's text has a position but is not part of the segment.
+        present = inside & other.gather(1, position)
+        aligned = torch.where(present, partner_ids.gather(1, position), aligned)
     return aligned
 
 
 def _first(segment: Tensor) -> Tensor:
-    """First true position of each row, [B, 1]; 0 where there is none."""
+    """First true position of each row, [B, 1]; 0 if there is none."""
     return segment.int().argmax(1, keepdim=True)

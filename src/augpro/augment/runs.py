@@ -1,6 +1,6 @@
-"""Which places of a row take the partner's token, where whole runs of its text come instead of single tokens.
+"""Choice of contiguous positions that take the partner's tokens: spans or clauses instead of single tokens.
 
-Every unit takes the same share of a row's places on average; they differ in how much text stays together.
+Every unit takes the same share of a row's positions on average; they differ in how much text stays together.
 """
 
 from typing import Literal
@@ -14,14 +14,14 @@ Unit = Literal["token", "span", "two-spans", "clause"]
 
 
 def spans(editable: Tensor, share: float, row_ids: Tensor, rng: RowRandom, number: int = 1) -> Tensor:
-    """One run of a row's places, or two with at least one place between them; together they are the share.
+    """One span of a row's positions, or two with a gap between them; together they cover the share.
 
     Args:
-        editable: places that may be chosen, bool [B, T].
-        share: of them, in [0, 1]; the length is rounded up or down by a draw.
+        editable: positions that may be chosen, bool [B, T].
+        share: share of them to choose, in [0, 1]; the length is rounded up or down at random.
         row_ids: int64 [B].
-        rng: random numbers of this version.
-        number: 1 or 2 runs; two are alike in length, and one where nothing would be left between them.
+        rng: random numbers of this augmented version.
+        number: 1 or 2 spans; two have similar lengths, and merge if no position is left for a gap.
 
     Returns:
         bool [B, T].
@@ -29,11 +29,11 @@ def spans(editable: Tensor, share: float, row_ids: Tensor, rng: RowRandom, numbe
     count = editable.sum(1)
     start, rounding, *more = rng.uniform("span", row_ids, number + 1).unbind(1)
     length = (count * share + rounding).floor().clamp_max(count)
-    left = count - length  # places that are not chosen
-    before = (start * (left + 1)).floor()  # of those, how many come before the run
+    left = count - length  # positions that are not chosen
+    before = (start * (left + 1)).floor()  # how many of them come before the span
     first, between = length, torch.zeros_like(length)
     if number == 2:
-        # Two different numbers from 0 to `left`, each pair as likely.
+        # Two different numbers from 0 to `left`; all pairs are equally likely.
         other = (more[0] * left).floor()
         other = torch.where(left > 0, other + (other >= before), before)
         before, between = torch.minimum(before, other), (before - other).abs()
@@ -45,19 +45,19 @@ def spans(editable: Tensor, share: float, row_ids: Tensor, rng: RowRandom, numbe
 
 
 def clauses(editable: Tensor, number: Tensor, share: float, row_ids: Tensor, rng: RowRandom) -> Tensor:
-    """Whole clauses, one after the other from a drawn one on, the first again after the last.
+    """Consecutive whole clauses from a random one on, cyclically, until they cover the share.
 
-    The clause at which the share is passed comes with a probability that makes the share right on average.
+    The last clause is included with a probability that makes the share right on average.
 
     Args:
-        editable: places that may be chosen, bool [B, T].
-        number: which clause each place is in, int64 [B, T], from 0 and never falling in a row.
-        share: of the editable places, in [0, 1].
+        editable: positions that may be chosen, bool [B, T].
+        number: index of each position's clause, int64 [B, T], from 0 and non-decreasing in a row.
+        share: share of the editable positions, in [0, 1].
         row_ids: int64 [B].
-        rng: random numbers of this version.
+        rng: random numbers of this augmented version.
 
     Returns:
-        bool [B, T]; one run, as from :func:`spans`, where a row's places are all in one clause.
+        bool [B, T]; one span, as from :func:`spans`, if all positions of a row are in one clause.
     """
     count = editable.sum(1, keepdim=True)
     size = torch.zeros(len(editable), number.shape[1] + 2, dtype=torch.int64, device=number.device)
@@ -68,15 +68,15 @@ def clauses(editable: Tensor, number: Tensor, share: float, row_ids: Tensor, rng
     origin = first.gather(1, number.gather(1, drawn))
     taken_before = (first.gather(1, number) - origin) % count.clamp_min(1)
     chosen = taken_before + rounding * size.gather(1, number) < count * share
-    alone = size.amax(1, keepdim=True) == count
-    return editable & torch.where(alone, spans(editable, share, row_ids, rng), chosen)
+    single = size.amax(1, keepdim=True) == count
+    return editable & torch.where(single, spans(editable, share, row_ids, rng), chosen)
 
 
 def clause_numbers(marks: Tensor, segments: Tensor) -> Tensor:
-    """Which clause each place is in: a mark ends one, and so does the first text of a pair.
+    """Index of each position's clause; a clause ends at a punctuation mark and at the end of a pair's first text.
 
     Args:
-        marks: where the partner has a punctuation mark, bool [B, T].
+        marks: positions of the partner's punctuation marks, bool [B, T].
         segments: as in :class:`~augpro.tokens.TokenBatch`, [B, T].
 
     Returns:

@@ -1,4 +1,4 @@
-"""Embedding tables to move tokens in beside the student's own; each is made once and then as fixed as that one."""
+"""Alternatives to the student's embedding table for moving tokens; each is computed once and then fixed."""
 
 from typing import Any, Literal
 
@@ -9,14 +9,14 @@ Space = Literal["student", "centred", "teacher"]
 
 
 def centred(table: Tensor, groups: Tensor) -> Tensor:
-    """The table less its mean and its first D / 100 principal components, at least one of them.
+    """The table minus its mean and its first D / 100 principal components (at least one).
 
-    So what many tokens have in common, such as how frequent they are, no longer makes them neighbours. Mean and
-    components are those of the candidate tokens.
+    This removes properties that many tokens share, such as their frequency, from the distances. Mean and components
+    are computed over the allowed tokens.
 
     Args:
         table: word embeddings E, float [V, D].
-        groups: candidate group of each token, -1 for none, int64 [V].
+        groups: group of each token, -1 for none, int64 [V].
 
     Returns:
         float32 [V, D].
@@ -29,32 +29,32 @@ def centred(table: Tensor, groups: Tensor) -> Tensor:
     words = words - mean
     _, directions = torch.linalg.eigh(words.T @ words)
     top = directions[:, -max(1, table.shape[1] // 100) :]
-    moved = table.double() - mean
-    left: Tensor = moved - moved @ top @ top.T
-    return left.float()
+    shifted = table.double() - mean
+    remainder: Tensor = shifted - shifted @ top @ top.T
+    return remainder.float()
 
 
 def teacher_table(teacher: Any, table: Tensor, groups: Tensor) -> Tensor:
-    """The word embeddings of a teacher that has the student's tokenizer, as many rows as the student's table.
+    """The word embeddings of a teacher with the student's tokenizer, with as many rows as the student's table.
 
     Args:
         teacher: the model.
         table: the student's word embeddings, float [V, D].
-        groups: candidate group of each token, -1 for none, int64 [V].
+        groups: group of each token, -1 for none, int64 [V].
 
     Returns:
-        float32 [V, D'], on the table's device; zeros where only the student has a row.
+        float32 [V, D'], on the table's device; zeros for rows that the teacher does not have.
 
     Raises:
-        ValueError: if there is no teacher, or it has no embedding of some candidate token.
+        ValueError: if there is no teacher, or it has no embedding for an allowed token.
     """
     if teacher is None:
         raise ValueError("space='teacher' needs the teacher's embeddings: pass it as TrainingState.teacher")
     weight = teacher.get_input_embeddings().weight.detach().to(table.device, torch.float32)
     if len(weight) <= int(torch.nonzero(groups >= 0).max()):
         raise ValueError(
-            f"space='teacher' needs the student's tokenizer, and the teacher has embeddings of {len(weight)} tokens "
-            "only; use another space"
+            "space='teacher' needs a teacher with the student's tokenizer, and the teacher has embeddings of only "
+            f"{len(weight)} tokens; use another space"
         )
     rows = torch.zeros(len(table), weight.shape[1], device=table.device)
     rows[: len(weight)] = weight[: len(table)]

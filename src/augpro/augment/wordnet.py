@@ -1,8 +1,7 @@
-"""Synonyms from WordNet's own database files; nothing is downloaded, unpickled or kept open.
+"""Synonyms from WordNet's database files; nothing is downloaded, unpickled or kept open.
 
-nltk's reader of these files is not used: it refuses every folder outside its own data path, wants two files
-that Debian's package lacks (``lexnames``, ``index.sense``), and its lookups share one file position, which
-threads would move under each other.
+nltk's reader is not used: it accepts only folders in its own data path, needs two files that Debian's package lacks
+(``lexnames``, ``index.sense``), and is not thread-safe because its lookups share one file position.
 """
 
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from augpro.errors import InputError
 
-# Endings that morphy(7WN) takes off, and what it puts in their place.
+# Endings that morphy(7WN) removes, and their replacements.
 _ENDINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "noun": (("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"),
              ("men", "man"), ("ies", "y")),
@@ -30,8 +29,8 @@ class WordNet:
     """WordNet in memory, about 75 MB, read in half a second.
 
     Args:
-        folder: holds ``index.*``, ``data.*`` and ``*.exc`` of nouns, verbs, adjectives and adverbs, as
-            wndb(5WN) describes them.
+        folder: holds ``index.*``, ``data.*`` and ``*.exc`` of nouns, verbs, adjectives and adverbs, in the format of
+            wndb(5WN).
     """
 
     def __init__(self, folder: Traversable) -> None:
@@ -42,24 +41,24 @@ class WordNet:
 
     @classmethod
     def load(cls) -> "WordNet":
-        """WordNet from where it is installed.
+        """The installed WordNet.
 
         Raises:
-            InputError: if it is not.
+            InputError: if it is not installed.
         """
         return cls(find_wordnet())
 
     def synonyms(self, word: str) -> tuple[str, ...]:
-        """The other words of every set of synonyms that a word is in, most frequent senses first.
+        """The other words of every synset of a word, most frequent senses first.
 
         Args:
             word: in lower case; an inflected form is also looked up by its base forms.
         """
         if word not in self._known:
-            found = [
+            members = [
                 other for pos in _ENDINGS for form in self._forms(word, pos) for other in self._set(form, pos)
             ]
-            self._known[word] = tuple(dict.fromkeys(other for other in found if other.lower() != word))
+            self._known[word] = tuple(dict.fromkeys(other for other in members if other.lower() != word))
         return self._known[word]
 
     def _forms(self, word: str, pos: str) -> list[str]:
@@ -71,7 +70,7 @@ class WordNet:
         return list(dict.fromkeys([word, *cut]))
 
     def _set(self, form: str, pos: str) -> Iterator[str]:
-        """Every word of every synset of a base form, itself among them."""
+        """Every word of every synset of a base form, including itself."""
         fields = self._index[pos].get(form)
         if fields is None:
             return
@@ -79,7 +78,7 @@ class WordNet:
         for offset in map(int, fields[-count:]):
             line = self._data[pos][offset : self._data[pos].index(b"\n", offset)].decode().split()
             words = line[4 : 4 + 2 * int(line[3], 16) : 2]  # each is followed by its number in a file
-            # Adjectives carry a marker of where they may stand: "galore(ip)".
+            # Adjectives may carry a marker of their syntactic position: "galore(ip)".
             yield from (word.split("(")[0].replace("_", " ") for word in words)
 
 
@@ -99,13 +98,13 @@ def find_wordnet() -> Traversable:
         if all((place / name).is_file() for name in _FILES):
             return place
     raise InputError(
-        "eda takes synonyms from WordNet, whose database is not installed: run apt-get install wordnet-base, or "
+        "eda needs WordNet, and its database is not installed: run apt-get install wordnet-base, or "
         "python -m nltk.downloader wordnet, or set WNSEARCHDIR to the folder of its file index.noun."
     )
 
 
 def wordnet_places() -> Iterator[Traversable]:
-    """Where WordNet may be: where WordNet's own variables say, in nltk's data folders, where Debian puts it."""
+    """Where WordNet may be: WordNet's environment variables, nltk's data folders, Debian's folder."""
     if "WNSEARCHDIR" in os.environ:
         yield Path(os.environ["WNSEARCHDIR"])
     if "WNHOME" in os.environ:

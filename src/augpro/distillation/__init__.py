@@ -1,1 +1,1 @@
-"""A run from its configuration to its result; :mod:`~augpro.distillation.pipeline` tells it on one page."""
+"""A run, from its configuration to its result; :mod:`~augpro.distillation.pipeline` shows it on one page."""

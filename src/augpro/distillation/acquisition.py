@@ -1,7 +1,7 @@
-"""Which of many unlabelled texts are worth a label: scores and choices, as functions of vectors or logits.
+"""Acquisition functions: which unlabelled texts the teacher should label, from vectors or logits.
 
-Each criterion sees the texts alone, never an answer of the teacher, so that a choice costs no label. All but coverage
-score every text by itself: texts that resemble each other are chosen together.
+No criterion uses the teacher, so a choice costs no label. All but coverage score each text by itself, so they may
+choose several similar texts.
 """
 
 import random
@@ -12,23 +12,22 @@ from torch import Tensor
 from augpro.losses import entropy, entropy_of
 from augpro.tasks import ProblemType
 
-_BLOCK = 4096  # rows of both sides of a product, which so takes 64 MiB
+_BLOCK = 4096  # rows on each side of a product: 64 MiB
 
 
 def farthest(points: Tensor, known: Tensor, count: int) -> Tensor:
-    """Points that are far from the known ones and from each other: the greedy k-centre choice.
+    """Points that are far from the known points and from each other: the greedy k-centre algorithm.
 
-    Each pick is the point whose cosine with the nearest known or picked one is lowest (Sener and Savarese 2018, arXiv
-    1708.00489, where distances are Euclidean; of unit vectors the order is the same). It looks for what is not
-    covered, and so takes texts that resemble no other one first.
+    Each pick is the point with the lowest cosine to its nearest known or picked point (Sener and Savarese 2018, arXiv
+    1708.00489; their distance is Euclidean, which gives the same order for unit vectors). Outliers are picked first.
 
     Args:
         points: unit vectors [P, D].
-        known: unit vectors [K, D]; the first pick is point 0 if there are none.
-        count: how many to pick, at most P.
+        known: unit vectors [K, D]; if empty, the first pick is point 0.
+        count: number of picks, at most P.
 
     Returns:
-        Numbers of points, int64 [count], in the order in which they are picked.
+        Indices of points, int64 [count], in the order of the picks.
     """
     nearest = torch.full((len(points),), -torch.inf, device=points.device)
     for part, highest in zip(points.split(_BLOCK), nearest.split(_BLOCK), strict=True):
@@ -39,47 +38,47 @@ def farthest(points: Tensor, known: Tensor, count: int) -> Tensor:
         best = nearest.argmin()
         picked[number] = best
         torch.maximum(nearest, points @ points[best], out=nearest)
-        nearest[best] = torch.inf  # never again, even if all others are copies of it
+        nearest[best] = torch.inf  # never picked again, even if all others equal it
     return picked
 
 
 def uncertainty(logits: Tensor, problem_type: ProblemType) -> Tensor:
-    """Entropy of a classifier's answers, logits [P, C], in nats, [P]; of several labels that of each, added up."""
+    """Entropy of a classifier's predictions, logits [P, C], in nats, [P]; for multi-label the sum over the labels."""
     if problem_type != "multi_label":
         return entropy(logits)
-    there = logits.sigmoid()
-    return entropy_of(torch.stack([there, 1 - there], dim=-1)).sum(1)
+    probability = logits.sigmoid()
+    return entropy_of(torch.stack([probability, 1 - probability], dim=-1)).sum(1)
 
 
 def bald(logits: Tensor, problem_type: ProblemType) -> Tensor:
-    """Mutual information of the answer and the dropped-out weights, [P], in nats.
+    """BALD: mutual information of the prediction and the dropout mask, [P], in nats.
 
-    High where each pass is sure of an answer, and the passes differ (Houlsby et al. 2011, arXiv 1112.5745; dropout as
-    the posterior as in Gal et al. 2017, arXiv 1703.02910).
+    It is high where every pass is confident but the passes disagree (Houlsby et al. 2011, arXiv 1112.5745; dropout as
+    approximate posterior: Gal et al. 2017, arXiv 1703.02910).
 
     Args:
-        logits: of some passes with dropout, [S, P, C].
-        problem_type: "single_label": entropy of the mean distribution less the mean entropy. "multi_label": the sum
-            of that over the labels. "regression": the variance of the passes, with which the information grows if
-            the noise is Gaussian and of one size.
+        logits: of S passes with dropout, [S, P, C].
+        problem_type: "single_label": entropy of the mean distribution minus the mean entropy. "multi_label": the
+            same, summed over the labels. "regression": the variance over the passes; the information increases with
+            it if the noise is Gaussian with constant variance.
     """
     if problem_type == "regression":
         return logits.var(0).sum(1)
     if problem_type == "multi_label":
-        there = logits.sigmoid()
-        chances = torch.stack([there, 1 - there], dim=-1)
-        return (entropy_of(chances.mean(0)) - entropy_of(chances).mean(0)).sum(1)
-    chances = logits.softmax(-1)
-    return entropy_of(chances.mean(0)) - entropy_of(chances).mean(0)
+        probability = logits.sigmoid()
+        probabilities = torch.stack([probability, 1 - probability], dim=-1)
+        return (entropy_of(probabilities.mean(0)) - entropy_of(probabilities).mean(0)).sum(1)
+    probabilities = logits.softmax(-1)
+    return entropy_of(probabilities.mean(0)) - entropy_of(probabilities).mean(0)
 
 
 def highest(scores: Tensor, count: int) -> Tensor:
-    """Numbers of the highest scores, int64 [count]; of equal ones the first."""
+    """Indices of the highest scores, int64 [count]; ties go to the lower index."""
     return scores.sort(descending=True, stable=True).indices[:count]
 
 
 def drawn(rows: int, count: int, seed: int) -> list[int]:
-    """Row numbers drawn without replacement; those of a smaller count are the first of a larger one.
+    """Row numbers drawn without replacement; a smaller count gives the beginning of a larger one.
 
     >>> drawn(100, 5, seed=1)[:3] == drawn(100, 3, seed=1)
     True

@@ -1,4 +1,4 @@
-"""What a run does where nothing is asked for, by what was measured (docs/recipes.md)."""
+"""Default values that depend on the data and the models; docs/recipes.md has the measurements behind them."""
 
 from typing import Any
 
@@ -8,60 +8,60 @@ from augpro.errors import InputError
 
 
 def resolve_defaults(
-    config: DistillConfig, changer: Augmenter | None, layers: int, rows: int, from_teacher: bool
+    config: DistillConfig, augmenter: Augmenter | None, layers: int, rows: int, from_teacher: bool
 ) -> DistillConfig:
-    """The options with a value for each that was left open.
+    """The options, with a value for each that is None.
 
     Args:
-        config: what was asked for.
-        changer: the method, or None.
-        layers: of the student.
-        rows: to train on.
+        config: options of the run.
+        augmenter: the method, or None.
+        layers: number of layers of the student.
+        rows: number of training rows.
         from_teacher: whether the student is cut from the teacher.
 
     Raises:
-        InputError: if candidates are asked for that the method does not make, or more new ones than are kept.
+        InputError: if the method cannot make that many candidates, or if more new ones are made than are kept.
     """
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     if config.epochs is None:
-        found["epochs"] = float(min(25, max(3, round(25_000 / rows))))
+        defaults["epochs"] = float(min(25, max(3, round(25_000 / rows))))
     if config.learning_rate is None:
-        short = 2e-4 if from_teacher else 5e-4  # it has less to learn
-        found["learning_rate"] = short if layers <= 3 else 1e-4
+        shallow = 2e-4 if from_teacher else 5e-4  # a student cut from the teacher has less to learn
+        defaults["learning_rate"] = shallow if layers <= 3 else 1e-4
     if config.candidates is None:
-        found["candidates"] = 3 if changer and changer.makes_text else 1
+        defaults["candidates"] = 3 if augmenter and augmenter.makes_text else 1
     if config.new_candidates is None:
-        found["new_candidates"] = 1.0
-    config = config.model_copy(update=found)
-    _check_candidates(config, changer)
+        defaults["new_candidates"] = 1.0
+    config = config.model_copy(update=defaults)
+    _check_candidates(config, augmenter)
     return config
 
 
-def _check_candidates(config: DistillConfig, changer: Augmenter | None) -> None:
-    """Refuse candidates where there is no text, and more new ones than are kept."""
-    if changer is None:
+def _check_candidates(config: DistillConfig, augmenter: Augmenter | None) -> None:
+    """Raise ``InputError`` for several candidates of a method without text, and for more new ones than are kept."""
+    if augmenter is None:
         return
     for option, given in {"candidates": config.candidates, "new-candidates": config.new_candidates}.items():
-        if given != 1 and not changer.makes_text:
+        if given != 1 and not augmenter.makes_text:
             raise InputError(
-                f"--{option} {given:g}: {config.augment} makes points between texts, one a row; "
-                f"use a method that makes text, or leave --{option} out."
+                f"--{option} {given:g}: {config.augment} makes no text, so it has one augmented version of each row; "
+                f"use a method that makes text, or leave out --{option}."
             )
     kept, made = config.candidates or 1, config.new_candidates or 1.0
-    if changer.takes_turns and made != int(made):
+    if augmenter.takes_turns and made != int(made):
         raise InputError(
-            f"--new-candidates {made:g}: the methods of {config.augment} take turns from text to text, "
-            "which needs a whole number; give 1."
+            f"--new-candidates {made:g}: the methods of {config.augment} take turns, which needs a whole number; "
+            "give 1."
         )
     if made > kept:
         raise InputError(
-            f"--new-candidates {made:g}: one is chosen from {kept} texts of a row; give at most {kept}, "
+            f"--new-candidates {made:g}: only {kept} augmented versions of each row are kept; give at most {kept}, "
             "or raise --candidates."
         )
 
 
 def default_layers(depth: int) -> tuple[int, int, int]:
-    """The first layer, one two fifths up, and the last one (docs/recipes.md).
+    """The first layer, the one at 40 % of the depth, and the last one (docs/recipes.md).
 
     >>> default_layers(6), default_layers(12)
     ((0, 2, 5), (0, 4, 11))

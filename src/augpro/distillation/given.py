@@ -1,4 +1,4 @@
-"""Objects that a program holds, in the place of what a configuration names."""
+"""Python objects that replace what a configuration names."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from augpro.models.source import ModelSource
 
 @dataclass(frozen=True)
 class Given:
-    """What a program holds, in the place of what the configuration names.
+    """Python objects that replace what the configuration names; None keeps the configuration's.
 
     Attributes:
         data: the rows.
         teacher: the model that labels.
-        student: the model to start from; None for the one that the configuration says.
-        augmenter: the method.
-        loss: called as :func:`augpro.losses.kl_loss` is.
+        student: the model to start from.
+        augmenter: the augmentation method.
+        loss: a function with the signature of :func:`augpro.losses.kl_loss`.
     """
 
     data: Source | None = None

@@ -1,4 +1,4 @@
-"""What identifies the data, the models and the code of a run: their content, not where they are."""
+"""Fingerprints of the data, the models and the code of a run, computed from their content, not their location."""
 
 import hashlib
 import json
@@ -24,10 +24,10 @@ _NOT_WEIGHTS = {PREDICTIONS, TRAINING_ROWS}
 
 
 def input_fingerprints(plan: Plan) -> dict[str, str]:
-    """Hash of each thing that a run reads, by what it is to the run: the data, the student, the teacher, ...
+    """Hash of each input of a run, by its role: the data, the student, the teacher, ...
 
     Returns:
-        Nothing for a run that saves no checkpoint: it cannot be resumed, so large models are not read for it.
+        An empty dict for a run without checkpoints: it cannot be resumed, so there is no need to read large models.
     """
     config = plan.config
     if config.trainer_options.get("save_strategy") == "no":
@@ -35,30 +35,30 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
     models = {"student": [plan.student], "teacher": [plan.teacher] if plan.teacher else []}
     if isinstance(config, DistillConfig):
         models["model of the method"] = models_among(config.augment_options)
-    found = {"data": data_fingerprint(plan.data)}
+    hashes = {"data": data_fingerprint(plan.data)}
     if plan.pool is not None:
-        found["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
-    if brought := _foreign_code(config):
-        found["code of other packages"] = fingerprint(brought)
+        hashes["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
+    if code := _foreign_code(config):
+        hashes["code of other packages"] = fingerprint(code)
     for role, sources in models.items():
         if sources:
-            found[role] = fingerprint(model_content(source) for source in sources)
-    return found
+            hashes[role] = fingerprint(model_content(source) for source in sources)
+    return hashes
 
 
 def _foreign_code(config: FinetuneConfig | DistillConfig) -> list[bytes]:
-    """Source of the method and the loss, where another package brings them."""
+    """Source code of the method and the loss if they come from another package."""
     if not isinstance(config, DistillConfig):
         return []
     parts = [name for name, _ in read_parts(config.augment_options.get("of", []))]
     methods = [name for name in (config.augment, *parts) if name in AUGMENTERS]
-    losses = [config.kd_loss] if config.kd_loss in LOSSES else []  # else a function that the program holds
+    losses = [config.kd_loss] if config.kd_loss in LOSSES else []  # else a function given in Python
     sources = [*map(AUGMENTERS.source, methods), *map(LOSSES.source, losses)]
     return [source for source in sources if source]
 
 
 def models_among(options: dict[str, object]) -> list[ModelSource]:
-    """The model folders that the options of a method name, such as that of a masked language model."""
+    """Model folders named by the options of a method, such as that of a masked language model."""
     parts = read_parts(options["of"]) if "of" in options else []
     values = [*options.values(), *(value for _, own in parts for value in own.values())]
     return [ModelSource(value) for value in values if isinstance(value, str) and Path(value).is_dir()]
@@ -72,7 +72,7 @@ def data_fingerprint(data: TaskData) -> str:
 
 
 def model_content(source: ModelSource) -> bytes:
-    """Hash of a model's configuration, tokenizer and weights; name and commit of a hub model."""
+    """Hash of a model's configuration, tokenizer and weights; for a hub model its name and commit."""
     if isinstance(source, HeldModel):
         tokenizer = json.dumps(source.tokenizer.backend_tokenizer.to_str()).encode()
         return fingerprint(
@@ -88,7 +88,7 @@ def model_content(source: ModelSource) -> bytes:
 
 
 def file_content(path: Path) -> bytes:
-    """Hash of a file that may be larger than the memory."""
+    """Hash of a file, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "blake2b").digest()
 

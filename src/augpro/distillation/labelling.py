@@ -1,9 +1,8 @@
-"""Unlabelled texts become training rows: some are chosen, once and before the training, and the teacher labels them.
+"""Active labelling: choose unlabelled texts once, before the training; the teacher labels them as training rows.
 
-``coverage`` compares the texts as the model that the student starts from reads them. ``uncertainty`` and ``bald`` ask
-a copy of the student that is trained on the rows at hand first, by plain distillation, for a fifth of the steps of
-the training that follows. A choice in several rounds would know the student better; but the rows and steps of the
-training would not be known when it starts.
+``coverage`` compares sentence vectors of the initial student. ``uncertainty`` and ``bald`` use the predictions of a
+copy of the student after a warm-up: plain distillation on the rows of the data, for a fifth of the steps of the main
+training. There is one round: with more, the rows and steps of the training would be unknown at its start.
 """
 
 import copy
@@ -32,7 +31,7 @@ from augpro.training.options import training_arguments, without_evaluation
 from augpro.training.trainer import DistillationTrainer
 
 CHOSEN = "chosen-texts.safetensors"
-WARM_UP_SHARE = 0.2  # steps of the training before the choice, of those of the training after it
+WARM_UP_SHARE = 0.2  # steps of the warm-up, as a share of those of the main training
 DROPOUT_PASSES = 10
 
 
@@ -45,19 +44,20 @@ def add_pool(
     folder: OutputFolder,
     meter: Meter,
 ) -> tuple[Plan, DistillationDataset]:
-    """Choose texts of the plan's pool, let the teacher label them, and join them to the training rows.
+    """Choose texts of the plan's pool, let the teacher label them, and add them to the training rows.
 
     Args:
-        plan: with a pool, of which ``label_budget`` texts are chosen.
+        plan: a plan with a pool; ``label_budget`` of its texts are chosen.
         dataset: the training rows of the data, with the teacher's logits.
-        student: as it starts; it is left as it is.
+        student: the initial student; it is not changed.
         tokenizer: the student's.
-        teacher: labels the chosen texts, and no others.
-        folder: of the run. What was chosen is kept beside the checkpoints: a resumed run chooses nothing anew.
-        meter: charged with the phases "choose_texts" and "teacher_originals".
+        teacher: labels the chosen texts only.
+        folder: of the run. The choice is stored beside the checkpoints, so a resumed run does not choose again.
+        meter: records the phases "choose_texts" and "teacher_originals".
 
     Returns:
-        The plan with the chosen texts as its pool and among its training rows; and these, shuffled, as a dataset.
+        The plan, with the chosen texts as its pool and among its training rows; and all training rows, shuffled, as a
+        dataset.
     """
     config, train = plan.config, plan.data.splits["train"]
     assert isinstance(config, DistillConfig)
@@ -67,9 +67,9 @@ def add_pool(
         choice = Choice(plan, config, plan.pool, dataset, student, tokenizer)
         chosen = plan.pool.select(_kept(choice, folder, meter))
     with meter.phase("teacher_originals"):
-        # Not in one call with the training rows: a block that holds both would have these labelled once more.
+        # Not in one call with the training rows: a stored block that mixes both would label these again.
         logits = torch.cat([dataset.teacher_logits, teacher.label(chosen.texts, chosen.pairs)])
-    # Shuffled, as methods that mix rows take partners from rows nearby.
+    # Shuffled because methods that mix rows take partners from neighbouring row ids.
     order = list(range(len(train) + len(chosen)))
     random.Random(config.seed).shuffle(order)
     rows = _joined(train, chosen).select(order)
@@ -85,13 +85,13 @@ def _joined(one: Split, other: Split) -> Split:
 
 
 def _kept(choice: "Choice", folder: OutputFolder, meter: Meter) -> list[int]:
-    """Rows of the pool, in its order: those that a killed run has chosen, else new ones, which are kept."""
+    """Chosen rows of the pool, in its order: read from a resumed run, else chosen now and stored."""
     path = folder.path / CHECKPOINTS / CHOSEN
     if choice.config.resume and path.is_file():
-        found = load_file(path)
-        if folder.checkpoint is None:  # else these seconds are among the checkpoint's
-            meter.seconds["choose_texts"] += float(found["seconds"])
-        return [int(row) for row in found["rows"]]
+        stored = load_file(path)
+        if folder.checkpoint is None:  # else the checkpoint includes these seconds
+            meter.seconds["choose_texts"] += float(stored["seconds"])
+        return [int(row) for row in stored["rows"]]
     rows = sorted(choice.rows())
     if choice.config.trainer_options.get("save_strategy") != "no":
         seconds = torch.tensor(meter.so_far()[0]["choose_texts"], dtype=torch.float64)
@@ -101,14 +101,14 @@ def _kept(choice: "Choice", folder: OutputFolder, meter: Meter) -> list[int]:
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice among the texts of a pool.
+    """Chooses texts of a pool.
 
     Attributes:
         plan: of the run.
-        config: its options, ``label_by`` and ``label_budget`` among them.
+        config: its options, including ``label_by`` and ``label_budget``.
         pool: the texts.
         dataset: training rows with the teacher's logits.
-        student: as it starts.
+        student: the initial student.
         tokenizer: the student's.
     """
 
@@ -120,7 +120,7 @@ class Choice:
     tokenizer: PreTrainedTokenizerBase
 
     def rows(self) -> list[int]:
-        """Numbers of the chosen texts, by the criterion of the options; all where there is none."""
+        """Indices of the chosen texts by the criterion of the options; all texts without one."""
         by, count, problem_type = self.config.label_by, self.count, self.plan.task.problem_type
         if by is None:
             return list(range(len(self.pool)))
@@ -140,20 +140,20 @@ class Choice:
 
     @property
     def count(self) -> int:
-        """How many texts are chosen."""
-        assert self.config.label_budget is not None  # settled when the pool was opened
+        """Number of texts to choose."""
+        assert self.config.label_budget is not None  # set by open_pool
         return self.config.label_budget
 
     def trained(self) -> PreTrainedModel:
-        """A copy of the student after plain distillation on the training rows."""
+        """A copy of the student after the warm-up on the training rows."""
         options = without_evaluation(self.config.trainer_options)
         options |= {"save_strategy": "no", "logging_strategy": "no"}
         share = WARM_UP_SHARE * (1 + self.count / len(self.dataset))
-        assert self.config.epochs is not None  # settled by the plan
+        assert self.config.epochs is not None  # set by the plan
         epochs = share * self.config.epochs
         if options.get("max_steps", 0) > 0:
             options["max_steps"] = max(1, round(WARM_UP_SHARE * options["max_steps"]))
-        if options.get("warmup_steps", 0) >= 1:  # below 1 it is a share already
+        if options.get("warmup_steps", 0) >= 1:  # below 1 it is a share
             options["warmup_steps"] = max(1, round(WARM_UP_SHARE * options["warmup_steps"]))
         config = self.config.model_copy(update={"epochs": epochs, "trainer_options": options})
         weight = self.plan.objective.teacher_weight or 1.0
@@ -175,7 +175,7 @@ def sentence_vectors(model: PreTrainedModel, table: TokenTable) -> Tensor:
 
 
 def dropout_logits(model: PreTrainedModel, table: TokenTable, seed: int) -> Tensor:
-    """Logits of each row in 10 passes, each of which drops out others, [10, rows, C]; leaves dropout on."""
+    """Logits of each row in 10 passes with different dropout masks, [10, rows, C]; leaves dropout on."""
     model.train()
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices):

@@ -1,11 +1,11 @@
-"""Which layers a student keeps, found by trying: many students are trained for a few steps, the better half for more.
+"""Search for the layers that a student keeps, by successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943).
 
-A student is judged by its distance to the teacher on training rows that were held back from its training; no row
-that is scored later takes part. Successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943): the better half
-of the students is trained anew for twice as many steps, and so on. All see the same batches.
+Many students with different layers are trained for a few steps; the better half is trained again for twice as many
+steps, and so on. All see the same batches. A student's score is its distance to the teacher on held-out training
+rows; evaluation rows take no part.
 
-Nothing of a run's recipe matters here but its seed, so that all methods of a comparison start from the same layers.
-Every trial is kept in the store of the teacher's labels: a search that was killed goes on with the one it was at.
+Of the options of a run only the seed matters, so all methods of a comparison start from the same layers. Every trial
+is stored beside the teacher's labels, so an interrupted search continues with the trial that it was at.
 """
 
 import copy
@@ -45,17 +45,17 @@ from augpro.training.sampling import EpochOrder
 
 Layers = tuple[int, ...]
 
-_MOST = 32  # students of a search: every choice of layers, or so many of them
-_ROUNDS, _STEPS = 3, 8  # the steps are those of the first round
-_BATCH, _RATE = 16, 3e-4  # the rate falls linearly to 0 in every trial
+_MOST = 32  # students of a search, at most
+_ROUNDS, _STEPS = 3, 8  # steps of the first round
+_BATCH, _RATE = 16, 3e-4  # the learning rate decreases linearly to 0 in every trial
 _HELD_SHARE, _HELD_MOST = 4, 500  # one text in four
 _LONGEST = _STEPS * 2 ** (_ROUNDS - 1)
 _RECIPE = [_ROUNDS, _STEPS, _BATCH, _RATE]
-_DIVERGED = 1e9  # stands for a distance that is no number, which JSON cannot say
+_DIVERGED = 1e9  # stands for a distance that is not finite, which JSON cannot store
 
 
 def load_start(plan: Plan) -> PreTrainedModel:
-    """The student before its training, or the whole model if a search is to cut it.
+    """The student before its training, or the whole model if a search will cut it.
 
     Raises:
         InputError: if it cannot be loaded or cut.
@@ -78,18 +78,18 @@ def search_layers(
     teacher_logits: Tensor | None,
     meter: Meter,
 ) -> tuple[Plan, PreTrainedModel, LayerSearch | None]:
-    """The student that a search cuts from a model, and how it was found; all as it was where none was asked for.
+    """Search the student's layers and cut the model to them; does nothing if the plan has no search.
 
     Args:
         plan: the run.
         student: the whole model, on its device; its word embeddings are frozen.
-        tokenizer: its own.
-        teacher: in whose store the trials are kept, where it has one.
+        tokenizer: its tokenizer.
+        teacher: its store, if it has one, keeps the trials.
         teacher_logits: of the training rows, [rows, C]; None asks the teacher.
-        meter: charged with the phase "layer_search", but not with waiting for another run that searches.
+        meter: records the phase "layer_search", without the time spent waiting for another run's search.
 
     Returns:
-        The plan with the layers that were found, the student, and the search.
+        The plan with the layers, the student, and the search.
     """
     if not plan.searched_layers or teacher is None:
         return plan, student, None
@@ -97,7 +97,7 @@ def search_layers(
     if store is not None:
         make_folder(store)
     with folder_lock(store, wait=True) if store is not None else nullcontext(), meter.phase("layer_search"):
-        found = candidates(len(encoder_layers(student)), plan.searched_layers, config.seed)
+        choices = candidates(len(encoder_layers(student)), plan.searched_layers, config.seed)
         logits = teacher.label(train.texts, train.pairs) if teacher_logits is None else teacher_logits
         rest, held = (
             TrialRows(tokenize(tokenizer, part.texts, part.pairs, config.max_tokens), logits[rows])
@@ -105,11 +105,11 @@ def search_layers(
             for part in [train.select(rows)]
         )
         judge = Judge(student, rest, held, plan.task.problem_type, config.seed)
-        decides = [model_content(plan.student), judge.content(), json.dumps([found, _RECIPE]).encode()]
-        path = None if store is None else store / f"layers-{fingerprint(decides)}.json"
+        inputs = [model_content(plan.student), judge.content(), json.dumps([choices, _RECIPE]).encode()]
+        path = None if store is None else store / f"layers-{fingerprint(inputs)}.json"
         trials = Trials(judge, path)
-        with tqdm(total=_steps_of(len(found)), desc="layers", unit="step") as bar:
-            ranking = halve(found, lambda keep, steps: trials.distance(keep, steps, bar))
+        with tqdm(total=_steps_of(len(choices)), desc="layers", unit="step") as bar:
+            ranking = halve(choices, lambda keep, steps: trials.distance(keep, steps, bar))
         layers, student = _first_that_loads(plan, ranking)
         torch.nn.Module.to(student, judge.start.device)
     seconds = sum(trial.seconds for trial in trials.made)
@@ -118,9 +118,9 @@ def search_layers(
 
 
 def candidates(depth: int, count: int, seed: int) -> list[Layers]:
-    """Which layers the students of a search keep: every choice of ``count`` of ``depth`` layers, or 32 of them.
+    """Choices of ``count`` of ``depth`` layers for a search: all of them, or 32 if there are more.
 
-    What would be kept unasked, or else evenly spaced layers, come first; where there are more, the others are drawn.
+    The default layers, or evenly spaced ones, come first. If there are more than 32 choices, the others are random.
 
     >>> candidates(4, 2, seed=0)
     [(0, 3), (0, 1), (0, 2), (1, 2), (1, 3), (2, 3)]
@@ -139,14 +139,14 @@ def candidates(depth: int, count: int, seed: int) -> list[Layers]:
     return drawn
 
 
-def halve(found: Sequence[Layers], distance: Callable[[Layers, int], float]) -> list[Layers]:
-    """The candidates, the best first: those that were trained longest, by the distance that they then had.
+def halve(choices: Sequence[Layers], distance: Callable[[Layers, int], float]) -> list[Layers]:
+    """The choices of layers, best first: by the last round that each took part in, then by its distance there.
 
     Args:
-        found: the candidates.
-        distance: to the teacher of the student of these layers after so many steps.
+        choices: the choices of layers.
+        distance: maps layers and a number of training steps to the student's distance to the teacher.
     """
-    alive = list(found)
+    alive = list(choices)
     beaten: list[Layers] = []
     for number in range(_ROUNDS):
         distances = {keep: distance(keep, _STEPS * 2**number) for keep in alive}
@@ -160,7 +160,7 @@ def halve(found: Sequence[Layers], distance: Callable[[Layers, int], float]) -> 
 
 
 def _steps_of(count: int) -> int:
-    """Steps of all trials of so many candidates."""
+    """Training steps of a whole search among ``count`` choices."""
     made: list[int] = []
 
     def distance(_keep: Layers, steps: int) -> float:
@@ -172,7 +172,7 @@ def _steps_of(count: int) -> int:
 
 
 def _first_that_loads(plan: Plan, ranking: Sequence[Layers]) -> tuple[Layers, PreTrainedModel]:
-    """The best layers that the model can be cut to: some must be where they are, see :mod:`augpro.models.layers`."""
+    """The best layers that the model can be cut to; some models restrict this, see :mod:`augpro.models.layers`."""
     *better, last = ranking
     for keep in better:
         with suppress(UncuttableError):
@@ -181,9 +181,9 @@ def _first_that_loads(plan: Plan, ranking: Sequence[Layers]) -> tuple[Layers, Pr
 
 
 def divide(train: Split, seed: int) -> tuple[list[int], list[int]]:
-    """Numbers of the rows to train on, as many as the longest trial reads, and of those that are held back.
+    """Row numbers to train on, as many as the longest trial reads, and held-out row numbers.
 
-    A quarter of the texts is held back, 500 at most, and rows of one text together.
+    A quarter of the texts is held out, at most 500; rows with the same text stay together.
     """
     texts = sorted(set(train.keys))
     random.Random(seed).shuffle(texts)
@@ -194,7 +194,7 @@ def divide(train: Split, seed: int) -> tuple[list[int], list[int]]:
 
 @dataclass(frozen=True)
 class TrialRows:
-    """Some training rows: the tokens of the student, and the teacher's logits, [rows, C]."""
+    """Training rows: the student's tokens and the teacher's logits, [rows, C]."""
 
     table: TokenTable
     teacher_logits: Tensor
@@ -204,14 +204,14 @@ class TrialRows:
 
 
 class Judge:
-    """Trains students that keep some layers of a model, and tells their distance to the teacher.
+    """Trains students that keep some layers of a model, and measures their distance to the teacher.
 
     Args:
         start: the model, on its device; its word embeddings are frozen, and all students share them.
-        rows: what the students are trained on.
-        held: what they are judged on.
+        rows: training rows.
+        held: held-out rows for the distance.
         problem_type: of the task.
-        seed: of order and dropout, which are the same for all students.
+        seed: of row order and dropout; the same for all students.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class Judge:
         self.batches = [torch.tensor(list(itertools.islice(order, _BATCH))) for _ in range(_LONGEST)]
 
     def content(self) -> bytes:
-        """Hash of all that decides a distance, but for the model."""
+        """Hash of everything except the model that determines a distance."""
         parts = [str((self.problem_type, self.seed)).encode()]
         for part in (self.rows, self.held):
             parts += [
@@ -239,7 +239,7 @@ class Judge:
         return fingerprint(parts).encode()
 
     def distance(self, keep: Layers, steps: int) -> float:
-        """Distance to the teacher on the rows that were held back, after so many steps on the others."""
+        """Distance to the teacher on the held-out rows after ``steps`` training steps."""
         shared = self.start.get_input_embeddings().get_parameter("weight")
         student = copy.deepcopy(self.start, {id(shared): shared})
         cut_layers(student, keep)
@@ -251,15 +251,16 @@ class Judge:
         return distance if math.isfinite(distance) else _DIVERGED
 
     def _train(self, student: PreTrainedModel, steps: int) -> None:
-        """As the Trainer would: AdamW, gradients clipped to a norm of 1, a rate that falls linearly."""
+        """As the Trainer would: AdamW, gradient norm clipped to 1, learning rate decreasing linearly."""
         student.train()
         learned = [parameter for parameter in student.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=_RATE, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
         for rows in self.batches[:steps]:
             batch = self.rows.table.batch(rows).to(student.device)
-            theirs = self.rows.teacher_logits[rows].to(student.device)
-            kd_loss(student(**batch.model_inputs()).logits, theirs, self.problem_type).mean().backward()
+            teacher_logits = self.rows.teacher_logits[rows].to(student.device)
+            logits = student(**batch.model_inputs()).logits
+            kd_loss(logits, teacher_logits, self.problem_type).mean().backward()
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
             optimizer.step()
             schedule.step()
@@ -267,25 +268,25 @@ class Judge:
 
 
 class Trials:
-    """The trials of a search, each of which is made once.
+    """The trials of a search; each is made once.
 
     Args:
-        judge: makes them.
-        path: JSON file that keeps them; None keeps nothing.
+        judge: makes the trials.
+        path: JSON file that stores them; None stores nothing.
 
     Attributes:
-        made: in the order in which they were asked for.
+        made: the trials, in the order of the requests.
     """
 
     def __init__(self, judge: Judge, path: Path | None) -> None:
         self.judge, self.path = judge, path
         self.made: list[LayerTrial] = []
-        with suppress(OSError, ValueError, TypeError):  # none yet, or a file that was damaged
+        with suppress(OSError, ValueError, TypeError):  # no file yet, or a damaged one
             lines = json.loads(path.read_text(encoding="utf-8")) if path is not None else []
             self.made = [LayerTrial.model_validate(line) for line in lines]
 
     def distance(self, layers: Layers, steps: int, bar: Any) -> float:
-        """The distance of a student, see :meth:`Judge.distance`; the progress bar moves on by its steps."""
+        """The distance of a student, see :meth:`Judge.distance`; advances the progress bar by its steps."""
         known = next((t for t in self.made if (t.layers, t.steps) == (layers, steps)), None)
         if known is None:
             started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The method of augmentation that a run asks for, and whether its two models can use it."""
+"""The augmentation method of a run, checked against the data and the two models."""
 
 from augpro.augment import Augmenter, augmenter
 from augpro.augment.partners import check_partner
@@ -9,12 +9,12 @@ from augpro.models.source import ModelSource, same_tokenizer
 
 
 def chosen_method(config: DistillConfig, data: TaskData, given: Augmenter | None = None) -> Augmenter | None:
-    """The augmenter that a configuration asks for, or None; checked against the data.
+    """The augmenter of a configuration, or None; checked against the data.
 
     Args:
         config: of the run.
         data: its rows.
-        given: the method itself, which the configuration then only names.
+        given: the method as an object; the configuration then only names it.
 
     Raises:
         InputError: if there is no such method, or an option does not fit.
@@ -26,41 +26,41 @@ def chosen_method(config: DistillConfig, data: TaskData, given: Augmenter | None
             )
         return None
     try:
-        changer = given or augmenter(config.augment, **config.augment_options)
-        for rule in sorted(changer.partner_rules):
+        method = given or augmenter(config.augment, **config.augment_options)
+        for rule in sorted(method.partner_rules):
             check_partner(rule, len(data.splits["train"]), data.task.problem_type == "single_label")
-        changer.check()
+        method.check()
     except InputError:
         raise
     except (ValueError, TypeError) as error:
         raise InputError(f"--augment {config.augment}: {error}; see docs/methods.") from error
-    return changer
+    return method
 
 
-def check_shared(changer: Augmenter, name: str, student: ModelSource, teacher: ModelSource) -> None:
-    """Refuse a method whose rows the teacher cannot read: there is no text that it could be given.
+def check_shared(method: Augmenter, name: str, student: ModelSource, teacher: ModelSource) -> None:
+    """Raise ``InputError`` if the method makes no text and the teacher cannot read its rows either.
 
     Args:
-        changer: the method.
-        name: of it.
+        method: the method.
+        name: its name.
         student: the model that is trained.
         teacher: the model that labels.
 
     Raises:
-        InputError: naming what the two models do not share.
+        InputError: names what the two models do not share.
     """
     fix = "use a method that makes text (such as augpro-mix), or a student of the teacher's own family."
-    if changer.teacher_shares == "text":
+    if method.teacher_shares == "text":
         return
     if not same_tokenizer(student.load_tokenizer(), teacher.load_tokenizer()):
         raise InputError(
-            f"--augment {name}: it needs teacher and student to have one tokenizer, and those of "
+            f"--augment {name}: needs the same tokenizer in teacher and student, and those of "
             f"{teacher.name} and {student.name} differ; {fix}"
         )
     widths = [getattr(source.load_config(), "embedding_size", None) or source.load_config().hidden_size
               for source in (student, teacher)]  # fmt: skip
-    if changer.teacher_shares == "width" and len(set(widths)) > 1:
+    if method.teacher_shares == "width" and len(set(widths)) > 1:
         raise InputError(
-            f"--augment {name}: it moves the teacher's embeddings as the student's, and these are {widths[0]} "
-            f"wide, those of {teacher.name} {widths[1]}; {fix}"
+            f"--augment {name}: needs equal embedding sizes, and the student has {widths[0]}, "
+            f"the teacher {teacher.name} {widths[1]}; {fix}"
         )

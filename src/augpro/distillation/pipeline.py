@@ -1,4 +1,4 @@
-"""The whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
+"""A whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,12 +36,12 @@ from augpro.training.trainer import DistillationTrainer
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run has made.
+    """The output of a run.
 
     Attributes:
-        student: the trained model, on the device that it was trained on.
+        student: the trained model, on the device of its training.
         tokenizer: the student's.
-        result: how good it is, and what it took.
+        result: scores and costs.
     """
 
     student: PreTrainedModel
@@ -52,25 +52,25 @@ class Trained:
 def run(config: FinetuneConfig | DistillConfig, callbacks: Sequence[TrainerCallback] = ()) -> RunResult:
     """Train a model as the configuration says and write it to ``config.out``.
 
-    The folder is an ordinary ``save_pretrained`` folder; beside the weights are ``result.json``,
+    The folder is an ordinary ``save_pretrained`` folder. It also holds ``result.json``,
     ``predictions.safetensors`` (logits, labels and a hash of the text of every scored row),
-    ``training-rows.safetensors`` (hashes of the texts it was trained on) and, where texts were augmented,
-    ``samples.md`` for people and ``samples.jsonl`` with up to 500 rows for programs.
+    ``training-rows.safetensors`` (hashes of the training texts) and, if texts were augmented, ``samples.md`` for
+    people and ``samples.jsonl`` with up to 500 rows for programs.
 
     Args:
         config: of the run.
         callbacks: of the Trainer, such as ``transformers.EarlyStoppingCallback(3)`` for a run with the options
-            ``eval_strategy`` and ``load_best_model_at_end``; give a resumed run the same.
+            ``eval_strategy`` and ``load_best_model_at_end``; a resumed run needs the same ones.
 
     Raises:
-        augpro.errors.InputError: if anything that the user gave does not fit; nothing is written then.
+        augpro.errors.InputError: if an input or option is wrong; nothing is written then.
     """
     check_output(config)
     return run_plan(make_plan(config), callbacks).result
 
 
 def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
-    """:func:`run` for a plan that was made before."""
+    """:func:`run` for a given plan."""
     config, meter, arguments = plan.config, Meter(), training_arguments(plan.config, bool(callbacks))
     with meter.phase("load"):
         tokenizer = plan.student.load_tokenizer()
@@ -93,18 +93,18 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         if plan.pool and teacher:
             plan, dataset = add_pool(plan, dataset, student, tokenizer, teacher, folder, meter)
             tables["train"] = dataset.table
-        # Now, as a checkpoint's clock is added later, and stored answers are those that it has counted.
+        # Computed before the training, which adds the seconds of a checkpoint: those of stored labels are in both.
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
-        theirs = label_scored(plan, teacher, meter)
+        scored_teacher_logits = label_scored(plan, teacher, meter)
         augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
-        matched = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
-        watched = validation(plan, tokenizer, teacher, arguments, meter)
-        parts = (student, plan.objective, dataset, augmentation, meter, matched)
-        trainer = DistillationTrainer(*parts, args=arguments, callbacks=list(callbacks), **watched)
+        matching = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
+        evaluation = validation(plan, tokenizer, teacher, arguments, meter)
+        parts = (student, plan.objective, dataset, augmentation, meter, matching)
+        trainer = DistillationTrainer(*parts, args=arguments, callbacks=list(callbacks), **evaluation)
         with meter.phase("student"):
             trainer.train(resume_from_checkpoint=folder.checkpoint)
             student = trainer.finished_student()
-            # Before anything else can fail.
+            # Saved first, before anything else can fail.
             student.save_pretrained(folder.path)
             tokenizer.save_pretrained(folder.path)
             finalize_files(folder.path)
@@ -112,20 +112,20 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
 
         with meter.phase("evaluate"):
             logits = {name: predict_logits(student, tables[name]) for name in scored}
-            found = score_splits(plan.task, scored, logits, theirs)
-            write_tensors(folder.path / PREDICTIONS, found.predictions)
+            scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
+            write_tensors(folder.path / PREDICTIONS, scores.predictions)
         checked = None
         if augmentation and augmentation.augmenter.makes_text:
             with meter.phase("check"):
                 eval_texts = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
                 checked = check_rows(augmentation, dataset, student, plan.task, eval_texts)
-        result = summarize(plan, found.scores, found.teacher, meter, trainer)
+        result = summarize(plan, scores.scores, scores.teacher, meter, trainer)
         result.label_seconds, result.layer_search = label_seconds, search
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
             write_text(folder.path / "samples.md", samples_markdown(result))
             write_json_lines(folder.path / SAMPLES, (line.model_dump() for line in checked.lines))
-        result.notes = notes_of(plan, result) + found.notes + validation_notes(plan, trainer)
+        result.notes = notes_of(plan, result) + scores.notes + validation_notes(plan, trainer)
         result.save(folder.path)
         folder.finish()
         return Trained(student, tokenizer, result)

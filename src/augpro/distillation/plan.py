@@ -1,4 +1,4 @@
-"""A configuration that has been checked against the data and the models, before anything heavy is loaded."""
+"""The plan of a run: its configuration, checked against the data and the models before any weights are loaded."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +24,7 @@ from augpro.training.representation import Matching
 from augpro.training.steps import step_notes
 from augpro.training.validation import validation_split, with_metric
 
-SEARCH_TEXTS = 8  # different training texts that a search of layers needs, of which two are held back
+SEARCH_TEXTS = 8  # different training texts that a layer search needs; two of them are held out
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        config: what was asked for, with a value for everything that was left open.
+        config: the options, with all defaults resolved.
         data: checked splits, with the teacher's classes.
-        eval_split: the split that is scored beside the holdout.
-        student: where the student starts from.
-        student_layers: layers of it to keep; all if empty, unless ``searched_layers`` says otherwise.
+        eval_split: the split that is scored, in addition to the holdout.
+        student: the model that the student starts from.
+        student_layers: layers of it to keep; all if empty, unless ``searched_layers`` is above 0.
         teacher: the teacher, or None to train on gold labels.
-        augmenter: the method, or None.
+        augmenter: the augmentation method, or None.
         objective: weights of the loss.
         method: name in the results: "finetune", "kd" or the augmenter's.
-        matching: what of the teacher's hidden states and pooled vectors the student matches, or None.
-        pool: texts without labels, of which the teacher labels ``config.label_budget``; afterwards only these.
+        matching: which hidden states and pooled vectors of the teacher the student matches, or None.
+        pool: texts without labels; the teacher labels ``config.label_budget`` of them. Afterwards only these.
     """
 
     config: FinetuneConfig | DistillConfig
@@ -64,18 +64,18 @@ class Plan:
 
     @property
     def searched_layers(self) -> int:
-        """How many layers of the student a search is to choose; 0 for none."""
+        """Number of layers that a search chooses; 0 without a search."""
         return self.config.searched_layers if isinstance(self.config, DistillConfig) else 0
 
     @property
     def label_check(self) -> str:
-        """What labelled rows will have to show before the training; empty where names prove it."""
+        """How labels will be matched to the teacher's classes; empty if their names match."""
         unproven = self.data.unproven
         if unproven is None:
             return ""
         return (
-            "before the training, the teacher's answers to labelled rows will show which of its classes "
-            f"({', '.join(unproven.classes[:10])}) each of {', '.join(self.task.label_names[:10])} is"
+            "before the training, the teacher's answers to labelled rows will match the labels "
+            f"({', '.join(self.task.label_names[:10])}) to its classes ({', '.join(unproven.classes[:10])})"
         )
 
     def with_layers(self, layers: tuple[int, ...]) -> "Plan":
@@ -87,11 +87,11 @@ class Plan:
 
     @property
     def validation_split(self) -> str | None:
-        """The split that the run is evaluated on while it trains, if it is."""
+        """The split for evaluation during training, if there is one."""
         return validation_split(self.config.trainer_options, self.data.splits, self.eval_split)
 
     def scored_splits(self) -> dict[str, Split]:
-        """Splits to evaluate on, under the names that the result gives them."""
+        """Splits to score, by their names in the result."""
         splits = {"evaluation": self.data.splits[self.eval_split]}
         if "holdout" in self.data.splits:
             splits["holdout"] = self.data.splits["holdout"]
@@ -110,9 +110,9 @@ class Plan:
             "teacher": self.teacher.name if self.teacher else "none: gold labels only",
             "student": self.student.name
             + (f", layers {', '.join(map(str, self.student_layers))}" if self.student_layers else "")
-            + (f", {self.searched_layers} layers by a search" if self.searched_layers else "")
-            + (" (cut from the teacher, its head kept)" if self.student == self.teacher else ""),
-            "training": f"{epochs:g} epochs of {config.batch_size} rows a step, learning rate {rate:g}",
+            + (f", {self.searched_layers} layers chosen by a search" if self.searched_layers else "")
+            + (" (cut from the teacher, with its head)" if self.student == self.teacher else ""),
+            "training": f"{epochs:g} epochs, {config.batch_size} rows per step, learning rate {rate:g}",
             **self._describe_validation(),
             "augmentation": self.augmenter.parameters if self.augmenter else "none",
             **({"representations": self.matching.describe()} if self.matching else {}),
@@ -123,7 +123,7 @@ class Plan:
         if self.validation_split is None:
             return {}
         metric = self.config.trainer_options["metric_for_best_model"]
-        return {"evaluated while it trains on": f"{self.validation_split} split, checkpoints by {metric}"}
+        return {"evaluated during training on": f"{self.validation_split} split, checkpoints by {metric}"}
 
     def _describe_pool(self) -> dict[str, str]:
         if self.pool is None or not isinstance(self.config, DistillConfig):
@@ -138,13 +138,13 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
 
     Args:
         config: of the run.
-        given: objects that take the place of names in it.
+        given: objects that replace names in it.
 
     Raises:
-        InputError: with one sentence that names the fix.
+        InputError: one sentence that names the problem and the fix.
     """
     layers: tuple[int, ...] = ()
-    teacher, changer, matching, pool, method = None, None, None, None, "finetune"
+    teacher, augmenter, matching, pool, method = None, None, None, None, "finetune"
     if isinstance(config, FinetuneConfig):
         data = load_data(config.data_spec(), given.data)
         student = _source(config, config.model)
@@ -159,24 +159,24 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
         data = load_data(spec_for(config.data_spec(), teacher.load_config()), given.data)
         student, layers = _student(config, teacher, given.student)
         data = align_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
-        changer = chosen_method(config, data, given.augmenter)
+        augmenter = chosen_method(config, data, given.augmenter)
         objective = _objective(config, data.task, given.loss)
         matching = plan_matching(config, student, layers, teacher)
-        method = config.augment if changer else ("kd" if config.teacher_weight or matching else "finetune")
+        method = config.augment if augmenter else ("kd" if config.teacher_weight or matching else "finetune")
     start, rows = student.load_config(), len(data.splits["train"])
     if isinstance(config, DistillConfig):
         config, pool = open_pool(config, data, start)
         depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
         more = config.label_budget or 0
-        config = resolve_defaults(config, changer, depth, rows + more, student == teacher)
-        # A student that chooses texts is trained on the rows at hand first.
+        config = resolve_defaults(config, augmenter, depth, rows + more, student == teacher)
+        # The warm-up before a choice by the student has only the rows of the data.
         rows += 0 if config.label_by in ("uncertainty", "bald") else more
     _check_rows(config, data, rows)
-    if changer and teacher:
-        check_shared(changer, config.augment, student, teacher)  # type: ignore[union-attr]
+    if augmenter and teacher:
+        check_shared(augmenter, config.augment, student, teacher)  # type: ignore[union-attr]
     scored = choose_eval_split(config, data)
-    config = _with_trainer_options(config, data, changer, scored)
-    plan = Plan(config, data, scored, student, layers, teacher, changer, objective, method, matching, pool)
+    config = _with_trainer_options(config, data, augmenter, scored)
+    plan = Plan(config, data, scored, student, layers, teacher, augmenter, objective, method, matching, pool)
     trained = len(data.splits["train"]) + (getattr(config, "label_budget", None) or 0)
     data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(config, trained)])
     data.notes.extend(_check_models(plan))
@@ -188,10 +188,10 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
 
 
 def _with_trainer_options(
-    config: FinetuneConfig | DistillConfig, data: TaskData, changer: Augmenter | None, scored: str
+    config: FinetuneConfig | DistillConfig, data: TaskData, augmenter: Augmenter | None, scored: str
 ) -> FinetuneConfig | DistillConfig:
-    """The configuration with checked options of the Trainer, the metric of an evaluation among them."""
-    options = check_trainer_options(config, changer)
+    """The configuration with checked options for the Trainer, including the metric of its evaluation."""
+    options = check_trainer_options(config, augmenter)
     name = validation_split(options, data.splits, scored)
     if name is not None:
         options = with_metric(options, data.task, data.splits[name], isinstance(config, DistillConfig))
@@ -201,9 +201,9 @@ def _with_trainer_options(
 def _student(
     config: DistillConfig, teacher: ModelSource, given: ModelSource | None
 ) -> tuple[ModelSource, tuple[int, ...]]:
-    """Where the student starts, and which layers it keeps: those asked for, else all, or some of the teacher's.
+    """The model that the student starts from, and the layers it keeps.
 
-    None are named where a search will choose them.
+    By default all layers of ``--student``, or three of the teacher's. Empty if a search will choose them.
     """
     start = given or (_source(config, config.student) if config.student is not None else teacher)
     depth = getattr(start.load_config().get_text_config(), "num_hidden_layers", 0)
@@ -217,8 +217,8 @@ def _student(
         return start, config.student_layers
     if depth < 4:
         raise InputError(
-            f"{teacher.name}: a teacher of {depth} layers is not cut unasked; name the layers that the student keeps "
-            "by --student-layers, or another model by --student."
+            f"{teacher.name}: a teacher of {depth} layers is not cut by default; give the layers that the student "
+            "keeps by --student-layers, or another model by --student."
         )
     return teacher, default_layers(depth)
 
@@ -228,7 +228,7 @@ def _source(config: TrainOptions, name: str) -> ModelSource:
 
 
 def _check_models(plan: Plan) -> list[str]:
-    """Notes on the models; refused where they do not fit their tokenizers or cannot read the texts."""
+    """Notes on the models; raises ``InputError`` if a model does not fit its tokenizer or cannot read the texts."""
     start = "student" if plan.teacher else "model"
     roles = [Role(start, plan.student, finished=plan.student == plan.teacher, trained=True)]
     if plan.teacher and plan.teacher != plan.student:
@@ -263,13 +263,13 @@ def _check_rows(config: TrainOptions, data: TaskData, rows: int) -> None:
     searched = isinstance(config, DistillConfig) and config.searched_layers
     if searched and len(set(train.keys)) < SEARCH_TEXTS:
         raise InputError(
-            f"{train.source}: {len(set(train.keys))} different training texts are too few for a search of layers, "
-            f"which needs {SEARCH_TEXTS}; give more rows or name the layers by --student-layers."
+            f"{train.source}: a layer search needs {SEARCH_TEXTS} different training texts, and there are "
+            f"{len(set(train.keys))}; give more rows, or the layers by --student-layers."
         )
 
 
 def choose_eval_split(config: DataOptions, data: TaskData) -> str:
-    """The split to score: the one that was asked for, or the first of validation and test with labels.
+    """The split to score: the requested one, or the first of validation and test that has labels.
 
     Raises:
         InputError: if there is none.
@@ -281,5 +281,5 @@ def choose_eval_split(config: DataOptions, data: TaskData) -> str:
             f"{config.data}: there is no {' or '.join(wanted)} split (there are {', '.join(data.splits)}); "
             "add the file or choose another --eval-split."
         )
-    # A test split without labels, as GLUE's, still says how near the student is to its teacher.
+    # A test split without labels, such as GLUE's, still shows the agreement with the teacher.
     return next((name for name in present if data.splits[name].labelled), present[0])

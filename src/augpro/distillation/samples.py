@@ -1,4 +1,4 @@
-"""Originals beside their augmented text, with the changed words marked, for people to read."""
+"""Checks of augmented texts, and samples of them beside their originals for people to read."""
 
 import difflib
 import operator
@@ -22,7 +22,7 @@ from augpro.tokens import TokenBatch
 from augpro.training.dataset import DistillationDataset
 from augpro.training.online import OnlineAugmentation
 
-# A special character, or what makes a number at the start of a line a list item.
+# A special character of Markdown, or the mark after a number that starts a list item.
 _MARKDOWN = re.compile(r"(?=[\\`*_{}\[\]<>#+|~&!-])|(?<=\d)(?=[.)](?:\s|$))")
 _CHECKED_ROWS, _LABELLED_ROWS, _SAMPLES = 1000, 500, 20
 _BATCH = 20
@@ -30,12 +30,12 @@ _BATCH = 20
 
 @dataclass
 class CheckedRows:
-    """What :func:`check_rows` found.
+    """The result of :func:`check_rows`.
 
     Attributes:
-        samples: the first 20 rows, with labels for people.
-        lines: each labelled row, for ``samples.jsonl``.
-        shares: what was measured, for ``result.replacement``; see
+        samples: the first 20 rows, with label names.
+        lines: all labelled rows, for ``samples.jsonl``.
+        shares: measurements for ``result.replacement``; see
             :mod:`augpro.evaluation.audit` and :mod:`augpro.evaluation.leakage`.
     """
 
@@ -51,19 +51,19 @@ def check_rows(
     task: Task,
     eval_texts: Sequence[str] = (),
 ) -> CheckedRows:
-    """Augment up to 1,000 training rows once more, as in the first epoch, and look at what came out.
+    """Augment up to 1,000 training rows once more, as in the first epoch, and check the texts.
 
-    All of them are tokenized again; the first 500 are labelled by the teacher.
+    All texts are tokenized again; the teacher labels the first 500.
 
     Args:
         augmentation: of the run.
         dataset: the training rows, with the teacher's logits.
         student: the trained student.
         task: its problem type and label names.
-        eval_texts: texts that training must not see, see :func:`joined`.
+        eval_texts: evaluation texts, which must not leak into training; see :func:`joined`.
 
     Returns:
-        Nothing at all for virtual rows, which cannot be read.
+        An empty result for virtual rows, which have no text.
     """
     assert dataset.teacher_logits is not None
     device, vocabulary = augmentation.space.table.device, augmentation.space.vocabulary
@@ -104,22 +104,22 @@ def check_rows(
         Sample(original=original, augmented=text, original_label=old, augmented_label=new)
         for original, text, old, new in zip(*fields, strict=True)
     ][:_SAMPLES]
-    chances = [_chances(task, logits) for logits in (before, after)]
+    probabilities = [_probabilities(task, logits) for logits in (before, after)]
     lines = [
         AugmentedText(original=original, augmented=text, before=old, after=new, row=row)
-        for row, (original, text, old, new) in enumerate(zip(originals, texts, *chances, strict=True))
+        for row, (original, text, old, new) in enumerate(zip(originals, texts, *probabilities, strict=True))
     ]
     return CheckedRows(samples, lines, shares)
 
 
 def _flips_unchanged(before: Tensor, as_read: list[Tensor], task: Task) -> dict[str, float]:
-    """Share of the originals on which the teacher decides otherwise where it reads what the student's tokens keep.
+    """Share of the originals whose predicted label changes when the teacher reads what the student's tokens keep.
 
     Args:
         before: the teacher's logits of the texts, [N, C].
-        as_read: of the texts that the student's tokens read, batches of [B, C]; empty where the teacher has the
-            same tokens.
-        task: a regression has no decision.
+        as_read: the teacher's logits of the texts decoded from the student's tokens, batches of [B, C]; empty if the
+            tokenizers are the same.
+        task: a regression has no predicted label, so nothing is returned.
     """
     if not as_read or task.problem_type == "regression":
         return {}
@@ -129,7 +129,7 @@ def _flips_unchanged(before: Tensor, as_read: list[Tensor], task: Task) -> dict[
 
 
 def _leakage(texts: list[str], originals: list[str], scored: Sequence[str]) -> dict[str, float]:
-    """Shares of the augmented texts, and of their originals, that equal a scored row or are near one."""
+    """Shares of the augmented texts, and of their originals, that equal or nearly equal an evaluation row."""
     copies, checked = find_copies(texts + originals, scored), len(texts)
     return {
         "checked_texts": checked,
@@ -141,7 +141,7 @@ def _leakage(texts: list[str], originals: list[str], scored: Sequence[str]) -> d
 
 
 def samples_markdown(result: RunResult) -> str:
-    """A Markdown page; everything that came from the data is escaped."""
+    """A Markdown page of the samples; text from the data is escaped."""
     lines = [
         f"# {_escape(result.task)}: {result.method}",
         "",
@@ -169,7 +169,7 @@ def marked(sample: Sample, mark: str, escape: Any = str) -> tuple[str, str]:
 
 
 def differences(original: str, augmented: str) -> Iterator[tuple[bool, list[str], list[str]]]:
-    """Runs of words, in order: whether they differ, and the words of either text.
+    """Runs of words in order: whether they differ, and the words of both texts.
 
     >>> list(differences("a good film", "a bad film"))
     [(False, ['a'], ['a']), (True, ['good'], ['bad']), (False, ['film'], ['film'])]
@@ -185,7 +185,7 @@ def _escape(text: str) -> str:
 
 
 def joined(texts: Sequence[str], pairs: Sequence[str] | None) -> list[str]:
-    """One text a row: both of a pair, with a bar between them."""
+    """One text per row; the two texts of a pair are joined by a bar."""
     return (
         list(texts)
         if pairs is None
@@ -194,18 +194,18 @@ def joined(texts: Sequence[str], pairs: Sequence[str] | None) -> list[str]:
 
 
 def _label_names(task: Task, logits: Tensor) -> list[str]:
-    """The decision for each row as a name, with its probability; a score for a regression."""
+    """The predicted label of each row with its probability; for a regression the score."""
     decisions = decide(logits, task.problem_type)
     if task.problem_type == "regression":
         return [f"{value:.2f}" for value in decisions]
     if task.problem_type == "multi_label":
         return [", ".join(task.label_names[i] for i in row.nonzero()[0]) or "none" for row in decisions]
-    sure = logits.softmax(1).amax(1)
-    return [f"{task.label_names[i]} {p:.2f}" for i, p in zip(decisions, sure.tolist(), strict=True)]
+    confidence = logits.softmax(1).amax(1)
+    return [f"{task.label_names[i]} {p:.2f}" for i, p in zip(decisions, confidence.tolist(), strict=True)]
 
 
-def _chances(task: Task, logits: Tensor) -> list[list[float]]:
-    """Probabilities of every class, or the score, of each row, to five digits."""
+def _probabilities(task: Task, logits: Tensor) -> list[list[float]]:
+    """Class probabilities, or the score, of each row, rounded to five digits."""
     if task.problem_type == "single_label":
         logits = logits.double().softmax(1)
     elif task.problem_type == "multi_label":

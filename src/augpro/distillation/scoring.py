@@ -1,4 +1,4 @@
-"""Scores of the splits of a run, and of a finished model (``augpro evaluate``)."""
+"""Scoring of the splits of a run, and of a saved model (``augpro evaluate``)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,9 +29,9 @@ from augpro.training.meter import Meter
 
 
 def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str, Tensor]:
-    """The teacher's logits of every scored split, [N, C]; nothing without a teacher.
+    """The teacher's logits of every scored split, [N, C]; empty without a teacher.
 
-    Asked for before the training, which a teacher that cannot answer would make worthless.
+    Computed before the training, so that a teacher that fails does not waste it.
     """
     if teacher is None:
         return {}
@@ -41,13 +41,13 @@ def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str,
 
 @dataclass
 class Scored:
-    """A model's scores and its teacher's, by split, and what they were made from.
+    """Scores of a model and its teacher by split, with their predictions.
 
     Attributes:
         scores: the model's.
         teacher: the teacher's; empty without one.
-        predictions: logits of both, labels and keys of the rows, by the names that they are stored under.
-        notes: what the scores should be read with.
+        predictions: logits of both, labels and row keys, by their names in the predictions file.
+        notes: what to know when reading the scores.
     """
 
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -70,38 +70,38 @@ def score_splits(
         splits: the rows, by name.
         logits: the model's, [N, C], for every split.
         teacher_logits: the teacher's, likewise; empty without a teacher.
-        model: what messages call it.
+        model: its name in messages.
 
     Raises:
         InputError: if the model's logits are nan or infinite.
     """
-    found = Scored()
+    result = Scored()
     for name, split in splits.items():
-        labels, theirs = label_tensor(split.labels, task), teacher_logits.get(name)
+        labels, target = label_tensor(split.labels, task), teacher_logits.get(name)
         check_logits(logits[name], split.texts, model)
-        found.notes += answer_notes(task, logits[name], labels, f"{model}, {name}")
-        found.scores[name] = score(task, logits[name], labels, theirs, split.keys)
+        result.notes += answer_notes(task, logits[name], labels, f"{model}, {name}")
+        result.scores[name] = score(task, logits[name], labels, target, split.keys)
         keys = torch.tensor(split.keys, dtype=torch.int64)
-        found.predictions |= {
+        result.predictions |= {
             f"{name}.student": logits[name],
             f"{name}.labels": labels,
             f"{name}.row_keys": keys,
         }
-        if theirs is not None:
-            found.notes += answer_notes(task, theirs, labels, f"the teacher, {name}")
-            found.teacher[name] = score(task, theirs, labels, keys=split.keys)
-            found.predictions[f"{name}.teacher"] = theirs
-    return found
+        if target is not None:
+            result.notes += answer_notes(task, target, labels, f"the teacher, {name}")
+            result.teacher[name] = score(task, target, labels, keys=split.keys)
+            result.predictions[f"{name}.teacher"] = target
+    return result
 
 
 def evaluate_model(
     config: EvaluateConfig, tell: Callable[[str], None] = lambda note: None
 ) -> dict[str, Scores]:
-    """Score a model on the evaluation split, and on the holdout where one was asked for.
+    """Score a model on the evaluation split and, if requested, on the holdout.
 
     Args:
-        config: what to score on what.
-        tell: is given each note about the data, such as labels that were matched by number.
+        config: model, data and options.
+        tell: called with each note about the data, such as labels that were matched by number.
 
     Raises:
         InputError: if data or models do not fit.
@@ -139,48 +139,49 @@ def evaluate_model(
         data.notes.extend(seen_rows(config.teacher, "teacher", scored))
     for note in data.notes:
         tell(note)
-    logits, theirs = (
+    logits, teacher_logits = (
         {name: one.label(split.texts, split.pairs) for name, split in scored.items()} if one else {}
         for one in (model, teacher)
     )
-    found = score_splits(data.task, scored, logits, theirs, config.model)
-    for note in found.notes:
+    result = score_splits(data.task, scored, logits, teacher_logits, config.model)
+    for note in result.notes:
         tell(note)
     if config.out:
-        write_json(config.out, {name: value.model_dump() for name, value in found.scores.items()})
-    return found.scores
+        write_json(config.out, {name: value.model_dump() for name, value in result.scores.items()})
+    return result.scores
 
 
 def _check_classes(
     config: EvaluateConfig, data: TaskData, source: ModelSource, teacher: Teacher | None = None
 ) -> list[str]:
-    """Refuse a teacher whose classes are not the model's; before it is loaded only what its names tell.
+    """Raise ``InputError`` unless the teacher has the model's classes; without the loaded teacher only by name.
 
     Returns:
-        Notes on how its classes were found to be these.
+        Notes on how its classes were matched.
     """
-    known, ours = source.load_config(), data.task.label_names
+    known, classes = source.load_config(), data.task.label_names
     names = class_names(known)
-    # The user's word is on the labels of the data; names that both have still count.
-    order = ours if config.label_order and set(names) != set(ours) else ()
-    theirs = match_by_rows(align_labels(data, known, source.name, order), teacher)
-    if theirs.unproven is not None:
+    # --label-order is about the labels of the data; names that both models have still count.
+    order = classes if config.label_order and set(names) != set(classes) else ()
+    aligned = match_by_rows(align_labels(data, known, source.name, order), teacher)
+    if aligned.unproven is not None:
         return []
-    same = theirs.task.label_names == ours
-    if not same and set(names) != set(ours) and theirs.task.outputs == data.task.outputs:
-        # Other names for what may be the same classes: the rows say which is which.
-        pairs = [(split.labels, data.splits[name].labels) for name, split in theirs.splits.items()]
+    same = aligned.task.label_names == classes
+    if not same and set(names) != set(classes) and aligned.task.outputs == data.task.outputs:
+        # Different names may mean the same classes: compare the labels of the rows.
+        pairs = [(split.labels, data.splits[name].labels) for name, split in aligned.splits.items()]
         same = any(split.labelled for split in data.splits.values()) and all(
-            their == our for their, our in pairs
+            teacher_labels == labels for teacher_labels, labels in pairs
         )
     if not same:
         raise InputError(
-            f"{config.teacher} has the classes {', '.join(names[:10])}, {config.model} has {', '.join(ours[:10])}; "
-            "give a teacher with the same classes in the same order, or say by --label-order that they are these."
+            f"{config.teacher} has the classes {', '.join(names[:10])}, {config.model} has "
+            f"{', '.join(classes[:10])}; give a teacher with the same classes in the same order, or match them by "
+            "--label-order."
         )
-    return theirs.notes[len(data.notes) :]
+    return aligned.notes[len(data.notes) :]
 
 
 def _split(config: EvaluateConfig, data: TaskData) -> str:
-    """A lone file is scored whole."""
+    """The split to score; a single file is scored as a whole."""
     return "train" if data.splits.keys() <= {"train", "holdout"} else choose_eval_split(config, data)

@@ -1,4 +1,4 @@
-"""From the parts of a finished run to its :class:`~augpro.results.result.RunResult`."""
+"""Builds the :class:`~augpro.results.result.RunResult` of a finished run, and its notes."""
 
 import json
 
@@ -22,11 +22,11 @@ def summarize(
     meter: Meter,
     trainer: DistillationTrainer,
 ) -> RunResult:
-    """Put a run's figures together.
+    """The result of a run.
 
     Args:
-        plan: what was run.
-        scores: the student's, under "evaluation" and perhaps "holdout".
+        plan: of the run.
+        scores: the student's, under "evaluation" and, if there is one, "holdout".
         teacher_scores: the teacher's, likewise.
         meter: seconds and memory of each phase.
         trainer: after training.
@@ -52,7 +52,7 @@ def summarize(
 def describe_run(
     plan: Plan, scores: dict[str, Scores], teacher_scores: dict[str, Scores], meter: Meter
 ) -> RunResult:
-    """The part of a run's result that does not depend on how it learned: :func:`summarize` takes the same."""
+    """The part of a result that baselines have too; arguments as of :func:`summarize`."""
     evaluation, teacher = scores["evaluation"], teacher_scores.get("evaluation")
     pool_labels = len(plan.pool) if plan.pool else 0
     return RunResult(
@@ -87,7 +87,7 @@ def describe_run(
 
 
 def _rows_hash(split: Split, task: Task) -> RowsHash:
-    """Labels by name: their numbers are the teacher's, and another teacher may have them in another order."""
+    """Hashes of texts and labels; labels by name, because their ids depend on the teacher."""
     names = task.label_names
 
     def named(label: Label) -> object:
@@ -101,29 +101,29 @@ def _rows_hash(split: Split, task: Task) -> RowsHash:
 
 
 def notes_of(plan: Plan, result: RunResult) -> list[str]:
-    """What the user should be told: about the data, and about a teacher that may not fit."""
+    """Notes for the user: about the data, the augmented texts and the teacher."""
     notes = list(plan.data.notes)
     if result.layer_search:
         notes.append(result.layer_search.describe())
     unseen = result.replacement.get("label_flips_unchanged", 0.0)
     if unseen > 0.01:
         notes.append(
-            f"the teacher decides otherwise on {unseen:.1%} of the texts if it reads only what the student's tokens "
-            "keep of them (case, accents or characters are lost): the student cannot follow it there; a student with "
-            "the teacher's tokenizer could"
+            f"the teacher's label changes on {unseen:.1%} of the texts when it reads only what the student's "
+            "tokenizer keeps (case, accents or characters are lost), and the student cannot learn these labels; "
+            "use a student with the teacher's tokenizer"
         )
     same = result.replacement.get("unchanged_texts", 0.0)
     if same > 0.5:
         notes.append(
-            f"{same:.1%} of the augmented texts are their originals: {result.method} finds little to change in them "
-            "with these options"
+            f"{same:.1%} of the augmented texts equal their originals: {result.method} changes little with these "
+            "options"
         )
     labels = label_tensor(plan.scored_splits()["evaluation"].labels, plan.task)
     if plan.task.problem_type == "single_label" and "evaluation" in result.teacher:
         accuracy, majority = result.teacher["evaluation"].metrics.get("accuracy"), majority_share(labels)
         if accuracy is not None and accuracy < majority:
             notes.append(
-                f"the teacher's accuracy ({accuracy:.3f}) is below always answering the most frequent class "
+                f"the teacher's accuracy ({accuracy:.3f}) is below that of always predicting the most frequent class "
                 f"({majority:.3f}): are its labels in the right order?"
             )
     return notes

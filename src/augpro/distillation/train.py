@@ -1,4 +1,4 @@
-"""From the plan of a run to what trains: the teacher, the augmentation, what is looked at while it trains."""
+"""From a plan to the parts of its training: teacher, augmentation, additional losses and evaluation."""
 
 from typing import Any
 
@@ -22,10 +22,10 @@ from augpro.vocabulary import Vocabulary
 
 
 def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
-    """The plan's teacher with its own tokenizer, if it has one.
+    """The plan's teacher with its tokenizer, or None.
 
-    Without a store of the user's, a run that can be resumed keeps the labels beside its checkpoints until it ends:
-    killed while the teacher reads, it goes on where it was.
+    Without ``--label-store``, a run that can be resumed stores the labels beside its checkpoints until it ends, so an
+    interrupted labelling can continue.
     """
     if plan.teacher is None or not isinstance(config, DistillConfig):
         return None
@@ -43,7 +43,7 @@ def online_augmentation(
     teacher: Teacher | None,
     meter: Meter,
 ) -> OnlineAugmentation | None:
-    """The plan's augmentation over the student's word embeddings, if it has one."""
+    """The plan's augmentation in the space of the student's word embeddings, or None."""
     if plan.augmenter is None or teacher is None or not isinstance(config, DistillConfig):
         return None
     table = student.get_input_embeddings().get_parameter("weight")
@@ -69,7 +69,7 @@ def representation_loss(
     table: TokenTable,
     meter: Meter,
 ) -> RepresentationLoss | None:
-    """The plan's loss on hidden states and pooled vectors, if it has one."""
+    """The plan's loss on hidden states and pooled vectors, or None."""
     if plan.matching is None or teacher is None:
         return None
     return RepresentationLoss(
@@ -90,9 +90,9 @@ def validation(
     arguments: TrainingArguments,
     meter: Meter,
 ) -> dict[str, Any]:
-    """What the Trainer takes to evaluate the student while it trains; nothing where the plan has no such evaluation.
+    """The Trainer's arguments for evaluation during training; empty if the plan has none.
 
-    The metrics are those of the result, with the distance to the teacher among them.
+    The metrics are those of the result, including the distance to the teacher.
     """
     if plan.validation_split is None:
         return {}
@@ -107,7 +107,7 @@ def validation(
 
 
 def validation_notes(plan: Plan, trainer: DistillationTrainer) -> list[str]:
-    """What the evaluation decided while the student was trained, and whether that makes the scores too good."""
+    """What the evaluation during training decided, and whether that makes the scores too optimistic."""
     args, state, rows = trainer.args, trainer.state, plan.validation_split
     if rows is None:
         return []
@@ -123,13 +123,15 @@ def validation_notes(plan: Plan, trainer: DistillationTrainer) -> list[str]:
         )
     if state.global_step < state.max_steps:
         notes.append(
-            f"training was stopped after step {state.global_step} {of}, by the {metric} on the {rows} split"
+            f"training stopped after step {state.global_step} {of}, because of the {metric} on the {rows} split"
         )
     if args.lr_scheduler_type in FOLLOWS_A_METRIC:
         notes.append(f"the learning rate followed the {metric} on the {rows} split")
     if notes and rows == plan.eval_split:
         splits = plan.data.splits
-        other = "score other rows by " + ("--eval-split test" if "test" in splits else "--holdout-rows")
+        other = "score other rows with " + ("--eval-split test" if "test" in splits else "--holdout-rows")
         fix = "the holdout is not affected" if "holdout" in splits else other
-        notes.append(f"the {rows} split decided that, and is scored too: its scores are too good; {fix}")
+        notes.append(
+            f"the {rows} split decided this and is also scored, so its scores are too optimistic; {fix}"
+        )
     return notes

@@ -1,4 +1,4 @@
-"""How good a model is, how sure that is, and how near it comes to its teacher."""
+"""Metrics of a model, their confidence intervals, and its agreement with the teacher."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from augpro.results.result import Scores
 from augpro.tasks import AGREEMENT_NAMES, DISTANCE_NAMES, ProblemType, Task
 
 Metric = Callable[[Array, Array], float]
-_BLOCK = 8192  # rows whose logits are in double precision at once
+_BLOCK = 8192  # rows of logits in double precision at once
 
 
 def _correlation(function: Callable[..., Any]) -> Metric:
     def score(gold: Array, predicted: Array) -> float:
         if np.ptp(gold) == 0 or np.ptp(predicted) == 0:
-            return 0.0  # undefined; a constant prediction explains nothing
+            return 0.0  # undefined for a constant
         return float(function(gold, predicted).statistic)
 
     return score
@@ -33,15 +33,16 @@ def _matthews(gold: Array, predicted: Array) -> float:
     table = (
         np.bincount(gold * classes + predicted, minlength=classes**2).reshape(classes, classes).astype(float)
     )
-    there, said = table.sum(1), table.sum(0)
+    true_counts, predicted_counts = table.sum(1), table.sum(0)
     rows = table.sum()
-    spread = (rows**2 - there @ there) * (rows**2 - said @ said)
-    return float((rows * np.trace(table) - there @ said) / np.sqrt(spread)) if spread > 0 else 0.0
+    spread = (rows**2 - true_counts @ true_counts) * (rows**2 - predicted_counts @ predicted_counts)
+    covariance = rows * np.trace(table) - true_counts @ predicted_counts
+    return float(covariance / np.sqrt(spread)) if spread > 0 else 0.0
 
 
 def _f1(average: str) -> Metric:
     def f1(gold: Array, predicted: Array) -> float:
-        # One label that is there or not is two classes to scikit-learn, and its absence would count as a success.
+        # scikit-learn reads a single binary label as two classes and would also score its absence.
         one_label = gold.ndim == 2 and gold.shape[1] == 1
         return float(
             sk.f1_score(gold, predicted, average="binary" if one_label else average, zero_division=0.0)
@@ -50,10 +51,10 @@ def _f1(average: str) -> Metric:
     return f1
 
 
-# Each takes (gold, predicted); larger is better for all of them. Accuracy and Matthews are not scikit-learn's, whose
-# checks would take a second, and minutes, of every bootstrap.
+# Functions of (gold, predicted); larger is better. Accuracy and Matthews are implemented here, because the input
+# checks of scikit-learn would take a second, and minutes, of every bootstrap.
 METRICS: dict[str, Metric] = {
-    # Multi-label rows must be all right.
+    # For multi-label all labels of a row must be right.
     "accuracy": lambda gold, predicted: float((gold == predicted).reshape(len(gold), -1).all(1).mean()),
     "f1": lambda gold, predicted: float(sk.f1_score(gold, predicted, zero_division=0.0)),
     "macro_f1": _f1("macro"),
@@ -65,7 +66,7 @@ METRICS: dict[str, Metric] = {
 
 
 def metrics_of(task: Task) -> list[str]:
-    """Metrics that are reported for a task, the primary one first."""
+    """Metrics reported for a task, the primary one first."""
     if task.problem_type == "regression":
         every = ["pearson", "spearman"]
     elif task.problem_type == "multi_label":
@@ -96,10 +97,11 @@ def score(
     Args:
         task: problem type and metrics.
         logits: [N, C].
-        labels: as :func:`augpro.training.dataset.label_tensor` makes them; rows without one count only for the
-            teacher.
+        labels: in the form of :func:`augpro.training.dataset.label_tensor`; rows without a label count only for the
+            agreement with the teacher.
         teacher_logits: [N, C], or None.
-        keys: of each row, equal for equal texts (:func:`augpro.data.same_text.row_keys`); None if all texts differ.
+        keys: key of each row, equal for equal texts (:func:`augpro.data.same_text.row_keys`); None if all texts
+            differ.
     """
     scores = measure(task, logits, labels, teacher_logits)
     gold, kept = gold_labels(labels, task.problem_type)
@@ -116,25 +118,25 @@ def measure(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor |
     Args:
         task: problem type and metrics.
         logits: [N, C].
-        labels: as :func:`augpro.training.dataset.label_tensor` makes them; rows without one count only for the
-            teacher.
+        labels: in the form of :func:`augpro.training.dataset.label_tensor`; rows without a label count only for the
+            agreement with the teacher.
         teacher_logits: [N, C], or None.
 
     Returns:
-        The metrics. ``agreement`` is the share of equal decisions (per label for multi-label; Pearson correlation
-        for a regression); ``distance_to_teacher`` is the mean KL(teacher || student) in nats (mean over the
-        labels for multi-label, mean squared error for a regression).
+        The metrics. ``agreement`` is the share of equal predictions (per label for multi-label; Pearson correlation
+        for a regression). ``distance_to_teacher`` is the mean KL(teacher || student) in nats (mean over the
+        labels for multi-label; mean squared error for a regression).
     """
     predicted = decide(logits, task.problem_type)
     gold, kept = gold_labels(labels, task.problem_type)
     metrics = {name: METRICS[name](gold, predicted[kept]) for name in metrics_of(task)} if kept.any() else {}
     if teacher_logits is None:
         return Scores(rows=len(logits), metrics=metrics)
-    theirs = decide(teacher_logits, task.problem_type)
+    teacher_predicted = decide(teacher_logits, task.problem_type)
     if task.problem_type == "regression":
-        agreement = METRICS["pearson"](theirs, predicted)
+        agreement = METRICS["pearson"](teacher_predicted, predicted)
     else:
-        agreement = float((theirs == predicted).mean())
+        agreement = float((teacher_predicted == predicted).mean())
     return Scores(
         rows=len(logits),
         metrics=metrics,
@@ -146,7 +148,7 @@ def measure(task: Task, logits: Tensor, labels: Tensor, teacher_logits: Tensor |
 
 
 def gold_labels(labels: Tensor, problem_type: ProblemType) -> tuple[Array, Array]:
-    """Labels of the rows that have one, as the metrics take them, and which rows those are, bool [N]."""
+    """Labels of the labelled rows, in the form of the metrics, and the mask of these rows, bool [N]."""
     each = labels.reshape(len(labels), -1).numpy()
     kept = np.all(each >= 0 if problem_type == "single_label" else ~np.isnan(each), axis=1)
     gold = labels.numpy()[kept]
@@ -167,17 +169,17 @@ def row_distances(logits: Tensor, teacher_logits: Tensor, problem_type: ProblemT
 def score_interval(
     name: str, gold: Array, predicted: Array, clusters: Array | None = None
 ) -> tuple[float, float]:
-    """95 % interval of a metric over the rows, (nan, nan) for fewer than two different ones, or values of it.
+    """95 % confidence interval of a metric over the rows.
 
-    Wilson's for accuracy, which needs no resampling; else the percentile bootstrap of 1,000 resamples, one at a
-    time. Rows of one cluster count as one draw.
+    It is Wilson's interval for accuracy, else the percentile bootstrap with 1,000 resamples. Rows of one cluster are
+    drawn together. (nan, nan) with fewer than two clusters, or if the metric is the same on every resample.
 
     Args:
         name: of the metric, a key of :data:`METRICS`.
         gold: [N] or [N, C].
         predicted: of the same shape.
-        clusters: of each row, int64 [N], see :func:`augpro.evaluation.resampling.clusters_of`; None if all rows
-            differ.
+        clusters: cluster of each row, int64 [N], see :func:`augpro.evaluation.resampling.clusters_of`; None if all
+            rows differ.
     """
     clusters = np.arange(len(gold)) if clusters is None else clusters
     if len(gold) < 2 or np.ptp(clusters) == 0:
@@ -185,28 +187,28 @@ def score_interval(
     if name == "accuracy":
         return wilson_interval((gold == predicted).reshape(len(gold), -1).all(1), clusters)
     low, high = np.percentile(Resampling(clusters).metric(METRICS[name], gold, predicted), [2.5, 97.5])
-    # Not certainty: no resample differed.
+    # An interval of width 0 would claim certainty.
     return (float(low), float(high)) if low < high else (float("nan"), float("nan"))
 
 
 def wilson_interval(hits: Array, clusters: Array, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share (Wilson 1927, JASA 22:209), for rows in clusters.
+    """Wilson's interval of a proportion (Wilson 1927, JASA 22:209), for rows in clusters.
 
-    In place of the number of rows stands the number of independent ones with the same variance of the mean, as in
-    surveys (Kish 1965): at most the number of rows, and that where each is a cluster of its own.
+    It uses the effective sample size (Kish 1965): the number of independent rows with the same variance of the mean,
+    at most N. It equals N if every row is its own cluster.
 
     Args:
         hits: bool [N].
-        clusters: of each row, int64 [N].
-        confidence: of the interval.
+        clusters: cluster of each row, int64 [N].
+        confidence: confidence level.
     """
     rows, share = len(hits), float(np.mean(hits))
-    apart = np.bincount(clusters, weights=hits - share)  # 0 on average where a cluster's rows are independent
-    variance = float(apart @ apart) / rows**2
-    groups = len(apart)
+    deviations = np.bincount(clusters, weights=hits - share)
+    variance = float(deviations @ deviations) / rows**2
+    groups = len(deviations)
     if groups < rows:
         variance *= groups / (groups - 1)
-    # All right or all wrong, or as many in every cluster: then nothing is known but the number of clusters.
+    # No variance (all right, all wrong, or equal shares in every cluster): use the number of clusters.
     independent = min(share * (1 - share) / variance, rows) if variance > 1e-12 else groups
     z = float(stats.norm.ppf((1 + confidence) / 2))
     middle = share + z**2 / (2 * independent)
@@ -216,6 +218,6 @@ def wilson_interval(hits: Array, clusters: Array, confidence: float = 0.95) -> t
 
 
 def majority_share(labels: Tensor) -> float:
-    """Accuracy of always answering the most frequent class, over the labelled rows."""
+    """Accuracy of always predicting the most frequent class, over the labelled rows."""
     known = labels[labels >= 0]
     return int(torch.bincount(known).max()) / len(known) if len(known) else 0.0

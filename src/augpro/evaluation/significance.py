@@ -1,9 +1,8 @@
-"""Whether one method beats another, and how small a difference could have been seen.
+"""Significance tests for the difference between two methods, and the smallest detectable difference.
 
-Two accidents decide a measured difference, and each has its own test. Another training seed would have given
-another student: :func:`paired_seeds` asks over seeds. Another evaluation set would have had other rows:
-:func:`paired_bootstrap` asks over rows, the students taken as given. All tests are paired and two-sided.
-A p-value that cannot be had is nan, and nan is never significant.
+A measured difference has two sources of random variation, with one test each. :func:`paired_seeds` tests over
+training seeds. :func:`paired_bootstrap` tests over evaluation rows, for fixed students. All tests are paired and
+two-sided. An undefined p-value is nan, and nan is never significant.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class SeedTest:
-    """Ours minus base over seeds: the mean in the metric's unit, p of the paired t-test, and Cohen's d_z.
+    """Method minus base over seeds: the mean in the metric's unit, p of the paired t-test, and Cohen's d_z.
 
     d_z is the mean difference in units of its standard deviation (Lakens 2013, Frontiers in Psychology 4:863).
     """
@@ -31,9 +30,9 @@ class SeedTest:
 
 @dataclass(frozen=True)
 class ExampleTest:
-    """Ours minus base on the evaluation set, with standard error, 95 % percentile interval and p over its rows.
+    """Method minus base on the evaluation set, with standard error, 95 % percentile interval and p over its rows.
 
-    All but p are in the metric's unit.
+    All except p are in the metric's unit.
     """
 
     difference: float
@@ -45,8 +44,8 @@ class ExampleTest:
 def seed_interval(values: Sequence[float] | Array, confidence: float = 0.95) -> tuple[float, float]:
     """Student's t interval of the mean over seeds, in the metric's unit.
 
-    (nan, nan) for fewer than 2 values, and where all are equal: no variance was seen, so none can be estimated. An
-    interval of no width would make two students that get the same number of rows right a certainty.
+    (nan, nan) for fewer than 2 values, or if all are equal: the variance cannot be estimated. An interval of width 0
+    would claim certainty just because the students get the same number of rows right.
     """
     if len(values) < 2 or np.ptp(values) <= _rounding(values, values):
         return (NAN, NAN)
@@ -63,12 +62,12 @@ def paired_seeds(ours: Sequence[float] | Array, base: Sequence[float] | Array) -
         base: likewise, the seeds in the same order.
 
     Returns:
-        With fewer than 2 seeds p and d_z are nan. So are they if the difference is the same for every seed
-        but not 0: no variance was seen, and an infinite t would make three students that each get one more
-        row right a proof. If it is 0 for every seed, p is 1 and d_z 0.
+        With fewer than 2 seeds p and d_z are nan. They are also nan if the difference is the same for every seed but
+        not 0: the variance is not estimable, and an infinite t would count three students with one more right row as
+        proof. If the difference is 0 for every seed, p is 1 and d_z is 0.
 
     Raises:
-        ValueError: the numbers of seeds differ.
+        ValueError: if the numbers of seeds differ.
     """
     difference = np.array([one - other for one, other in zip(ours, base, strict=True)], dtype=float)
     mean = float(difference.mean()) if len(difference) else NAN
@@ -84,26 +83,26 @@ def paired_seeds(ours: Sequence[float] | Array, base: Sequence[float] | Array) -
 def paired_bootstrap(ours: Array, base: Array, observed: float) -> ExampleTest:
     """Two-sided paired bootstrap test of a difference over evaluation rows.
 
-    The resampled differences are centred on the observed one. Moved to 0 they show what chance does where
-    there is no difference (Efron & Tibshirani 1993, chapter 16; Berg-Kirkpatrick et al. 2012, EMNLP-CoNLL). p
-    is the share that is then at least as large as the observed difference, the observed set counted as one of
-    them, so that it is never 0 (Phipson & Smyth 2010).
+    The resampled differences are centred on the observed one. Shifted to 0 they are the distribution under the null
+    hypothesis (Efron & Tibshirani 1993, chapter 16; Berg-Kirkpatrick et al. 2012, EMNLP-CoNLL). p is the share of
+    them that is at least as large as the observed difference. The observed set counts as one of them, so p is never 0
+    (Phipson & Smyth 2010).
 
     Args:
         ours: metric on every resample (:class:`augpro.evaluation.resampling.Resampling`), [R], or [S, R] to
             average over seeds.
         base: likewise, on the same resamples.
-        observed: the metric of ours minus that of base on the evaluation set itself, averaged over seeds too.
+        observed: difference of the metrics on the evaluation set itself, also averaged over seeds.
 
     Returns:
-        p is nan if the difference is the same on every resample but not 0, as on a single row, or if any
-        value is not finite.
+        p is nan if the difference is the same on every resample but not 0 (as with a single row), or if a value is
+        not finite.
     """
     difference = np.atleast_2d(ours).mean(0) - np.atleast_2d(base).mean(0)
     low, high = np.percentile(difference, [2.5, 97.5])
     chance = np.abs(difference - observed)
     rounding = _rounding(ours, base)
-    # Ties are common, a metric of few rows having few values; rounding must not decide them.
+    # Ties are common, because a metric of few rows has few values; rounding must not decide them.
     p_value = (1 + int((chance >= abs(observed) - rounding).sum())) / (1 + len(chance))
     if not np.isfinite(chance).all() or np.ptp(difference) <= rounding < abs(observed):
         p_value = NAN
@@ -111,7 +110,7 @@ def paired_bootstrap(ours: Array, base: Array, observed: float) -> ExampleTest:
 
 
 def holm(p_values: Sequence[float] | Array) -> Array:
-    """p-values of a family of comparisons, adjusted by Holm (1979); nan stays nan and is not in the family."""
+    """p-values of a family of comparisons, adjusted by Holm (1979); nan stays nan and does not count."""
     adjusted = np.array(p_values, dtype=float)
     order = np.argsort(adjusted)[: int((~np.isnan(adjusted)).sum())]  # nan is sorted to the end
     times = np.arange(len(order), 0, -1)
@@ -120,19 +119,19 @@ def holm(p_values: Sequence[float] | Array) -> Array:
 
 
 def detectable_difference(standard_error: float, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Smallest true difference that one two-sided test at alpha finds with this power (Bloom 1995).
+    """Minimum detectable difference of one two-sided test at level alpha with this power (Bloom 1995).
 
-    (z(1 - alpha / 2) + z(power)) standard errors of the difference, 2.8 by default, in their unit. With Holm's
-    correction a difference has to be larger.
+    It is (z(1 - alpha / 2) + z(power)) standard errors of the difference, 2.8 by default, in their unit. Holm's
+    correction requires a larger difference.
     """
     return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * standard_error)
 
 
 def separated(seed_p: float, example_p: float, alpha: float = 0.05) -> bool:
-    """Whether a difference may be called real: both adjusted p-values known, not nan, and below alpha."""
+    """Whether a difference is significant: both adjusted p-values are below alpha (nan is not)."""
     return bool(seed_p < alpha and example_p < alpha)
 
 
 def _rounding(ours: Sequence[float] | Array, base: Sequence[float] | Array) -> float:
-    """Size below which a difference between values of these sizes is rounding: 0.3 - 0.2 is not 0.2 - 0.1."""
+    """Differences below this are rounding errors for values of this size: 0.3 - 0.2 is not exactly 0.2 - 0.1."""
     return 1e-12 * float(max(np.abs(ours).max(), np.abs(base).max()))

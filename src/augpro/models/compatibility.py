@@ -1,6 +1,6 @@
-"""Whether a model, its tokenizer and its weights belong together, and whether its tokenizer can read the texts.
+"""Checks that a model, its tokenizer and its weights fit together and that the tokenizer can read the texts.
 
-All of it is found without loading weights.
+No check loads weights.
 """
 
 import re
@@ -21,24 +21,22 @@ from augpro.models.source import ModelSource, same_tokenizer
 from augpro.models.weights import check_shapes, newer_weights, stored_shapes
 from augpro.tokens import max_length, only_special, tokenize
 
-_SMALLEST_SHARE = (
-    0.5  # of a model's embeddings that its tokenizer has a token for; padded vocabularies have over 0.9
-)
-_SAMPLE = 2000  # rows that are tokenized to see whether they can be read
-_NOTED, _REFUSED = 0.01, 0.5  # shares of unknown tokens, and of rows without a token
+_SMALLEST_SHARE = 0.5  # minimum share of embeddings with a token; padded vocabularies have over 0.9
+_SAMPLE = 2000  # rows tokenized for the check
+_NOTED, _REFUSED = 0.01, 0.5  # shares of unknown tokens, and of rows without a known token
 _LAST_TOKEN = frozenset(
     {"t5gemma", "t5gemma2"}
-)  # encoder-decoders that answer at the last token, not at its end
+)  # encoder-decoders that classify at the last token, not at an end token
 
 
 @dataclass(frozen=True)
 class Role:
-    """A model and what it is to a run.
+    """A model and its role in a run.
 
     Attributes:
         title: such as "teacher", for messages.
         source: the model.
-        finished: whether its classifier is used as it is; else a head that does not fit is made anew.
+        finished: whether its classification head must fit; else a head that does not fit is replaced.
         trained: whether the run trains it.
     """
 
@@ -51,19 +49,19 @@ class Role:
 def check_models(
     roles: Sequence[Role], splits: Iterable[Split], max_tokens: int | None, allow: bool
 ) -> list[str]:
-    """Refuse models that do not fit their tokenizers and weights, and tokenizers that cannot read the texts.
+    """Check that models fit their tokenizers and weights, and that the tokenizers can read the texts.
 
     Args:
         roles: the models of a run.
-        splits: all texts that it reads, of which up to 2,000 rows are tokenized.
-        max_tokens: they are cut here.
-        allow: whether a tokenizer that does not know most of them is good enough.
+        splits: all texts of the run; up to 2,000 rows are tokenized.
+        max_tokens: the texts are truncated here.
+        allow: whether to allow a tokenizer that does not know most of the text.
 
     Returns:
-        What the user should be told.
+        Notes for the user.
 
     Raises:
-        InputError: naming the fix.
+        InputError: names the fix.
     """
     sample = _sample(list(splits))
     notes: list[str] = []
@@ -83,17 +81,17 @@ def check_models(
 
 
 def check_model(source: ModelSource, finished: bool) -> PreTrainedTokenizerBase:
-    """Refuse a model whose tokenizer or weights are not its own.
+    """Check that a model's tokenizer and weights belong to it.
 
     Args:
         source: the model.
-        finished: whether its classifier is used as it is.
+        finished: whether its classification head must fit.
 
     Returns:
         Its tokenizer.
 
     Raises:
-        InputError: naming the fix.
+        InputError: names the fix.
     """
     config, tokenizer = source.load_config(), source.load_tokenizer()
     size = getattr(config.get_text_config(), "vocab_size", None)
@@ -136,7 +134,7 @@ def _check_size(name: str, tokenizer: PreTrainedTokenizerBase, size: int) -> Non
 def _check_end(name: str, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
     if config.eos_token_id not in tokenizer("")["input_ids"]:
         raise InputError(
-            f"{name}: a {config.model_type} model answers at its end token (eos_token_id {config.eos_token_id}), "
+            f"{name}: a {config.model_type} model classifies at its end token (eos_token_id {config.eos_token_id}), "
             "which its tokenizer does not add to a text; save the model with its own tokenizer."
         )
 
@@ -150,8 +148,8 @@ def _padding_notes(role: Role) -> list[str]:
         )
     if role.trained and reads_padding(config):
         return [
-            f"{role.source.name}: the answers of a {config.model_type} model change with the padding beside a row; "
-            + "rows are scored without any, but trained with it"
+            f"{role.source.name}: the output of a {config.model_type} model depends on padding; "
+            + "rows are scored without padding, but trained with it"
         ]
     return []
 
@@ -161,7 +159,7 @@ def _padding_notes(role: Role) -> list[str]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some rows, and which they are, in words."""
+    """A sample of rows, and its description."""
 
     texts: list[str]
     pairs: list[str] | None
@@ -169,7 +167,7 @@ class _Sample:
 
 
 def _sample(splits: list[Split]) -> _Sample:
-    """Rows at equal distances, up to 2,000 of all splits."""
+    """Up to 2,000 evenly spaced rows of all splits."""
     texts = list(chain.from_iterable(split.texts for split in splits))
     step = max(1, -(-len(texts) // _SAMPLE))
     which = f"all {len(texts)} rows" if step == 1 else f"{len(texts[::step])} of {len(texts)} rows"
@@ -182,10 +180,10 @@ def _sample(splits: list[Split]) -> _Sample:
 def _read(
     sample: _Sample, tokenizer: PreTrainedTokenizerBase, limit: int | None, title: str, allow: bool
 ) -> list[str]:
-    """What to tell of the tokens that a tokenizer makes of some rows.
+    """Notes on unknown tokens, truncated rows and special tokens of a sample.
 
     Raises:
-        InputError: if most of the text cannot be read, unless that is allowed.
+        InputError: if most of the text is unknown to the tokenizer, unless that is allowed.
     """
     table = tokenize(tokenizer, sample.texts, sample.pairs, limit)
     unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
@@ -206,13 +204,14 @@ def _read(
         ),
         (empty / max(1, len(texts)), "of {} have no token that its tokenizer knows"),
     ):
-        told = f"{title}: {share:.1%} {what.format(sample.which)}"
+        message = f"{title}: {share:.1%} {what.format(sample.which)}"
         if share > _REFUSED and not allow:
             raise InputError(
-                f"{told}; give the tokenizer that the model was trained with, or say --allow-unknown-tokens to go on."
+                f"{message}; give the tokenizer that the model was trained with, or set --allow-unknown-tokens to "
+                "continue."
             )
         if share > _NOTED:
-            notes.append(told)
+            notes.append(message)
     if table.truncated:
         lost = "first" if tokenizer.truncation_side == "left" else "last"
         notes.append(
@@ -220,7 +219,7 @@ def _read(
             "are not read"
         )
     names = map(re.escape, tokenizer.convert_ids_to_tokens(only_special(tokenizer)))
-    typed = [found[0] for found in map(re.compile("|".join(names) or "(?!)").search, texts) if found]
+    typed = [match[0] for match in map(re.compile("|".join(names) or "(?!)").search, texts) if match]
     if typed:
         notes.append(
             f"{title}: {len(typed)} of {counted} contain the name of a special token, such "

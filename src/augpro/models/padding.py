@@ -1,7 +1,7 @@
-"""Which token pads a row, for a model and its tokenizer alike, and how long a row may be by the model's positions.
+"""The padding token of a model and its tokenizer, and the maximum length by the model's positions.
 
-Rows are padded at their end. A classifier may look for its padding id in a row (a decoder answers at the last token
-before the padding, RoBERTa counts its positions from it), so tokenizer and configuration must name the same token.
+Rows are padded at their end. A classifier may use its padding id to read a row (a decoder classifies at the last
+token before the padding, RoBERTa counts positions from it), so tokenizer and configuration must name the same token.
 """
 
 from typing import Any
@@ -13,32 +13,32 @@ from augpro.errors import InputError
 from augpro.models.weights import without_weights
 from augpro.tokens import NO_LIMIT
 
-# Their answer to a row changes with the padding beside it: convolutions, pools and transforms over all positions,
-# attention over landmarks or hashes of them, an answer at the last position or (T5Gemma) at the one after the row.
+# Models whose output depends on padding: convolutions, pooling and transforms over all positions, attention over
+# landmarks or hashes, classification at the last position or (T5Gemma) the position after the row.
 _READ_PADDING = frozenset(
     {"convbert", "fnet", "mobilebert", "nystromformer", "t5gemma", "t5gemma2", "xlnet", "yoso"}
 )
 _POSITIONS = ("max_position_embeddings", "max_seq_len")
-_found: dict[str, list[int]] = {}  # of a configuration
+_limits: dict[str, list[int]] = {}  # cache by configuration
 
 
 def reads_padding(config: Any) -> bool:
-    """Whether a model's answer to a row depends on the padding beside it, so that rows of one length go together."""
+    """Whether a model's output depends on padding, so that only rows of one length may share a batch."""
     return config.model_type in _READ_PADDING
 
 
 def is_token(config: Any, token: int | None) -> bool:
-    """Whether a model has an embedding of a token id, as far as its configuration counts them."""
+    """Whether a token id is below the vocabulary size of a configuration."""
     return token is not None and 0 <= token < getattr(config, "vocab_size", NO_LIMIT)
 
 
 def padded_at_start(config: Any) -> bool:
-    """Whether a model answers at the last position of a batch, where its rows must end."""
+    """Whether a model classifies at the last position, so that rows must be padded at the start."""
     return getattr(config, "summary_type", None) == "last"
 
 
 def agree_on_padding(config: Any, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Let both name one padding token, in place: the model's own, else the tokenizer's, else one that is in no text.
+    """Set one padding token in both, in place: the model's, else the tokenizer's, else an unused special token.
 
     Args:
         config: a model's.
@@ -46,7 +46,7 @@ def agree_on_padding(config: Any, tokenizer: PreTrainedTokenizerBase, name: str)
         name: of the model, for messages.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no such token.
     """
     text = config.get_text_config()
     padding: int | None = getattr(text, "pad_token_id", None)
@@ -73,7 +73,7 @@ def agree_on_padding(config: Any, tokenizer: PreTrainedTokenizerBase, name: str)
 
 
 def _can_pad(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
-    """Whether the tokenizer has a token, and never as a word of a text."""
+    """Whether the tokenizer has a token that never occurs in a text."""
     if token >= len(tokenizer):
         return False
     if token in tokenizer.all_special_ids:
@@ -83,7 +83,7 @@ def _can_pad(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
 
 
 def _own_padding(config: Any, tokenizer: PreTrainedTokenizerBase, name: str) -> int:
-    """The tokenizer's padding, or a special token that it puts into no row."""
+    """The tokenizer's padding token, or a special token that it adds to no row."""
     if is_token(config, tokenizer.pad_token_id):
         return int(tokenizer.pad_token_id)
     added = {token for columns in ([[""]], [[""], [""]]) for token in tokenizer(*columns)["input_ids"][0]}
@@ -97,7 +97,7 @@ def _own_padding(config: Any, tokenizer: PreTrainedTokenizerBase, name: str) -> 
 
 
 def limit_to_positions(config: Any, tokenizer: PreTrainedTokenizerBase, trusted: bool) -> None:
-    """Lower the tokenizer's limit to the positions that the model has for tokens, where it counts them.
+    """Lower the tokenizer's limit to the number of positions of the model.
 
     Args:
         config: the model's.
@@ -114,7 +114,7 @@ def _said(config: Any) -> list[int]:
     for name in _POSITIONS:
         try:
             value = getattr(config, name, None)
-        except NotImplementedError:  # XLNet's configuration says so that it has none
+        except NotImplementedError:  # XLNet has no limit
             continue
         if isinstance(value, int) and value > 0:
             limits.append(value)
@@ -122,13 +122,13 @@ def _said(config: Any) -> list[int]:
 
 
 def _embedded(config: Any, trusted: bool) -> list[int]:
-    """Usable rows of tables of positions that start after a padding id, as RoBERTa's do."""
+    """Usable rows of position embeddings that start after a padding id, as in RoBERTa."""
     key = f"{trusted} {config.to_json_string()}"
-    if key not in _found:  # a run loads a tokenizer several times, and a model takes a while to build
+    if key not in _limits:  # a run loads a tokenizer several times, and building a model is slow
         model = without_weights(AutoModel, config, trusted)
-        _found[key] = [
+        _limits[key] = [
             part.num_embeddings - part.padding_idx - 1
             for name, part in (model.named_modules() if model else ())
             if isinstance(part, torch.nn.Embedding) and "position" in name and part.padding_idx is not None
         ]
-    return _found[key]
+    return _limits[key]

@@ -1,4 +1,4 @@
-"""Models that read whole tables of rows, without gradients."""
+"""Inference over whole tables of rows, without gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,35 +12,35 @@ from transformers import PreTrainedModel
 from augpro.models.padding import reads_padding
 from augpro.tokens import TokenBatch, TokenTable
 
-ROWS_AT_ONCE = 128  # of a pass without a gradient: more rows take memory and are hardly read faster
+ROWS_AT_ONCE = 128  # inference batch size; larger ones need more memory and are hardly faster
 
 
 def predict_logits(
     model: PreTrainedModel, table: TokenTable, batch_size: int = ROWS_AT_ONCE, what: str = "predicting"
 ) -> Tensor:
-    """Logits of every row, on the CPU, [rows, C]; rows run in order of length, so little is padded.
+    """Logits of every row, on the CPU, [rows, C]; rows are sorted by length to save padding.
 
     Args:
-        model: a sequence classifier; it is run without dropout and left in the mode it was in.
-        table: its own tokens.
-        batch_size: rows at once.
-        what: name of the progress bar, shown when it takes more than two seconds.
+        model: a sequence classifier; it runs without dropout, and its mode is restored.
+        table: rows in the model's tokens.
+        batch_size: rows per batch.
+        what: name of the progress bar, which is shown after two seconds.
     """
     training = model.training
     model.eval()
-    apart = reads_padding(model.config)
-    logits = over_rows(table, lambda batch: run_logits(model, batch), batch_size, what, apart)
+    unpadded = reads_padding(model.config)
+    logits = over_rows(table, lambda batch: run_logits(model, batch), batch_size, what, unpadded)
     model.train(training)
     return logits
 
 
 def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
-    """Mixed precision as a Trainer's, in bfloat16 or float16; none where ``half`` is None."""
+    """Mixed precision as in the Trainer, in bfloat16 or float16; disabled if ``half`` is None."""
     return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
 
 
 def run_logits(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    """Logits of one batch, [B, C], with the model in the mode that it is in."""
+    """Logits of one batch, [B, C], in the model's current mode."""
     logits: Tensor = model(**batch.to(model.device).model_inputs()).logits
     return logits
 
@@ -52,14 +52,14 @@ def over_rows(
     what: str = "reading",
     unpadded: bool = False,
 ) -> Tensor:
-    """What ``run`` gives for every row, [rows, ...], as float32 on the CPU, without gradients.
+    """The results of ``run`` for every row, [rows, ...], as float32 on the CPU, without gradients.
 
     Args:
-        table: the rows; they run in order of length.
-        run: from a batch on the CPU, of B rows, to a tensor [B, ...].
-        batch_size: rows at once.
+        table: the rows; they are sorted by length.
+        run: maps a batch of B rows on the CPU to a tensor [B, ...].
+        batch_size: rows per batch.
         what: name of the progress bar.
-        unpadded: whether only rows of one length are read at once.
+        unpadded: whether each batch has only rows of one length.
     """
     order = np.argsort(table.lengths, kind="stable")
     alike = np.split(order, np.flatnonzero(np.diff(table.lengths[order])) + 1) if unpadded else [order]
@@ -76,13 +76,13 @@ def over_rows(
 
 
 def mean_states(body: Any, table: TokenTable, what: str) -> Tensor:
-    """Mean of the last hidden states over the tokens of each row, padding left out, [rows, D].
+    """Mean of the last hidden states over the tokens of each row, without padding, [rows, D].
 
     A row without tokens has zeros.
 
     Args:
-        body: a Hugging Face model without a head, in the mode in which it shall read.
-        table: its own tokens.
+        body: a Hugging Face model without a head; its mode is not changed.
+        table: rows in the model's tokens.
         what: name of the progress bar.
     """
 
@@ -90,7 +90,7 @@ def mean_states(body: Any, table: TokenTable, what: str) -> Tensor:
         batch = batch.to(body.device)
         states = body(**batch.model_inputs()).last_hidden_state.float()
         present = batch.mask[..., None].float()
-        found: Tensor = (states * present).sum(1) / present.sum(1).clamp(min=1)
-        return found
+        mean: Tensor = (states * present).sum(1) / present.sum(1).clamp(min=1)
+        return mean
 
     return over_rows(table, run, what=what, unpadded=reads_padding(body.config))

@@ -1,7 +1,4 @@
-"""Where models come from: a folder, the hub, or a short name; safetensors only, no remote code unasked.
-
-A student is a model with some of its layers taken out, or any classifier of its own.
-"""
+"""Loading of models from a folder, the hub or a short name; safetensors only, and no remote code by default."""
 
 import json
 from collections.abc import Sequence
@@ -28,12 +25,12 @@ from augpro.models.padding import agree_on_padding, is_token, limit_to_positions
 from augpro.models.weights import check_loaded
 from augpro.tasks import HF_PROBLEM_TYPE, Task
 
-_SETTINGS = "tokenizer_config.json"  # which some tokenizers list among the files of their vocabulary
+_SETTINGS = "tokenizer_config.json"  # some tokenizers list it among their vocabulary files
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Which model, and how much of it is trusted.
+    """A model by name, and whether its code is trusted.
 
     Attributes:
         name: folder, hub name or short name (:mod:`augpro.models.named`).
@@ -44,10 +41,10 @@ class ModelSource:
     trust_remote_code: bool = False
 
     def load_config(self) -> Any:
-        """The model's configuration; nothing heavy is read.
+        """The model's configuration; reads no weights.
 
         Raises:
-            InputError: if the model is not there or cannot be reached.
+            InputError: if the model does not exist or cannot be reached.
         """
         return self._load(AutoConfig)
 
@@ -55,9 +52,9 @@ class ModelSource:
         """The model's own tokenizer.
 
         Raises:
-            InputError: if it is missing, or no fast tokenizer.
+            InputError: if it is missing, or not a fast tokenizer.
         """
-        # Saved with the tokenizer: a special token's name in a text is read as text elsewhere too.
+        # Saved with the tokenizer, so that other programs also read a special token's name in a text as text.
         tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer, split_special_tokens=True)
         if not tokenizer.is_fast:
             raise InputError(
@@ -70,7 +67,7 @@ class ModelSource:
         return tokenizer
 
     def _check_tokenizer_files(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse a folder without a tokenizer: one with an empty vocabulary is made up for it."""
+        """Raise ``InputError`` for a folder without a tokenizer; transformers would create an empty one."""
         folder = Path(model_location(self.name))
         names = {"tokenizer.json", "tekken.json", *type(tokenizer).vocab_files_names.values()} - {_SETTINGS}
         if not folder.is_dir() or any((folder / name).is_file() for name in names):
@@ -81,7 +78,7 @@ class ModelSource:
             )
 
     def load_classifier(self, **options: Any) -> PreTrainedModel:
-        """The model as the start of a sequence classifier; a head that is missing or does not fit is made anew.
+        """The model as a sequence classifier to train; a head that is missing or does not fit is initialized.
 
         Raises:
             InputError: if weights below the head are missing, or they are not safetensors.
@@ -97,7 +94,7 @@ class ModelSource:
         return self._padded(model.float())  # a checkpoint in half precision is trained and scored in float32
 
     def _padded(self, model: Any) -> PreTrainedModel:
-        """The model with a configuration that names its padding, as its tokenizer does."""
+        """The model with the padding token in its configuration."""
         config = model.config.get_text_config()
         if not is_token(config, config.pad_token_id):
             config.pad_token_id = model.config.pad_token_id = self.load_tokenizer().pad_token_id
@@ -105,7 +102,7 @@ class ModelSource:
         return padded
 
     def load_trained_classifier(self) -> PreTrainedModel:
-        """The model as the sequence classifier that it was trained to be: a teacher, or a student that is scored.
+        """The model as a trained sequence classifier: a teacher, or a student to score.
 
         Raises:
             InputError: if the weights are missing, not safetensors, or lack the head.
@@ -124,7 +121,7 @@ class ModelSource:
         """The model as an encoder-decoder, with its tokenizer, which may be a slow one.
 
         Raises:
-            InputError: if a part is missing, or sentencepiece for the tokenizer.
+            InputError: if a part is missing, or the tokenizer needs sentencepiece and it is not installed.
         """
         try:
             tokenizer = self._load(AutoTokenizer)
@@ -135,7 +132,7 @@ class ModelSource:
         return self._load_whole(AutoModelForSeq2SeqLM, "translation model"), tokenizer
 
     def _load_whole(self, loader: Any, kind: str) -> PreTrainedModel:
-        """A model in float32 none of whose weights is made anew."""
+        """A model in float32; all its weights must be in the checkpoint."""
         loaded: tuple[PreTrainedModel, dict[str, Any]] = self._load(
             loader, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
         )
@@ -163,7 +160,7 @@ class ModelSource:
 
 
 def needs_sentencepiece(name: str) -> InputError:
-    """The error of a tokenizer whose library is not installed."""
+    """The error if sentencepiece is not installed."""
     return InputError(f"{name}: its tokenizer needs sentencepiece; run: pip install 'augpro[translation]'.")
 
 
@@ -174,17 +171,18 @@ def load_student(
     freeze_embeddings: bool = False,
     seed: int = 0,
 ) -> PreTrainedModel:
-    """A classifier for the task, cut from the source where ``layers`` are given.
+    """A classifier for the task, cut to ``layers`` if they are given.
 
     Args:
         source: model to start from.
-        task: gives the outputs and their names, which go into the model's config.
+        task: its outputs and label names go into the model's config.
         layers: encoder layers to keep, counted from 0; all if empty.
-        freeze_embeddings: whether the word embeddings stay as they are.
+        freeze_embeddings: whether to freeze the word embeddings.
         seed: of a new classification head.
 
     Raises:
-        InputError: if the source cannot be loaded or lacks a layer, or a cut model would not load as itself.
+        InputError: if the source cannot be loaded or lacks a layer, or the cut model cannot be saved and loaded
+            faithfully.
     """
     names = dict(enumerate(task.label_names)) or {0: "score"}
     with torch.random.fork_rng(devices=[]):
@@ -209,9 +207,9 @@ def load_student(
 def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
     """Whether two tokenizers give the same ids for every text.
 
-    Proven by comparing the whole definitions (normalizer, splitting, vocabulary, merges, post-processing),
-    not the sizes of the vocabularies, the padding token, whether both give token types, and at which end both
-    cut; other settings of truncation and padding do not count.
+    Compares the whole definitions (normalizer, splitting, vocabulary, merges, post-processing), not only the sizes of
+    the vocabularies. Padding token, token types and truncation side must also be equal; other settings of truncation
+    and padding are ignored.
     """
     return _definition(one) == _definition(other)
 

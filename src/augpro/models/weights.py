@@ -1,4 +1,4 @@
-"""What a model folder's weights say of their shapes, read from the headers of its safetensors files alone."""
+"""Checks of a model folder's weights, using only the headers of its safetensors files."""
 
 import json
 import re
@@ -26,7 +26,7 @@ Loaded = dict[str, Any]  # the library's own names: missing_keys, unexpected_key
 
 
 def stored_shapes(folder: Path, name: str) -> dict[str, Shape]:
-    """Shape of every tensor of a model folder, whose weights are one file or several.
+    """Shape of every tensor of a model folder, in one weight file or several.
 
     Args:
         folder: of the model.
@@ -58,7 +58,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def without_weights(loader: Any, config: Any, trusted: bool) -> PreTrainedModel | None:
-    """The model that a configuration describes, in shapes alone; None where its own code fails, as loading it will.
+    """The model that a configuration describes, on the meta device; None if its code fails, as loading will too.
 
     Args:
         loader: such as ``transformers.AutoModel``.
@@ -72,20 +72,20 @@ def without_weights(loader: Any, config: Any, trusted: bool) -> PreTrainedModel 
 
 
 def check_shapes(config: Any, shapes: dict[str, Shape], name: str, finished: bool, trusted: bool) -> None:
-    """Refuse weights that are not of the model that the configuration describes.
+    """Check that the weights are those of the model that the configuration describes.
 
     Args:
         config: the model's.
-        shapes: of its weights.
+        shapes: shapes of its weights.
         name: of the model, for messages.
-        finished: whether its classifier must fit too; else one that does not is made anew.
+        finished: whether the classification head must fit too; else it may be initialized.
         trusted: whether code that comes with the model may run.
 
     Raises:
-        InputError: naming the first tensor that is missing or does not fit.
+        InputError: names the first tensor that is missing or does not fit.
     """
     if getattr(config, "quantization_config", None) is not None:
-        return  # packed numbers have shapes of their own
+        return  # packed weights have other shapes
     model: Any = without_weights(AutoModelForSequenceClassification, config, trusted)
     if model is None:
         return
@@ -96,7 +96,7 @@ def check_shapes(config: Any, shapes: dict[str, Shape], name: str, finished: boo
         "output_loading_info": True,
         "device_map": "meta",
     }
-    # Loaded as the true weights will be, with all that the library knows of older names and of shared weights.
+    # Loaded like the real weights, so that the library handles older names and shared weights.
     with suppress(Exception), torch.random.fork_rng(devices=[]), _silence():
         _, info = type(model).from_pretrained(None, config=config, state_dict=empty, **options)
     if info is not None:
@@ -107,7 +107,7 @@ def check_shapes(config: Any, shapes: dict[str, Shape], name: str, finished: boo
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """No reports and progress bars of the library: what matters is told by an error."""
+    """Suppress the library's reports and progress bars; errors are raised anyway."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -120,17 +120,17 @@ def _silence() -> Iterator[None]:
 
 
 def check_loaded(info: Loaded, name: str, kind: str, body: str = "") -> None:
-    """Refuse a model with weights that do not fit, or that were made anew as they are missing.
+    """Check that no weight was missing or had the wrong shape.
 
     Args:
-        info: what ``from_pretrained`` tells of the loading.
+        info: the loading info of ``from_pretrained``.
         name: of the model, for messages.
         kind: what it should be, such as "classifier".
-        body: name of the part that must be there, without its pooler, which belongs to the head; the whole model
-            if empty.
+        body: name of the part that must be complete, except its pooler, which belongs to the head; the whole model if
+            empty.
 
     Raises:
-        InputError: naming the first such tensor.
+        InputError: names the first such tensor.
     """
 
     def needed(key: str) -> bool:
@@ -150,11 +150,11 @@ def check_loaded(info: Loaded, name: str, kind: str, body: str = "") -> None:
                 f"{wrapped.removesuffix(key)!r}); save the model inside it with save_pretrained."
             )
     if missing:
-        raise InputError(f"{name}: no trained {kind} ({missing[0]} is missing); name one that is.")
+        raise InputError(f"{name}: not a trained {kind} ({missing[0]} is missing); name one that is.")
 
 
 def newer_weights(folder: Path) -> str | None:
-    """What to tell of weights beside those that are read, if they were written later: a save in another format.
+    """A note if the folder has newer weights in another format than those that are read.
 
     Args:
         folder: of the model.
@@ -172,7 +172,7 @@ def _written(path: Path) -> float:
 
 
 def misfit(name: str, key: str, stored: Sequence[int], made: Sequence[int]) -> InputError:
-    """The error of a tensor whose shape is not what the configuration makes it."""
+    """The error for a tensor whose shape does not match the configuration."""
     one, other = (" x ".join(map(str, shape)) for shape in (stored, made))
     return InputError(
         f"{name}: {key} is {one} in its weights, but {other} by its config.json; save model, configuration and "

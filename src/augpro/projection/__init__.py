@@ -1,11 +1,11 @@
-"""Exact nearest-token search: project a vector of embedding space onto a token.
+"""Exact nearest-token search: projects a vector of embedding space onto a token.
 
-``project(q) = argmax over v in C of sim(E[v], q)``, ties to the lowest id (METHOD: AugPro, arXiv
-2210.11768). Exact means: the ids that a float64 computation over the whole vocabulary returns, and a tie is
-an equal float64 score (rows that are the same up to a factor tie for cosine only as far as their norms round
-alike). A mix of two tokens is mostly answered from neighbour lists (``neighbours``), anything else by a pass
-over all candidates (``candidates``, and ``rays`` for a step of unknown length); all end in the same exact
-ranking. Queries go through in blocks, so extra memory is bounded whatever their number.
+``project(q) = argmax over v in C of sim(E[v], q)``, where C are the allowed tokens; ties go to the lowest id (AugPro,
+arXiv 2210.11768). Exact means: the ids of a float64 computation over the whole vocabulary. A tie is an equal float64
+score; for cosine, rows that differ by a factor tie only if their norms round alike. Most mixes of two tokens are
+answered from neighbour lists (``neighbours``); all other queries search all allowed tokens (``allowed``, and ``rays``
+for steps of unknown length). All end in the same exact ranking. Queries are processed in blocks, so extra memory is
+bounded.
 """
 
 from typing import get_args
@@ -13,7 +13,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from augpro.projection.candidates import Candidates, Metric, SearchStats
+from augpro.projection.allowed import AllowedTokens, Metric, SearchStats
 from augpro.projection.chunks import in_full_precision
 from augpro.projection.neighbours import NeighbourLists
 from augpro.projection.rays import Rays
@@ -22,20 +22,19 @@ __all__ = ["Metric", "Projection"]
 
 
 class Projection:
-    """Nearest tokens of an embedding table, within groups of candidates.
+    """Nearest tokens of an embedding table, within token groups.
 
-    What is prepared from the table is prepared again when the table was changed in place, as torch counts it.
-    Fused optimizers and writes to ``.data`` are not counted: give a clone of such a table, and make another
-    projection when it has changed.
+    Everything precomputed from the table is recomputed after an in-place change that torch counts. Fused optimizers
+    and writes to ``.data`` are not counted: pass a clone of such a table, and make a new projection after a change.
 
     Args:
         table: embedding table E, float [V, D].
-        groups: candidate group of each token, int64 [V]; -1 is never produced. A query of group g is
-            projected onto tokens of group g alone. Default: all tokens are one group.
+        groups: group of each token, int64 [V]; tokens of group -1 are never returned. A query of group g is
+            projected only onto tokens of group g. Default: all tokens are one group.
         metric: "cosine" (a zero vector has similarity 0 to everything), "l2" or "dot".
 
     Attributes:
-        work: what the searches so far have cost.
+        work: statistics of the searches so far.
 
     Raises:
         ValueError: if the metric is unknown or the shapes do not fit.
@@ -69,44 +68,46 @@ class Projection:
     def _prepare(self) -> None:
         self._version = self.table._version
         present = self.groups.unique()
-        self._candidates = {
-            group: Candidates(self.table, torch.nonzero(self.groups == group)[:, 0], self.metric, self.work)
+        self._allowed = {
+            group: AllowedTokens(
+                self.table, torch.nonzero(self.groups == group)[:, 0], self.metric, self.work
+            )
             for group in present[present >= 0].tolist()
         }
-        self._lists = {group: NeighbourLists(found) for group, found in self._candidates.items()}
+        self._lists = {group: NeighbourLists(allowed) for group, allowed in self._allowed.items()}
 
     def _rows_of_groups(self, groups: Tensor | None, like: Tensor) -> list[tuple[int, Tensor]]:
-        """The rows of each group among the queries; also where a changed table is noticed."""
+        """The query rows of each group; also detects a changed table."""
         if self.table._version != self._version:
             self._prepare()
         if groups is None:
             groups = torch.zeros(len(like), dtype=torch.int64, device=like.device)
         present = groups.unique().tolist()
         for group in present:
-            if group not in self._candidates:
-                raise ValueError(f"group {group} has no candidate tokens")
+            if group not in self._allowed:
+                raise ValueError(f"group {group} has no allowed tokens")
         return [(group, torch.nonzero(groups == group)[:, 0]) for group in present]
 
     @in_full_precision
     def nearest(
         self, queries: Tensor, groups: Tensor | None = None, excluded: Tensor | None = None, k: int = 1
     ) -> Tensor:
-        """The ``k`` most similar candidates of each query, best first.
+        """The ``k`` most similar allowed tokens of each query, best first.
 
-        Cost: V D multiply-adds a query, of 8-bit integers where the processor has such products.
+        Cost: V D multiply-adds per query, of 8-bit integers if the processor supports such products.
 
         Args:
-            queries: [N, D], taken as float32.
-            groups: candidate group of each query, int64 [N]; default 0.
-            excluded: ids that a query must not get, int64 [N, X]; -1 excludes nothing.
-            k: how many.
+            queries: [N, D], converted to float32.
+            groups: token group of each query, int64 [N]; default 0.
+            excluded: ids that a query must not return, int64 [N, X]; -1 excludes nothing.
+            k: number of tokens.
 
         Returns:
-            Token ids, int64 [N, k]; -1 where fewer than k candidates are left, and for a query whose scores
-            are nan or overflow float32.
+            Token ids, int64 [N, k]; -1 if fewer than k tokens are left, and for a query whose scores are nan or
+            overflow float32.
 
         Raises:
-            ValueError: if ``k`` is below 1, the width is wrong, or a query names a group without candidates.
+            ValueError: if ``k`` is below 1, the width is wrong, or a query's group has no tokens.
         """
         if queries.ndim != 2 or queries.shape[1] != self.table.shape[1]:
             raise ValueError(f"queries must be [N, {self.table.shape[1]}], not {list(queries.shape)}")
@@ -117,14 +118,14 @@ class Projection:
         self.work.distinct += len(queries)
         found = torch.full((len(queries), k), -1, dtype=torch.int64, device=queries.device)
         for group, rows in self._rows_of_groups(groups, queries):
-            candidates = self._candidates[group]
-            for part in rows.split(candidates.block):  # so that the queries are not copied all at once
-                found[part] = candidates.nearest(queries[part].float(), excluded[part], k)
+            allowed = self._allowed[group]
+            for part in rows.split(allowed.block):  # avoids a copy of all queries
+                found[part] = allowed.nearest(queries[part].float(), excluded[part], k)
         return found
 
     @in_full_precision
     def prepare(self, tokens: Tensor) -> None:
-        """Build the neighbour lists of tokens, int64 [N], at once, which is faster than when they are met."""
+        """Build the neighbour lists of tokens, int64 [N], at once; faster than on first use."""
         for lists in self._lists.values():
             lists.add(tokens)
 
@@ -138,24 +139,24 @@ class Projection:
         exclude_parents: bool = True,
         k: int = 1,
     ) -> Tensor:
-        """The ``k`` candidates nearest to ``weight * E[own] + (1 - weight) * E[other]``, best first.
+        """The ``k`` allowed tokens nearest to ``weight * E[own] + (1 - weight) * E[other]``, best first.
 
-        The ids are those of :meth:`nearest`. Cost: V D multiply-adds for each token that was not met before,
-        and some dozens of look-ups for each mix.
+        The result is that of :meth:`nearest`. Cost: V D multiply-adds for each new token, and some dozens of look-ups
+        for each mix.
 
         Args:
             own: token ids, int64 [N].
             other: token ids, int64 [N].
-            weight: share of ``own`` in [0, 1], one for all or float [N].
-            groups: candidate group of each query, int64 [N]; default 0.
-            exclude_parents: whether ``own`` and ``other`` may not come out.
-            k: how many.
+            weight: weight of ``own`` in [0, 1], one for all or float [N].
+            groups: token group of each query, int64 [N]; default 0.
+            exclude_parents: whether ``own`` and ``other`` must not be returned.
+            k: number of tokens.
 
         Returns:
             As :meth:`nearest`.
 
         Raises:
-            ValueError: if ``k`` is below 1, a weight is not in [0, 1], or a group has no candidates.
+            ValueError: if ``k`` is below 1, a weight is not in [0, 1], or a group has no tokens.
         """
         _check_count(k)
         weights = torch.as_tensor(weight, dtype=torch.float32, device=own.device).expand(len(own))
@@ -171,15 +172,15 @@ class Projection:
 
     @in_full_precision
     def rays(self, start: Tensor, directions: Tensor, groups: Tensor | None = None) -> Rays:
-        """Straight lines from tokens, to ask where each token changes and into which one.
+        """Rays from tokens; they compute the step at which the nearest token changes, and the nearest tokens.
 
         Args:
             start: start tokens, each in its query's group, int64 [N].
             directions: unit vectors, or zero, float [N, D].
-            groups: candidate group of each query, int64 [N]; default 0.
+            groups: token group of each query, int64 [N]; default 0.
 
         Raises:
-            ValueError: if a query names a group without candidates.
+            ValueError: if a query's group has no tokens.
         """
         parts = [(self._lists[group], rows) for group, rows in self._rows_of_groups(groups, start)]
         self.work.queries += len(start)
@@ -194,7 +195,7 @@ def _check_count(k: int) -> None:
 
 
 def _distinct(own: Tensor, other: Tensor, weight: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Each mix once where all have one weight, and which of them every query is, int64 [N]."""
+    """The distinct mixes and the index of each query's mix, int64 [N]; all of them if weights differ."""
     if len(own) and bool((weight == weight[0]).all()):
         pairs, inverse = torch.unique(own * size + other, return_inverse=True)
         return pairs // size, pairs % size, weight[: len(pairs)], inverse

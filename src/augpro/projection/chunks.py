@@ -1,7 +1,7 @@
-"""Which scores of a row are high, for rows as long as a vocabulary.
+"""Finding the high scores of very long rows.
 
-The best score of every 64 neighbours stands for them, so that a row is read once; argmax, topk and nonzero
-over whole rows are several times as slow.
+Every chunk of 64 scores is represented by its maximum, so a row is read once. Argmax, topk and nonzero over whole
+rows take several times as long.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def in_full_precision(method: Callable[P, R]) -> Callable[P, R]:
-    """Switch autocast off: the bounds are those of the precision that the tensors have."""
+    """Disable autocast: the error bounds assume the precision of the tensors."""
 
     @wraps(method)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -28,12 +28,12 @@ def in_full_precision(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def lowest(scores: Tensor) -> float:
-    """What a candidate scores that must not come out."""
+    """The score of a token that must not be returned."""
     return -torch.inf if scores.is_floating_point() else torch.iinfo(scores.dtype).min
 
 
 def chunked(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in chunks of neighbours, [N, n / 64, 64], and the best of each chunk, [N, n / 64]."""
+    """Scores in chunks, [N, n / 64, 64], and the maximum of each chunk, [N, n / 64]."""
     spare = -scores.shape[1] % CHUNK
     if spare:
         scores = torch.nn.functional.pad(scores, (0, spare), value=lowest(scores))
@@ -42,9 +42,9 @@ def chunked(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def places_of_best(chunks: Tensor, peaks: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Columns of k high scores of every row, of the highest where k is 1, and which are the lowest, both [N, k].
+    """Columns of k high scores of every row, and a mask of those with the lowest possible score, both [N, k].
 
-    Fewer than k where there are fewer; what is the lowest may lie beyond the candidates.
+    With k = 1 it is the maximum. There are fewer columns if the row is shorter; masked columns may be padding.
     """
     if k > peaks.shape[1]:
         best, places = chunks.flatten(1).topk(min(k, chunks.shape[1] * CHUNK), dim=1)
@@ -55,7 +55,7 @@ def places_of_best(chunks: Tensor, peaks: Tensor, k: int) -> tuple[Tensor, Tenso
 
 
 def above(chunks: Tensor, peaks: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs (row, column) of scores that are at least their row's floor, [N], and are not the lowest."""
+    """Pairs (row, column) of scores that are at least their row's floor, [N], and not the lowest possible."""
     least = torch.finfo(torch.float32).min if chunks.is_floating_point() else 0.99 * lowest(chunks)
     floor = floor.clamp_min(least)
     rows, chunk = torch.nonzero(peaks.float() >= floor[:, None], as_tuple=True)

@@ -1,8 +1,8 @@
-"""Scores from 8-bit integers: several times as fast as float32 where the processor has such products (VNNI).
+"""Scores from 8-bit integer products: several times as fast as float32 if the processor has VNNI.
 
-Vectors are turned by a random rotation first, which changes no product but evens out their coordinates, so
-that one unit for the whole table rounds little. The integer product is exact; with a and q rounded to a' and
-q', the error of ``a . q`` is at most ``||a|| ||q - q'|| + ||a - a'|| ||q'||``, with the norms as they are.
+Vectors are first multiplied by a random rotation. It changes no product but makes the coordinates similar in size, so
+one quantization unit for the whole table is precise. The integer product is exact. With a and q rounded to a' and q',
+the error of ``a . q`` is at most ``||a|| ||q - q'|| + ||a - a'|| ||q'||``.
 """
 
 import torch
@@ -14,7 +14,7 @@ _LARGEST = 127
 
 
 class Coarse:
-    """An 8-bit copy of some vectors.
+    """An 8-bit copy of vectors.
 
     Args:
         vectors: float32 [n, D].
@@ -24,24 +24,24 @@ class Coarse:
     def __init__(self, vectors: Tensor, norms: Tensor) -> None:
         count, width = vectors.shape
         draws = torch.randn(width, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        self._turn = torch.linalg.qr(draws).Q.float()
-        turned = vectors @ self._turn
-        self._unit = float(turned.abs().max()) / _LARGEST
-        coarse = (turned / self._unit).round_()
+        self._rotation = torch.linalg.qr(draws).Q.float()
+        rotated = vectors @ self._rotation
+        self._unit = float(rotated.abs().max()) / _LARGEST
+        coarse = (rotated / self._unit).round_()
         self._reach = float(norms.max())
-        self._error = float((turned - coarse * self._unit).double().norm(dim=1).max())
+        self._error = float((rotated - coarse * self._unit).double().norm(dim=1).max())
         self._table = torch.zeros(count + -count % CHUNK, width, dtype=torch.int8)
         self._table[:count] = coarse.to(torch.int8)
         self._count = count
 
     def product(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``a . q`` for all vectors as integers, [N, n and padding], their unit, [N], and the error, [N].
+        """``a . q`` for all vectors as integers, [N, n plus padding], their unit, [N], and an error bound, [N].
 
-        The padding is the least integer.
+        The padding is the smallest integer.
         """
-        turned = queries @ self._turn
-        unit = (turned.abs().amax(1, keepdim=True) / _LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
-        scaled = turned / unit
+        rotated = queries @ self._rotation
+        unit = (rotated.abs().amax(1, keepdim=True) / _LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
+        scaled = rotated / unit
         coarse = scaled.round()
         size = (coarse.norm(dim=1, keepdim=True) * unit)[:, 0]
         error = (scaled - coarse).norm(dim=1, keepdim=True)[:, 0] * unit[:, 0] * self._reach
@@ -51,8 +51,8 @@ class Coarse:
 
 
 def coarse_of(vectors: Tensor, norms: Tensor) -> Coarse | None:
-    """The 8-bit copy where it pays, else None."""
-    # torch 2.13 multiplies single columns wrongly; a GPU's float32 is fast.
+    """The 8-bit copy if it is faster, else None."""
+    # torch 2.13 computes products of width 1 wrongly; on a GPU float32 is fast.
     possible = vectors.device.type == "cpu" and vectors.shape[1] > 1 and hasattr(torch, "_int_mm")
     fast = possible and getattr(torch.cpu, "_is_vnni_supported", bool)()
     return Coarse(vectors, norms) if fast and float(norms.max()) > 0 else None

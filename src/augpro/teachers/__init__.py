@@ -1,1 +1,1 @@
-"""The classifier that labels text, the store of its answers, and how its classes match the labels of the data."""
+"""The classifier that labels text, the store of its logits, and the matching of its classes to the data's labels."""

@@ -1,6 +1,6 @@
-"""Which class of a model each label of the data is: by name, by number where names prove it, or as the user says.
+"""Matches labels of the data to classes of a model: by name, by number if the names contain it, or by the user.
 
-Where nothing of that holds, the labels stay unproven until the model has read labelled rows
+If none of these is possible, the labels stay unproven until the model has read labelled rows
 (:mod:`augpro.teachers.label_check`).
 """
 
@@ -16,15 +16,15 @@ from augpro.data.readers import listed
 from augpro.errors import InputError
 from augpro.tasks import DEFAULT_METRIC, HF_PROBLEM_TYPE, ProblemType, Task, UnprovenLabels
 
-_PLACE = re.compile(r"LABEL_(\d+)")  # what transformers calls a class that was given no name
+_PLACE = re.compile(r"LABEL_(\d+)")  # default class name of transformers
 _NO_NAME = re.compile(r"(?:label|class|category)?[ _-]?\d+", re.IGNORECASE)
 _VALUE = re.compile(r"[+-]?\d+(?:\.\d+)?")
-_WITHIN = re.compile(r"(?:(?<!\w)[+-])?\d+(?:\.\d+)?")  # the hyphen of "class-1" is no sign
+_WITHIN = re.compile(r"(?:(?<!\w)[+-])?\d+(?:\.\d+)?")  # the hyphen of "class-1" is not a sign
 _PROBLEM_TYPE = {name: problem_type for problem_type, name in HF_PROBLEM_TYPE.items()}
 
 
 def spec_for(spec: DataSpec, config: Any) -> DataSpec:
-    """The data to load, read with the class names of a model in mind.
+    """The data to load, with the class names of a model as a hint for reading labels.
 
     Args:
         spec: what to load.
@@ -34,7 +34,7 @@ def spec_for(spec: DataSpec, config: Any) -> DataSpec:
 
 
 def class_names(config: Any) -> tuple[str, ...]:
-    """Names of a model's classes, by its Hugging Face config.
+    """Names of a model's classes, from its Hugging Face config.
 
     Raises:
         InputError: if they are not numbered from 0.
@@ -49,16 +49,16 @@ def class_names(config: Any) -> tuple[str, ...]:
 
 
 def align_labels(data: TaskData, config: Any, name: str, order: Sequence[str] = ()) -> TaskData:
-    """Give the data a model's classes: same names, same order, so that logits and labels line up.
+    """Give the data a model's classes, in the same order, so that labels and logits correspond.
 
     Args:
         data: the task as it was read; unlabelled data has no classes yet.
         config: the model's Hugging Face config.
         name: the model's name, for messages.
-        order: the data's label of every class of the model, as the user says; empty to match them by name.
+        order: the user's order: the data's label of every class of the model; empty to match by name.
 
     Returns:
-        The data with the model's classes; or as it was, with ``unproven`` set, if only rows can show which is which.
+        The data with the model's classes; or unchanged with ``unproven`` set, if only labelled rows can decide.
 
     Raises:
         InputError: if the data has a label that the model does not have, or the problem types differ.
@@ -69,7 +69,7 @@ def align_labels(data: TaskData, config: Any, name: str, order: Sequence[str] = 
     if labelled and problem != task.problem_type:
         raise InputError(
             f"{name} is a {problem} teacher but column {task.label_column!r} of {_a_source(data)} is "
-            f"{task.problem_type}; give a teacher of that type or say --problem-type."
+            f"{task.problem_type}; give a teacher of that type or set --problem-type."
         )
     data = replace(data, task=replace(task, problem_type=problem, metric=_metric(task, problem)))
     if problem == "regression":
@@ -86,12 +86,12 @@ def align_labels(data: TaskData, config: Any, name: str, order: Sequence[str] = 
     if not labelled:  # nothing has to be matched
         return replace(data, task=replace(data.task, label_names=classes))
     own = task.label_names
-    if (found := _by_name(own, classes)) is not None:
-        return with_classes(data, found, classes)
-    if (found := _by_number(own, classes)) is not None:
-        which = ", ".join(f"{label} = {classes[place]}" for label, place in zip(own, found, strict=True))
+    if (mapping := _by_name(own, classes)) is not None:
+        return with_classes(data, mapping, classes)
+    if (mapping := _by_number(own, classes)) is not None:
+        which = ", ".join(f"{label} = {classes[place]}" for label, place in zip(own, mapping, strict=True))
         note = f"labels were matched to {name} by number ({which}): check its accuracy below"
-        return with_classes(replace(data, notes=[*data.notes, note]), found, classes)
+        return with_classes(replace(data, notes=[*data.notes, note]), mapping, classes)
     _check_unproven(data, name, classes)
     return replace(data, unproven=UnprovenLabels(name, classes, _expected(own, len(classes))))
 
@@ -99,13 +99,13 @@ def align_labels(data: TaskData, config: Any, name: str, order: Sequence[str] = 
 def with_classes(
     data: TaskData, mapping: Sequence[int], classes: Sequence[str], names: Sequence[str] = ()
 ) -> TaskData:
-    """The data with its labels as classes of a model.
+    """The data with its labels converted to classes of a model.
 
     Args:
-        data: with its own labels.
+        data: the data with its own labels.
         mapping: class of the model for each label of the data.
         classes: names of the model's classes.
-        names: the data's names for all of them, where the user gave these; they stand in for such as LABEL_0.
+        names: the data's names for all classes, if the user gave them; they replace names such as LABEL_0.
     """
     own, kept = data.task.label_names, list(classes)
     if _say_nothing(classes):
@@ -123,16 +123,16 @@ def _say_nothing(classes: Sequence[str]) -> bool:
 
 
 def _by_name(own: Sequence[str], classes: Sequence[str]) -> list[int] | None:
-    """The class of each label that has its name, or its name in another spelling; None if one has none."""
+    """The class with each label's name, in the same or another spelling; None if a label has none."""
     exact = {label: place for place, label in enumerate(classes)}
     counts = Counter(map(fold, classes))
     folded = {fold(label): place for place, label in enumerate(classes) if counts[fold(label)] == 1}
-    found = [exact.get(label, folded.get(fold(label), -1)) for label in own]
-    return None if -1 in found or len(set(found)) < len(own) else found
+    mapping = [exact.get(label, folded.get(fold(label), -1)) for label in own]
+    return None if -1 in mapping or len(set(mapping)) < len(own) else mapping
 
 
 def _value(label: str) -> float | None:
-    """The number that a label is, or that stands for its name."""
+    """The number that a label consists of, or that of a default name."""
     return (
         float(label)
         if _VALUE.fullmatch(label)
@@ -143,16 +143,16 @@ def _value(label: str) -> float | None:
 
 
 def _by_number(own: Sequence[str], classes: Sequence[str]) -> list[int] | None:
-    """The class of each label whose name has the label's number, and no other; None where that proves nothing."""
+    """The class whose name contains each label's number and no other; None if that is ambiguous."""
     values = [_value(label) for label in own]
     within = [_WITHIN.findall(label) for label in classes]
-    numbers = [float(found[0]) if len(found) == 1 else None for found in within]
+    numbers = [float(matches[0]) if len(matches) == 1 else None for matches in within]
     places = all(_PLACE.fullmatch(label) for label in own)
-    if places:  # places of classes, which are counted from 0
+    if places:  # indices of classes, counted from 0
         numbers = [number if number == place else None for place, number in enumerate(numbers)]
     elif (
         _say_nothing(classes) and 0 not in values
-    ):  # labels from 1 on may be counted otherwise than the classes
+    ):  # labels that start from 1 may be numbered differently from the classes
         return None
     if None in values or any(numbers.count(value) != 1 for value in values) or len(set(values)) < len(values):
         return None
@@ -160,7 +160,7 @@ def _by_number(own: Sequence[str], classes: Sequence[str]) -> list[int] | None:
 
 
 def _expected(own: Sequence[str], classes: int) -> tuple[int, ...]:
-    """The class of each label if both are in the usual order: ids by number, everything else sorted."""
+    """The class of each label in the usual order: ids by number, everything else sorted."""
     values = [_value(label) for label in own]
     if any(value is None for value in values):
         return tuple(range(len(own)))
@@ -171,9 +171,9 @@ def _expected(own: Sequence[str], classes: int) -> tuple[int, ...]:
 
 
 def _check_unproven(data: TaskData, name: str, classes: Sequence[str]) -> None:
-    """Refuse labels that no check on rows could match either."""
+    """Raise ``InputError`` for labels that labelled rows could not match either."""
     own, task = data.task.label_names, data.task
-    theirs = f"{name} has ({', '.join(classes[:10])})"
+    model_classes = f"{name} ({', '.join(classes[:10])})"
     column = f"column {task.label_column!r} of {_a_source(data)}"
     numbers = all(_value(label) is not None for label in own)
     if len(own) > len(classes) or not (numbers or _say_nothing(classes)):
@@ -183,34 +183,34 @@ def _check_unproven(data: TaskData, name: str, classes: Sequence[str]) -> None:
         strays = [label for label in own if fold(label) not in known]
         stray = own[len(classes)] if len(strays) == len(own) > len(classes) else (strays or own)[0]
         raise InputError(
-            f"label {stray!r} in {column} is not one that {theirs}; remove those rows, give a teacher that was "
-            "trained on them, or say by --label-order which label each of its classes is."
+            f"label {stray!r} in {column} is not a class of {model_classes}; remove those rows, give a teacher that "
+            "was trained on them, or give the labels in the order of its classes by --label-order."
         )
     if task.problem_type == "multi_label":
         raise InputError(
-            f"the labels in {column} ({listed(own, 10)}) cannot be matched by name to those that {theirs}; give the "
-            "labels in the order of its classes by --label-order."
+            f"the labels in {column} ({listed(own, 10)}) cannot be matched by name to the classes of "
+            f"{model_classes}; give the labels in the order of its classes by --label-order."
         )
 
 
 def _ordered(data: TaskData, name: str, classes: Sequence[str], order: Sequence[str]) -> list[int]:
-    """The class of each label by the order that the user gives."""
-    said = f"--label-order {','.join(order)}"
+    """The class of each label by the user's order."""
+    option = f"--label-order {','.join(order)}"
     if len(order) != len(classes) or len(set(order)) < len(order):
         raise InputError(
-            f"{said}: name one label for each of the {len(classes)} classes of {name} ({', '.join(classes[:10])})."
+            f"{option}: name one label for each of the {len(classes)} classes of {name} ({', '.join(classes[:10])})."
         )
-    found = _by_name(data.task.label_names, order)
-    if found is None:
+    mapping = _by_name(data.task.label_names, order)
+    if mapping is None:
         known = {fold(label) for label in order}
         missing = [
             label for label in data.task.label_names if fold(label) not in known
         ] or data.task.label_names
         raise InputError(
-            f"{said}: label {missing[0]!r} in column {data.task.label_column!r} of {_a_source(data)} is not in it; "
+            f"{option}: label {missing[0]!r} in column {data.task.label_column!r} of {_a_source(data)} is missing; "
             f"name the labels in the order of the classes of {name} ({', '.join(classes[:10])})."
         )
-    return found
+    return mapping
 
 
 def _problem_of(config: Any, task: Task) -> ProblemType:

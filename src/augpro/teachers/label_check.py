@@ -1,8 +1,8 @@
-"""Which class of a teacher each label is, shown by rows: the teacher reads labelled ones, and its answers tell.
+"""Matches labels to a teacher's classes by its predictions on labelled rows.
 
-Of all ways to give each label a class of its own, the best is found by the assignment problem (scipy) on the share
-of each label's rows that the teacher puts into each class. It holds where it is clearly better than every other; the
-usual order (ids by number, names sorted) needs less, as it is likely before any row is seen.
+The best one-to-one matching solves the assignment problem (scipy) on the share of each label's rows that the teacher
+predicts as each class. It is accepted if it is clearly better than every other matching. The usual order (ids by
+number, names sorted) needs less evidence, because it is likely a priori.
 """
 
 import copy
@@ -21,33 +21,29 @@ from augpro.tasks import UnprovenLabels
 from augpro.teachers.alignment import with_classes
 from augpro.teachers.teacher import Teacher
 
-_ROWS = 400  # read for the check, or so many of each label:
+_ROWS = 400  # rows for the check, or this many of each label if that is more:
 _ROWS_OF_A_LABEL = 8
-_CLEARLY = (
-    0.005  # largest chance that a match that is right by luck beats another, or luck itself, by so much
-)
+_CLEARLY = 0.005  # significance level for a matching against every other one, and against chance
 _USUALLY = 0.05  # the same for the usual order
-_TOO_FEW = 10  # rows on which two matches differ; fewer do not speak against the usual order
+_TOO_FEW = 10  # fewer rows on which two matchings differ do not count against the usual order
 
 
 def match_by_rows(data: TaskData, teacher: Teacher | None) -> TaskData:
-    """The data with the teacher's classes, where its labels are unproven; otherwise as it is.
+    """The data with the teacher's classes if its labels are unproven; else unchanged.
 
     Args:
         data: see :func:`augpro.teachers.alignment.align_labels`.
-        teacher: labels up to 400 labelled rows, or 8 of each label: of the train split, then of the others.
+        teacher: predicts up to 400 labelled rows, or 8 of each label: of the train split first, then of the others.
 
     Raises:
-        InputError: if the rows do not show which label is which class.
+        InputError: if the rows do not determine the class of each label.
     """
     unproven = data.unproven
     if unproven is None or teacher is None:
         return data
     rows = _rows_of_labels(data)
     reader = copy.copy(teacher)
-    reader.store = (
-        None  # nothing may be written yet, and the check is no part of what the labels of a run take
-    )
+    reader.store = None  # nothing may be written yet, and the check does not count as labelling time
     logits = reader.label(rows.texts, rows.pairs)
     answers = _Answers(
         np.array(rows.labels), logits.argmax(1).numpy(), len(data.task.label_names), logits.shape[1]
@@ -62,7 +58,7 @@ def match_by_rows(data: TaskData, teacher: Teacher | None) -> TaskData:
 
 
 def _rows_of_labels(data: TaskData) -> Split:
-    """Labelled rows, as many of each label as there are, up to a limit; in an order that the texts decide."""
+    """Labelled rows, up to a limit for each label; their order depends only on the texts."""
     most = max(_ROWS_OF_A_LABEL, _ROWS // len(data.task.label_names))
     taken: dict[object, int] = {}
     parts = []
@@ -82,7 +78,7 @@ def _rows_of_labels(data: TaskData) -> Split:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Labels of some rows, [N], and the teacher's classes for them, [N]; L labels, C classes."""
+    """Labels of some rows, [N], and the teacher's predicted classes, [N]; L labels, C classes."""
 
     labels: Array
     answers: Array
@@ -90,11 +86,11 @@ class _Answers:
     class_count: int
 
     def accuracy(self, mapping: Array) -> float:
-        """Share of the rows that the teacher puts into the class of their label."""
+        """The teacher's accuracy under a matching."""
         return float((mapping[self.labels] == self.answers).mean())
 
     def best(self, usual: Array, without: tuple[int, int] | None = None) -> Array:
-        """The best class of each label, [L], in the usual order where that is as good, ``without`` one pair."""
+        """The best matching, [L], without the pair ``without``; the usual order wins ties."""
         shares = np.zeros((self.label_count, self.class_count))
         np.add.at(shares, (self.labels, self.answers), 1.0)
         shares /= np.maximum(shares.sum(1, keepdims=True), 1.0)
@@ -104,49 +100,49 @@ class _Answers:
         return np.asarray(linear_sum_assignment(shares, maximize=True)[1])
 
     def rivals(self, mapping: Array) -> list[tuple[int, int]]:
-        """For the best other match without each of its pairs: rows on which only it is right, and only the other.
+        """For each pair: rows right only under this matching, and only under the best one without the pair.
 
-        Every label in which the two differ counts with as many rows, so that a teacher that always gives one answer
-        shows nothing.
+        Every label on which the two differ counts with the same number of rows, so a teacher that always predicts one
+        class is no evidence.
         """
-        found = []
+        counts = []
         for label in range(self.label_count):
             if self.class_count == 1:
                 break
             other = self.best(mapping, (label, int(mapping[label])))
             differ = [each for each in range(self.label_count) if other[each] != mapping[each]]
             rows = min(int((self.labels == each).sum()) for each in differ)
-            said = [(each, self.answers[self.labels == each][:rows]) for each in differ]
-            found.append(
-                (sum(int((a == mapping[each]).sum()) for each, a in said),
-                 sum(int((a == other[each]).sum()) for each, a in said))
+            answers = [(each, self.answers[self.labels == each][:rows]) for each in differ]
+            counts.append(
+                (sum(int((a == mapping[each]).sum()) for each, a in answers),
+                 sum(int((a == other[each]).sum()) for each, a in answers))
             )  # fmt: skip
-        return found
+        return counts
 
     def above_chance(self, mapping: Array) -> bool:
-        """Whether it is right more often than the same answers in any order would be."""
+        """Whether the accuracy is above that of the same predictions in random order."""
         shares = np.bincount(self.answers, minlength=self.class_count) / len(self.answers)
         by_chance = float(shares[mapping[self.labels]].mean())
         right = int((mapping[self.labels] == self.answers).sum())
-        return _luck(right, len(self.labels), by_chance) < _CLEARLY
+        return _p_value(right, len(self.labels), by_chance) < _CLEARLY
 
     def is_clear(self, mapping: Array) -> bool:
-        """Whether a match is clearly better than chance and than every other one."""
-        better = all(_luck(own, own + other) < _CLEARLY for own, other in self.rivals(mapping))
+        """Whether a matching is clearly better than chance and than every other one."""
+        better = all(_p_value(own, own + other) < _CLEARLY for own, other in self.rivals(mapping))
         return better and self.above_chance(mapping)
 
     def is_usual(self, usual: Array) -> bool:
-        """Whether the rows speak for the usual order, and for no other."""
+        """Whether the rows support the usual order and no other."""
 
         def holds(own: int, other: int) -> bool:
-            few = own + other < _TOO_FEW and _luck(other, own + other) > _USUALLY
-            return few or _luck(own, own + other) < _USUALLY
+            few = own + other < _TOO_FEW and _p_value(other, own + other) > _USUALLY
+            return few or _p_value(own, own + other) < _USUALLY
 
         return self.above_chance(usual) and all(holds(own, other) for own, other in self.rivals(usual))
 
 
-def _luck(right: int, rows: int, chance: float = 0.5) -> float:
-    """How likely at least so many of the rows would be right by chance."""
+def _p_value(right: int, rows: int, chance: float = 0.5) -> float:
+    """Probability that at least ``right`` of the rows are right by chance."""
     return float(binom.sf(right - 1, rows, chance))
 
 
@@ -154,11 +150,11 @@ def _matched(data: TaskData, unproven: UnprovenLabels, answers: _Answers, mappin
     own, classes = data.task.label_names, unproven.classes
     pairs = [f"{label} = {classes[place]}" for label, place in zip(own, mapping, strict=True)]
     usual = np.array(unproven.expected)
-    beside = "" if (mapping == usual).all() else f", {answers.accuracy(usual):.2f} in the usual order"
+    usual_accuracy = "" if (mapping == usual).all() else f", {answers.accuracy(usual):.2f} in the usual order"
     note = (
         f"labels were matched to {unproven.model} by its answers to {len(answers.labels)} labelled rows: "
         f"{', '.join(pairs[:20])}{' ...' if len(pairs) > 20 else ''} "
-        f"(accuracy {answers.accuracy(mapping):.2f}{beside})"
+        f"(accuracy {answers.accuracy(mapping):.2f}{usual_accuracy})"
     )
     return with_classes(replace(data, notes=[*data.notes, note]), [int(place) for place in mapping], classes)
 

@@ -1,7 +1,7 @@
 """The teacher: text in, logits out.
 
-It reads text through its own tokenizer. Token ids are handed over only where its tokenizer is proven
-identical to the student's, which spares decoding and tokenizing again.
+It reads text through its own tokenizer. Token ids are passed on directly only if its tokenizer is proven identical to
+the student's, which avoids decoding and tokenizing again.
 """
 
 import json
@@ -25,8 +25,8 @@ from augpro.models.source import same_tokenizer
 from augpro.tokens import TokenBatch, TokenTable, max_length, tokenize
 from augpro.vocabulary import Vocabulary
 
-_BLOCK = 2048  # rows of a file of the label store: what is lost at most when a run is killed
-# Of a configuration: where the model came from, what wrote it, in which precision, and how its classes are called.
+_BLOCK = 2048  # rows per file of the label store; at most these are lost when a run is interrupted
+# Entries of a configuration that do not change logits: origin, writer, precision, class names.
 _NO_EFFECT = {
     "_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype",
     "id2label", "label2id", "problem_type",
@@ -39,13 +39,13 @@ class Teacher:
     Args:
         model: the classifier.
         tokenizer: its own tokenizer.
-        limit: most tokens a text may have; longer ones are cut.
-        device: where it runs; default is where the model is.
-        store: folder that keeps the logits of every text that :meth:`label` was given, for the next run with the
-            same model, tokenizer and limit; None keeps nothing.
+        limit: maximum number of tokens of a text; longer ones are truncated.
+        device: where it runs; default is the model's device.
+        store: folder that stores the logits of :meth:`label` for later runs with the same model, tokenizer and limit;
+            None stores nothing.
 
     Attributes:
-        saved_seconds: what answers that were read from the store took when they were made.
+        saved_seconds: time that computing the logits read from the store took originally.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Teacher:
     def label(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
         """Logits of texts or text pairs, on the CPU, [N, C].
 
-        They are made in blocks of 2,048 rows. With a store each is kept, so that a labelling that was killed goes on
-        with the block that it was at. A block's batches are its own: its logits do not depend on what is stored.
+        They are computed in blocks of 2,048 rows. With a store each block is saved, so an interrupted labelling
+        continues with the unfinished block. No batch spans two blocks, so logits do not depend on what is stored.
 
         Raises:
             augpro.errors.InputError: if logits are nan or infinite; they are not stored.
@@ -90,13 +90,13 @@ class Teacher:
         return logits
 
     def _stored(self, table: TokenTable, texts: Sequence[str], store: Path, what: str) -> Tensor:
-        """Logits of a block of rows from the store, made first where there are none that can be read."""
+        """Logits of a block of rows from the store; computed and stored if they are missing or damaged."""
         inputs = f"{table.pad_id} {table.has_types}".encode()
         tokens = [table.flat.tobytes(), table.offsets.tobytes(), inputs]
         path = store / f"{fingerprint([self._key, *tokens])}.safetensors"
         try:
             stored = load_file(path)
-        except (OSError, SafetensorError):  # none yet, or one that was damaged
+        except (OSError, SafetensorError):  # missing or damaged
             stored = {}
         if len(stored.get("logits", ())) == len(table) and stored["logits"].isfinite().all():
             self.saved_seconds += float(stored.get("seconds", 0.0))
@@ -108,11 +108,11 @@ class Teacher:
 
     @cached_property
     def _key(self) -> bytes:
-        """Hash of what turns tokens into logits: class, configuration, and the weights with their names."""
+        """Hash of everything that determines logits: class, configuration, and named weights."""
         return fingerprint(self._decides()).encode()
 
     def _decides(self) -> Iterator[bytes]:
-        """The parts of the key, one by one: a copy of every weight at once might not fit."""
+        """The parts of the key, one by one, to save memory."""
         config = json.loads(self.model.config.to_json_string(use_diff=False))
         yield type(self.model).__qualname__.encode()
         yield json.dumps(_decisive(config), sort_keys=True).encode()
@@ -125,30 +125,30 @@ class Teacher:
 
         Args:
             batch: rows in the student's tokens.
-            vocabulary: of the student, which turns them into text.
+            vocabulary: of the student; it decodes them to text.
         """
-        as_it_is = self.reads_rows_of(vocabulary.tokenizer, batch.ids.shape[1])
-        if as_it_is and not reads_padding(self.model.config):
+        same_tokens = self.reads_rows_of(vocabulary.tokenizer, batch.ids.shape[1])
+        if same_tokens and not reads_padding(self.model.config):
             with torch.no_grad():  # not inference_mode, whose tensors may not enter the student's graph
                 parts = batch.parts(ROWS_AT_ONCE)
                 return torch.cat([self.model(**part.model_inputs()).logits.float() for part in parts])
-        # Not by `label`: what is augmented comes once, and no store could hold it.
+        # Not by `label`: augmented texts occur once and would fill the store.
         table = tokenize(self.tokenizer, *vocabulary.decode(batch), self.limit)
         return predict_logits(self.model, table).to(batch.ids.device)
 
     def reads_rows_of(self, tokenizer: PreTrainedTokenizerBase, length: int) -> bool:
-        """Whether rows of this tokenizer, of at most so many tokens, can be handed over as they are."""
+        """Whether token rows of this tokenizer and length can be passed on directly."""
         return self.reads_ids_of(tokenizer) and length <= self.limit
 
     def reads_ids_of(self, tokenizer: PreTrainedTokenizerBase) -> bool:
-        """Whether ids of this tokenizer mean the same to the teacher; compared once for each tokenizer."""
+        """Whether the teacher has the same tokenizer; compared once for each tokenizer."""
         if getattr(self, "_compared", None) is not tokenizer:
             self._compared, self._same = tokenizer, same_tokenizer(self.tokenizer, tokenizer)
         return self._same
 
 
 def _decisive(config: Any) -> Any:
-    """A configuration, as JSON, without what changes no logit; parts of it that are models of their own likewise."""
+    """A configuration, as JSON, without the entries that do not change logits, also in its nested parts."""
     if not isinstance(config, dict):
         return config
     return {key: _decisive(value) for key, value in config.items() if key not in _NO_EFFECT}

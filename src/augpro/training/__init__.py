@@ -1,1 +1,1 @@
-"""A training step: rows, augmented texts and the teacher's answers to them, and the Trainer that takes it."""
+"""The training step: rows, augmented texts, the teacher's logits for them, and the Trainer that runs it."""

@@ -1,4 +1,4 @@
-"""What a run has counted and measured so far is part of its checkpoints: a resumed run reports on all its parts."""
+"""Stores the counts and measurements of a run in its checkpoints, so that a resumed run reports the whole run."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-# Its place among the states in trainer_state.json. The Trainer writes that file last, so a checkpoint that a kill
-# left without counts is one without a state, which nobody resumes from.
+# Key in trainer_state.json. The Trainer writes that file last, so an interrupted checkpoint without counts has no
+# state either and is not resumed from.
 KEY = "augpro"
 
 
 class CountsCallback(TrainerCallback):
-    """Takes up the counts of the checkpoint that training goes on from, if it has any.
+    """Restores the counts of the checkpoint that training resumes from, if it has any.
 
     Args:
         trainer: a :class:`augpro.training.trainer.DistillationTrainer`.
@@ -23,26 +23,26 @@ class CountsCallback(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Restore the counts; seconds and memory are those of both processes."""
+        """Restore the counts; seconds and memory then cover both processes."""
         best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
         if state.best_model_checkpoint is None and best.is_dir():
-            state.best_model_checkpoint = str(best)  # the run's folder has another name now
-        found = state.stateful_callbacks.get(KEY)
-        if found is None:  # a new run, or a checkpoint from before counts were kept
+            state.best_model_checkpoint = str(best)  # the run's folder was renamed
+        stored = state.stateful_callbacks.get(KEY)
+        if stored is None:  # a new run, or a checkpoint of a version without counts
             return
-        self.trainer.rows_seen = found["rows_seen"]
-        self.trainer.meter.add(found["seconds"], found["peak_mib"])
+        self.trainer.rows_seen = stored["rows_seen"]
+        self.trainer.meter.add(stored["seconds"], stored["peak_mib"])
         if self.trainer.representation is not None:
-            self.trainer.representation.rows = found["matched"]
+            self.trainer.representation.rows = stored["matched"]
         augmentation = self.trainer.augmentation
-        if augmentation is not None and "labelled" in found:
-            augmentation.labelled = found["labelled"]
-            vars(augmentation.counts).update(found["replaced"])
-            vars(augmentation.space.earlier).update(found["searched"])
+        if augmentation is not None and "labelled" in stored:
+            augmentation.labelled = stored["labelled"]
+            vars(augmentation.counts).update(stored["replaced"])
+            vars(augmentation.space.earlier).update(stored["searched"])
 
 
 def store_counts(trainer: Any) -> None:
-    """Put the counts of a trainer into its state, which is about to be saved."""
+    """Put the counts of a trainer into its state, before the state is saved."""
     seconds, peak_mib = trainer.meter.so_far()
     counts = {"rows_seen": trainer.rows_seen, "seconds": seconds, "peak_mib": peak_mib}
     if trainer.representation is not None:

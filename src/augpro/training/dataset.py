@@ -1,4 +1,4 @@
-"""Rows as the Trainer reads them: tokens, gold labels and the teacher's logits, padded batch by batch."""
+"""The Trainer's dataset: tokens, gold labels and the teacher's logits, padded batch by batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from augpro.tokens import TokenTable
 
 
 def label_tensor(labels: Sequence[Label], task: Task) -> Tensor:
-    """Labels as the loss wants them: ids [N] with -100, scores [N] with nan, or 0/1 [N, C] with nan rows."""
+    """Labels in the form of the loss: ids [N] with -100, scores [N] with nan, or 0/1 [N, C] with nan rows."""
     if task.problem_type == "single_label":
         return torch.tensor([NO_LABEL if label is None else label for label in labels])
     if task.problem_type == "regression":
@@ -33,7 +33,7 @@ def label_tensor(labels: Sequence[Label], task: Task) -> Tensor:
 
 @dataclass(frozen=True)
 class DistillationDataset(Dataset[dict[str, Any]]):
-    """Rows for the trainer: tokens, gold labels, and the teacher's logits as a stored column.
+    """Rows for the Trainer: tokens, gold labels and the teacher's logits.
 
     Attributes:
         table: tokens of all rows.
@@ -49,18 +49,18 @@ class DistillationDataset(Dataset[dict[str, Any]]):
         return len(self.table)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """Where `collate` finds the row, and its tokens, by which the Trainer groups lengths."""
+        """The row's number and dataset for `collate`, and its tokens, whose length the Trainer groups by."""
         start, end = self.table.offsets[row], self.table.offsets[row + 1]
         return {"row": row, "dataset": self, "input_ids": self.table.flat[0, start:end]}
 
     @cached_property
     def classes(self) -> Tensor | None:
-        """The teacher's class of every row, int64 [rows], where it has answered."""
+        """The teacher's predicted class of every row, int64 [rows]; None without teacher logits."""
         return None if self.teacher_logits is None else self.teacher_logits.argmax(1)
 
     @staticmethod
     def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Pad rows of any one dataset into one batch of tensors."""
+        """Pad rows of one dataset into a batch of tensors."""
         dataset: DistillationDataset = rows[0]["dataset"]
         batch = dataset.table.batch([item["row"] for item in rows])
         inputs = batch.model_inputs() | {

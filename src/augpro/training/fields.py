@@ -1,37 +1,37 @@
-"""Fields of ``transformers.TrainingArguments`` that are not simply passed on, and why."""
+"""Fields of ``transformers.TrainingArguments`` that augpro does not simply pass on, with the reasons."""
 
 from collections.abc import Callable
 
 from transformers import TrainingArguments
 
-# Fields that are options of augpro's own.
+# Fields that augpro has its own options for.
 OWN = {
     "output_dir": "--out", "num_train_epochs": "--epochs", "per_device_train_batch_size": "--batch-size",
     "learning_rate": "--learning-rate", "seed": "--seed", "resume_from_checkpoint": "--resume",
 }  # fmt: skip
-# Fields that would do nothing here, or break a run, by the reason.
+# Fields that would have no effect or break a run, by reason.
 _REASONS = {
-    "the loss is augpro's own, which smooths no labels": ("label_smoothing_factor",),
-    "the Trainer gets numbers of rows, not columns of a table": (
+    "augpro's loss has no label smoothing": ("label_smoothing_factor",),
+    "augpro passes row numbers to the Trainer, not columns of a table": (
         "remove_unused_columns", "label_names", "length_column_name",
     ),
-    "nothing but the example scripts of transformers reads it": ("do_train", "do_eval", "do_predict"),
-    "augpro computes the metrics of an evaluation, and needs the logits of all rows for them": (
+    "only the example scripts of transformers use it": ("do_train", "do_eval", "do_predict"),
+    "augpro computes the metrics itself, from the logits of all rows": (
         "prediction_loss_only", "include_for_metrics", "batch_eval_metrics", "eval_do_concat_batches",
     ),
     "augpro knows the direction of every metric": ("greater_is_better",),
-    "it has no effect on an evaluation within training, and a finished model is scored in float32": (
+    "it does not affect evaluation during training, and the final model is scored in float32": (
         "bf16_full_eval", "fp16_full_eval",
     ),
     "a classifier generates no text": ("use_cache", "use_liger_kernel", "liger_kernel_config"),
-    "a run writes to --out only; upload that folder when it is finished": (
+    "a run writes only to --out; upload that folder after the run": (
         "push_to_hub", "hub_token", "hub_model_id", "hub_strategy", "hub_always_push", "hub_revision",
     ),
     "a run could not be resumed from a checkpoint without the optimizer": ("save_only_model",),
-    "--resume goes on exactly where the run was": (
+    "--resume always continues exactly from the checkpoint": (
         "ignore_data_skip", "restore_callback_states_from_checkpoint",
     ),
-    "it would end the training early, and the run would count as finished; --resume goes on with a killed run": (
+    "it would end the training early, and the run would count as finished; use --resume for an interrupted run": (
         "enable_jit_checkpoint",
     ),
     "a run is one process on one device": (
@@ -50,7 +50,7 @@ _saves: Needed = ("save_strategy", lambda given: given.save_strategy != "no")
 _reports: Needed = ("report_to", lambda given: bool(given.report_to))
 _trackio: Needed = ("report_to=trackio", lambda given: "trackio" in (given.report_to or ()))
 _checkpoints: Needed = ("activation_checkpointing=true", lambda given: bool(given.activation_checkpointing))
-# What a field has no effect without.
+# What a field needs to have an effect.
 NEEDS: dict[str, Needed] = {
     "save_steps": ("save_strategy=steps", lambda given: given.save_strategy == "steps"),
     "save_total_limit": _saves,
@@ -71,7 +71,7 @@ NEEDS: dict[str, Needed] = {
         lambda given: given.optim not in ("adamw_torch", "adamw_torch_fused", "adafactor"),
     ),
     "optim_target_modules": (
-        "an optim of low rank",
+        "a low-rank optim such as galore_adamw",
         lambda given: given.optim.startswith(("galore", "apollo")),
     ),
     "run_name": _reports,
@@ -80,5 +80,5 @@ NEEDS: dict[str, Needed] = {
     "trackio_bucket_id": _trackio,
     "trackio_static_space_id": _trackio,
     "hub_private_repo": _trackio,
-    "fp16": ("a GPU (bf16 has one on a CPU, too)", lambda given: given.device.type != "cpu"),
+    "fp16": ("a GPU (bf16 also works on a CPU)", lambda given: given.device.type != "cpu"),
 }

@@ -1,8 +1,7 @@
-"""Seconds and peak memory of every phase of a run, however the phases alternate.
+"""Measures seconds and peak memory of every phase of a run; phases may alternate and nest.
 
-On a CPU the peak is that of the process's resident memory, read a hundred times a second while the phase
-is on, so it includes the models and a peak shorter than that can be missed. On CUDA it is the allocator's
-own peak, which misses nothing.
+On a CPU the peak is that of the resident memory of the process, sampled 100 times a second during the phase. It
+includes the models, and shorter peaks can be missed. On CUDA it is the peak reported by the allocator.
 """
 
 import threading
@@ -14,12 +13,12 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-_INTERVAL = 0.01  # seconds between two looks at the resident memory
+_INTERVAL = 0.01  # seconds between two samples of the resident memory
 _MIB = 2**20
 
 
 class Meter:
-    """Charges time and memory to the innermost phase that is on.
+    """Assigns time and memory to the innermost active phase.
 
     Attributes:
         seconds: wall time by phase.
@@ -44,7 +43,7 @@ class Meter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Charge what happens inside to ``name``; a phase inside another is charged only to itself."""
+        """Assign the time inside to the phase ``name``; a nested phase is not counted in the outer one."""
         sampler = None if self._phases else self._start_sampling()
         self._charge()
         self._phases.append(name)
@@ -58,21 +57,21 @@ class Meter:
                 sampler.join()
 
     def so_far(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Seconds and peaks by phase, the phase that is on counted up to now."""
+        """Seconds and peaks by phase up to now, including the active phase."""
         self._charge()
         return dict(self.seconds), dict(self.peak_mib)
 
     def add(self, seconds: dict[str, float], peak_mib: dict[str, float]) -> None:
-        """Count what another process has measured of the same run: seconds add up, the higher peak stays."""
+        """Add measurements of an earlier process of the same run: sum of the seconds, maximum of the peaks."""
         for phase, spent in seconds.items():
             self.seconds[phase] += spent
         for phase, peak in peak_mib.items():
             self.peak_mib[phase] = max(self.peak_mib[phase], peak)
 
     def _charge(self) -> None:
-        """Give the time since the last change, and the peak, to the phase that was on."""
+        """Assign the time since the last change, and the peak, to the phase that was active."""
         if torch.cuda.is_available():
-            torch.cuda.synchronize()  # what was only launched belongs to the phase that launched it
+            torch.cuda.synchronize()  # pending kernels belong to the phase that launched them
         now = time.perf_counter()
         if self._phases:
             self.seconds[self._phases[-1]] += now - self._since

@@ -1,4 +1,4 @@
-"""Augmentation during training: candidates of every row of a batch, and the teacher's labels of them."""
+"""Augmentation during training: makes candidates of every row of a batch and has the teacher label them."""
 
 import math
 from collections.abc import Hashable
@@ -32,22 +32,22 @@ from augpro.training.selection import new_texts, select_hardest
 
 @dataclass
 class OnlineAugmentation:
-    """Augments a batch during training and finds out what the student shall answer.
+    """Augments a batch during training and provides the teacher's logits for it.
 
     Attributes:
-        augmenter: the method.
+        augmenter: the augmentation method.
         space: embedding table and vocabulary of the student.
         teacher: labels the augmented rows.
-        objective: its distillation loss is what FGSM climbs.
-        seed: of the draws; every epoch is another copy.
-        candidates: texts kept of each row, of which one is chosen in every epoch.
-        new_candidates: texts made of each row in an epoch, as a mean; each replaces the oldest.
-        meter: charged with the phases "prepare", "augment", "teacher" and "select".
-        counts: what was replaced so far.
-        labelled: rows that the teacher has labelled so far.
-        loaded: what the method has loaded.
-        kept: the texts that one is chosen from.
-        half: what both models compute augmented rows in, bfloat16 or float16; None for float32. The Trainer sets it.
+        objective: FGSM follows the gradient of its distillation loss.
+        seed: of the random numbers; every epoch uses another replica.
+        candidates: candidates kept per row; one of them is chosen in every epoch.
+        new_candidates: mean number of candidates made per row and epoch; each replaces the oldest.
+        meter: records the phases "prepare", "augment", "teacher" and "select".
+        counts: counts of replaced tokens so far.
+        labelled: number of rows that the teacher has labelled so far.
+        loaded: objects that the method has loaded.
+        kept: the candidates.
+        half: precision of both models on augmented rows, bfloat16 or float16; None for float32. The Trainer sets it.
     """
 
     augmenter: Augmenter
@@ -76,7 +76,7 @@ class OnlineAugmentation:
         student: Any,
         epoch: int,
     ) -> tuple[TokenBatch | VirtualRows, Tensor | None]:
-        """Augmented rows, and the teacher's logits for them, [B, C]; None where the student labels them."""
+        """Augmented rows and the teacher's logits for them, [B, C]; None if the student labels them."""
         if not self.augmenter.makes_text:
             virtual = self.augment(batch, teacher_logits, dataset, student, epoch)
             assert isinstance(virtual, VirtualRows)
@@ -85,9 +85,9 @@ class OnlineAugmentation:
         if made:
             texts = reduce(partial(join, pad_id=dataset.table.pad_id), made)
             self.kept.add(texts, self._label_text(texts))
-        found = self.kept.of(batch.row_ids, dataset.table)
-        chosen = self._choose(found, student)
-        return found.rows.take(chosen), found.logits[chosen]
+        candidates = self.kept.of(batch.row_ids, dataset.table)
+        chosen = self._choose(candidates, student)
+        return candidates.rows.take(chosen), candidates.logits[chosen]
 
     def _make(
         self,
@@ -97,23 +97,23 @@ class OnlineAugmentation:
         student: Any,
         epoch: int,
     ) -> list[TokenBatch]:
-        """The new texts of this epoch; not every row need have one, and some may have several."""
+        """The new candidates of this epoch; a row may have none, one or several."""
         due = new_texts(batch.row_ids, epoch, self.new_candidates).maximum(self.kept.missing(batch.row_ids))
         first = epoch * math.ceil(self.new_candidates)
         made: list[TokenBatch] = []
         shared: dict[Hashable, Any] = {}
         for number in range(int(due.max())):
             rows = torch.nonzero(due > number)[:, 0]
-            # The very same objects where no row is left out: candidates share what is computed for them.
+            # If no row is left out, pass the same objects: candidates share computations by identity.
             every = len(rows) == len(due)
-            part, answers = (batch, teacher_logits) if every else (batch.take(rows), teacher_logits[rows])
-            text = self.augment(part, answers, dataset, student, first + number, shared)
-            assert isinstance(text, TokenBatch)
-            made.append(text)
+            part, logits = (batch, teacher_logits) if every else (batch.take(rows), teacher_logits[rows])
+            texts = self.augment(part, logits, dataset, student, first + number, shared)
+            assert isinstance(texts, TokenBatch)
+            made.append(texts)
         return made
 
     def _label_virtual(self, rows: VirtualRows) -> Tensor | None:
-        """The teacher's logits, [B, C]; None where the student labels the rows."""
+        """The teacher's logits, [B, C]; None if the student labels the rows."""
         if rows.labelled_by == "student":
             return None
         with self.meter.phase("teacher"), self._precision(), torch.no_grad():
@@ -122,7 +122,7 @@ class OnlineAugmentation:
         return logits
 
     def _label_text(self, rows: TokenBatch) -> Tensor:
-        """The teacher's logits of rows of text, [B, C]."""
+        """The teacher's logits of augmented texts, [B, C]."""
         with self.meter.phase("teacher"), self._precision():
             logits = self.teacher.label_tokens(rows, self.space.vocabulary)
         self.labelled += len(logits)
@@ -132,14 +132,14 @@ class OnlineAugmentation:
         return autocast(self.space.table.device, self.half)
 
     def _choose(self, candidates: Candidates, student: Any) -> Tensor:
-        """Number of the hardest text of each row, int64 [B]."""
+        """Index of the hardest candidate of each row, int64 [B]."""
         owners = candidates.owners
         if len(owners) == int(owners[-1]) + 1:
             return torch.arange(len(owners), device=owners.device)
         with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
             parts = candidates.rows.parts(ROWS_AT_ONCE)
-            ours = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-            return select_hardest(ours, candidates.logits, owners, self.objective.problem_type)
+            student_logits = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
+            return select_hardest(student_logits, candidates.logits, owners, self.objective.problem_type)
 
     def augment(
         self,
@@ -150,7 +150,10 @@ class OnlineAugmentation:
         copy: int,
         shared: dict[Hashable, Any] | None = None,
     ) -> TokenBatch | VirtualRows:
-        """Augmented rows alone; ``copy`` is the number of their draws, ``shared`` what other copies have computed."""
+        """Augmented rows without labels.
+
+        ``copy`` is the replica of the random numbers; ``shared`` holds what other candidates have computed.
+        """
         by_class = self.objective.problem_type == "single_label"
         state = TrainingState(
             student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model

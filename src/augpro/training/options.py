@@ -1,8 +1,7 @@
-"""Options of ``transformers.TrainingArguments``: those that a run takes, and a trial of them before it starts.
+"""Options of ``transformers.TrainingArguments``: checked, and tried on a tiny model before the run starts.
 
-Every field is one of three: it is passed on; it is an option of augpro's own; or it would do nothing here, or break
-the run. The last two are refused by name. What is passed on is tried out on a model of a few numbers, so that a value
-that some library refuses is found before anything is loaded.
+A field is passed on, or augpro has its own option for it, or it would have no effect or break the run. The last two
+are errors. The trial finds values that a library rejects before anything heavy is loaded.
 """
 
 import random
@@ -37,17 +36,16 @@ _MODULES = {
     "azure_ml": "azureml",
     "comet_ml": "comet",
     "flyte": "flytekit",
-}  # of integrations of another name
-# The parts of the options that have to do with evaluation within training.
+}  # integrations whose module has another name
+# Options of evaluation during training.
 _EVALUATION = {
     "eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "eval_accumulation_steps",
     "per_device_eval_batch_size", "load_best_model_at_end", "metric_for_best_model",
 }  # fmt: skip
 FOLLOWS_A_METRIC = ("reduce_lr_on_plateau", "greedy")  # schedules
-# Metrics of which less is better.
-_LESS_IS_BETTER = ("loss", "kl_to_teacher")
+_LESS_IS_BETTER = ("loss", "kl_to_teacher")  # metrics
 
-# What libraries raise for a value that they do not take.
+# Errors that libraries raise for a wrong value.
 _FAILURES = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError,
     ValueError,
@@ -55,12 +53,12 @@ _FAILURES = (
 
 
 def evaluates(options: Mapping[str, Any]) -> bool:
-    """Whether a run with these options is evaluated while it trains."""
+    """Whether a run with these options is evaluated during training."""
     return options.get("eval_strategy", "no") != "no" or bool(options.get("eval_on_start"))
 
 
 def without_evaluation(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options without those that need rows to evaluate on; a rate that follows a metric falls linearly then."""
+    """The options without those that need evaluation rows; a schedule that follows a metric becomes linear."""
     dropped = set(_EVALUATION)
     if options.get("lr_scheduler_type") in FOLLOWS_A_METRIC:
         dropped |= {"lr_scheduler_type", "lr_scheduler_kwargs"}
@@ -68,7 +66,7 @@ def without_evaluation(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def training_arguments(config: TrainOptions, has_callbacks: bool = False) -> TrainingArguments:
-    """Arguments of the Trainer for options that were checked; callbacks of the user go on where a checkpoint was."""
+    """Arguments of the Trainer for checked options; the user's callbacks resume from a checkpoint's state."""
     options = _all_options(config, config.trainer_options)
     return TrainingArguments(**options, restore_callback_states_from_checkpoint=has_callbacks)
 
@@ -93,12 +91,12 @@ def _all_options(config: TrainOptions, given: Mapping[str, Any]) -> dict[str, An
         "save_total_limit": 1,
         "logging_strategy": "epoch",
         "report_to": "none",
-        # Said outright, or bf16=true would be refused on a machine that has only its CPU.
+        # Set explicitly: without it bf16=true fails on a machine without a GPU.
         "use_cpu": not torch.accelerator.is_available(),
-        "disable_tqdm": False,  # it would follow the library's log level
-        # Batches of like length, as little is padded then.
+        "disable_tqdm": False,  # the default follows the library's log level
+        # Batches of similar length need little padding.
         "train_sampling_strategy": "group_by_length",
-        # Rows are numbers until they are collated, so there are no columns for the Trainer to remove.
+        # Rows are numbers until they are collated, so the Trainer has no columns to remove.
         "remove_unused_columns": False,
         "label_names": ["labels"],
         **given,
@@ -108,19 +106,19 @@ def _all_options(config: TrainOptions, given: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def check_trainer_options(config: TrainOptions, changer: Augmenter | None = None) -> dict[str, Any]:
-    """The options for the Trainer as values of their types, once all of them are known to work.
+def check_trainer_options(config: TrainOptions, augmenter: Augmenter | None = None) -> dict[str, Any]:
+    """The options for the Trainer, converted to their types and tried.
 
     Args:
-        config: of the run; the rest of it is complete.
-        changer: the method of the run.
+        config: of the run, with all defaults resolved.
+        augmenter: the method of the run.
 
     Raises:
-        InputError: naming an option that is unknown, is refused, has no effect, or does not fit the others.
+        InputError: names an option that is unknown, not allowed, without effect, or in conflict with others.
     """
     for name in config.trainer_options:
         if name in OWN:
-            raise InputError(f"--trainer-option {name}: is an option of augpro itself; use {OWN[name]}.")
+            raise InputError(f"--trainer-option {name}: augpro has its own option for this; use {OWN[name]}.")
         if name in REFUSED:
             raise InputError(f"--trainer-option {name}: {REFUSED[name]}; leave it out.")
     given = {name: _typed(name, value) for name, value in config.trainer_options.items()}
@@ -133,15 +131,15 @@ def check_trainer_options(config: TrainOptions, changer: Augmenter | None = None
         off = name not in given or (given[name] in (None, False) and given[name] == default)
         if not off and not there(arguments):
             raise InputError(f"--trainer-option {name}: has no effect without {needed}; leave it out.")
-    for option in changer.excludes if changer else ():
+    for option in augmenter.excludes if augmenter else ():
         if getattr(arguments, option, False):
             method = getattr(config, "augment", "")
-            raise InputError(f"--augment {method}: cannot be combined with {option}; leave that out.")
+            raise InputError(f"--augment {method}: cannot be combined with {option}; leave out {option}.")
     return given
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A value as the type of its field, from a number, a word or a list."""
+    """The value converted to the type of its field."""
     if name not in TrainingArguments.__dataclass_fields__:
         raise InputError(
             f"--trainer-option {name}: transformers.TrainingArguments has no such field; see its documentation."
@@ -151,12 +149,12 @@ def _typed(name: str, value: Any) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        said = error.errors()[0]["msg"]
-        raise InputError(f"--trainer-option {name}={value}: {said[0].lower()}{said[1:]}.") from error
+        message = error.errors()[0]["msg"]
+        raise InputError(f"--trainer-option {name}={value}: {message[0].lower()}{message[1:]}.") from error
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
-    """Refuse names that no library checks before it is too late."""
+    """Raise ``InputError`` for wrong names that libraries check too late or not at all."""
     sampling = given.get("train_sampling_strategy", "random")
     if sampling not in _SAMPLING:
         raise InputError(
@@ -177,7 +175,7 @@ def _check_names(given: Mapping[str, Any]) -> None:
 
 
 def _tried(config: TrainOptions, given: dict[str, Any]) -> TrainingArguments:
-    """The arguments, after a trial; of those that fail, the error names which are to blame.
+    """The arguments, after a trial; an error names the options that caused it.
 
     Raises:
         InputError: if a Trainer cannot be made with them.
@@ -193,18 +191,18 @@ def _tried(config: TrainOptions, given: dict[str, Any]) -> TrainingArguments:
     error = failure(given)
     if error is None:
         return TrainingArguments(**_all_options(config, given))
-    if failure({}) is not None:  # nothing that the user gave
+    if failure({}) is not None:  # not caused by the user's options
         raise error
     blamed = [name for name in given if not failure({key: given[key] for key in given if key != name})] or [
         name for name in given if failure({name: given[name]})
     ]
     named = ", ".join(f"{name}={given[name]}" for name in blamed or given)
-    said = " ".join(str(error).split()).rstrip(".")
-    raise InputError(f"--trainer-option {named}: {said}; change or leave that out.") from error
+    message = " ".join(str(error).split()).rstrip(".")
+    raise InputError(f"--trainer-option {named}: {message}; change or leave that out.") from error
 
 
-class _Few(nn.Module):
-    """A model of a few numbers."""
+class _TinyModel(nn.Module):
+    """A model with one small layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,16 +215,16 @@ class _Few(nn.Module):
 
 
 def _try(options: Mapping[str, Any]) -> None:
-    """Make everything that a Trainer makes before its first step, in a folder that is removed."""
+    """Create everything that a Trainer creates before its first step, in a temporary folder."""
     if options.get("optim_target_modules"):
-        options = {**options, "optim_target_modules": "all-linear"}  # names of another model's
+        options = {**options, "optim_target_modules": "all-linear"}  # the given names are of the real model
     rows: Any = [{"input_ids": [0]}] * (2 * int(options["per_device_train_batch_size"]))
-    with tempfile.TemporaryDirectory() as folder, _nothing_else_changes():
-        # An integration would start to report, and determinism holds for the whole process.
+    with tempfile.TemporaryDirectory() as folder, _global_state_kept():
+        # Integrations would start to report, and full determinism would hold for the whole process.
         changes = {"output_dir": folder, "report_to": "none", "full_determinism": False}
         arguments = TrainingArguments(**{**options, **changes})
         trainer = Trainer(
-            _Few(), arguments, train_dataset=rows, eval_dataset=rows, compute_metrics=lambda _: {}
+            _TinyModel(), arguments, train_dataset=rows, eval_dataset=rows, compute_metrics=lambda _: {}
         )
         loader = trainer.get_train_dataloader()
         trainer.get_eval_dataloader()
@@ -237,8 +235,8 @@ def _try(options: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _nothing_else_changes() -> Iterator[None]:
-    """Leave random states and the libraries' verbosity as they were, and keep their warnings for the run itself."""
+def _global_state_kept() -> Iterator[None]:
+    """Restore random states and the libraries' verbosity afterwards, and suppress warnings; the run repeats them."""
     states, level = (random.getstate(), np.random.get_state()), logging.get_verbosity()
     with torch.random.fork_rng(range(torch.cuda.device_count())), warnings.catch_warnings():
         warnings.simplefilter("ignore")

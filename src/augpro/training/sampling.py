@@ -1,4 +1,4 @@
-"""The order of the training rows: that of an epoch depends on the seed and its number, and on nothing before it."""
+"""The order of the training rows; it depends only on the seed and the number of the epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,16 +9,16 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
 class EpochOrder(Sampler[int]):
-    """Rows in batches of like length, as the Trainer groups them, but shuffled by (seed, epoch) alone.
+    """Rows in batches of similar length, as the Trainer groups them, but shuffled by (seed, epoch) only.
 
-    The Trainer's own sampler draws from the global random state as it is when an epoch starts. A run that is
-    resumed within an epoch does not have that state, so it would see some rows twice and others not at all.
+    The Trainer's own sampler uses the global random state at the start of an epoch. A run that is resumed within an
+    epoch does not have that state, so it would see some rows twice and others not at all.
 
     Args:
-        lengths: tokens of every row.
-        batch_size: rows of one step of the optimizer.
+        lengths: number of tokens of every row.
+        batch_size: rows per optimizer step.
         seed: of the run.
-        epoch: returns the number of finished epochs; called whenever an epoch starts or is gone on with.
+        epoch: returns the number of finished epochs; called when an epoch starts or resumes.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
@@ -29,7 +29,7 @@ class EpochOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Row numbers, each once."""
-        # Hashed, as with seed + epoch the second epoch of seed 0 would have the order of the first of seed 1.
+        # Hashed: with seed + epoch, epoch 2 of seed 0 would have the order of epoch 1 of seed 1.
         state = np.random.SeedSequence((self.seed, self.epoch())).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(state[0]))
         rows: list[int] = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)

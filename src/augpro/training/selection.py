@@ -1,7 +1,7 @@
-"""Which of several augmented texts of a row the student is trained on: where it has most to learn.
+"""Choice among the candidates of a row: the one with the largest disagreement between teacher and student.
 
-Choosing by disagreement is a step towards the teacher's and the student's difference without a gradient: it
-works with any augmenter and any teacher. A text costs the teacher one pass, and the student one for each choice.
+This is a gradient-free search for disagreement, so it works with any augmenter and any teacher. It costs one forward
+pass of the teacher per candidate, and one of the student per candidate and choice.
 """
 
 import torch
@@ -12,16 +12,16 @@ from augpro.tasks import ProblemType
 
 
 def select_hardest(student: Tensor, teacher: Tensor, owners: Tensor, problem_type: ProblemType) -> Tensor:
-    """The text of every row on which student and teacher differ most.
+    """The candidate of every row with the largest disagreement between student and teacher.
 
     Args:
-        student: its logits of each text, [N, C].
-        teacher: the teacher's, [N, C].
-        owners: number of the row that each text was made of, int64 [N], ascending from 0, none left out.
+        student: the student's logits of each candidate, [N, C].
+        teacher: the teacher's logits, [N, C].
+        owners: row index of each candidate, int64 [N], ascending from 0 without gaps.
         problem_type: of the task.
 
     Returns:
-        Numbers of texts, int64 [B]; the first of those that are alike.
+        Indices of candidates, int64 [B]; ties go to the first.
     """
     distance = divergence(student, teacher, problem_type)
     first = torch.searchsorted(owners, torch.arange(int(owners[-1]) + 1, device=owners.device))
@@ -32,15 +32,15 @@ def select_hardest(student: Tensor, teacher: Tensor, owners: Tensor, problem_typ
 
 
 def new_texts(row_ids: Tensor, epoch: int, rate: float) -> Tensor:
-    """How many texts to make of each row in an epoch: ``rate`` on average.
+    """Number of candidates to make of each row in an epoch; ``rate`` on average.
 
-    Rows take turns, by the fractional parts of multiples of the golden ratio (Weyl's sequence), so that every batch
-    has its share of the work.
+    Rows take turns by the fractional parts of multiples of the golden ratio (Weyl sequence), which spreads the work
+    evenly over batches.
 
     Args:
         row_ids: int64 [B].
         epoch: number of the epoch.
-        rate: texts a row and epoch, above 0.
+        rate: candidates per row and epoch, above 0.
 
     Returns:
         int64 [B].

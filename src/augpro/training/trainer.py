@@ -1,9 +1,8 @@
-"""Distillation as a ``transformers.Trainer``: accumulation, bf16, resume, callbacks and logging are its own.
+"""Distillation as a ``transformers.Trainer``, with its accumulation, bf16, resuming, callbacks and logging.
 
-One step: augment the batch, let the teacher label what came out, run originals and augmented rows
-through the student in one forward pass (virtual rows in a second one), and add up the terms of the loss. Hidden
-states and pooled vectors are matched on the rows of the first pass.
-The teacher's logits of the originals are a stored column.
+One step: augment the batch; let the teacher label the augmented rows; run originals and augmented rows through the
+student in one forward pass (virtual rows in a second one); add up the terms of the loss. Hidden states and pooled
+vectors are matched on the rows of the first pass. The teacher's logits of the originals are stored in the dataset.
 """
 
 import warnings
@@ -27,24 +26,24 @@ from augpro.training.online import OnlineAugmentation
 from augpro.training.representation import RepresentationLoss
 from augpro.training.sampling import EpochOrder
 
-_CANDIDATES = "candidates.safetensors"  # of a checkpoint
+_CANDIDATES = "candidates.safetensors"  # file in a checkpoint
 
 
 def use_one_device(arguments: TrainingArguments | None) -> None:
-    """Keep the Trainer from ``torch.nn.DataParallel`` where several GPUs are visible, with a warning.
+    """Prevent ``torch.nn.DataParallel`` if several GPUs are visible, with a warning.
 
-    It would multiply the batch size by their number, and what some methods put in the place of embeddings is not
-    split between its replicas as the batch is.
+    It would multiply the batch size by the number of GPUs, and it does not split the embeddings that some methods
+    substitute as it splits the batch.
     """
     if arguments is None or arguments.n_gpu <= 1:
         return
     warnings.warn(
         f"{arguments.n_gpu} GPUs are visible, and this run uses only {arguments.device}; "
-        "set CUDA_VISIBLE_DEVICES=0, or the number of another one, to choose the GPU and to silence this.",
+        "set CUDA_VISIBLE_DEVICES=0, or another number, to choose the GPU and to silence this warning.",
         stacklevel=3,
     )
     arguments._n_gpu = (
-        1  # as the Trainer itself does for a model that spans devices; there is no public option
+        1  # the Trainer itself sets this for a model on several devices; there is no public option
     )
 
 
@@ -54,17 +53,17 @@ class DistillationTrainer(Trainer):
     Args:
         model: the student.
         objective: weights, temperature and problem type.
-        train_dataset: rows to train on; with ``teacher_logits`` None and no augmentation this is plain
+        train_dataset: training rows; with ``teacher_logits`` None and no augmentation this is plain
             fine-tuning.
-        augmentation: makes and labels augmented rows; None trains on the originals alone.
-        meter: its seconds are kept in the checkpoints, as the counts are; default is the augmentation's.
-        representation: matches the teacher's hidden states or pooled vectors too. Its learned maps are part of the
+        augmentation: makes and labels augmented rows; None trains on the originals only.
+        meter: its seconds are stored in the checkpoints together with the counts; default is the augmentation's.
+        representation: also matches the teacher's hidden states or pooled vectors. Its learned maps are part of the
             model, and so of the checkpoints, until :meth:`finished_student` is called.
-        **trainer: anything else a Trainer takes: args, eval_dataset, callbacks, optimizers, ... Of several
-            visible GPUs one is used, see :func:`use_one_device`.
+        **trainer: other arguments of a Trainer: args, eval_dataset, callbacks, optimizers, ... Only one of several
+            visible GPUs is used, see :func:`use_one_device`.
 
     Raises:
-        ValueError: if augmentation is asked for without the teacher's logits of the originals.
+        ValueError: if there is augmentation but no teacher logits of the originals.
     """
 
     def __init__(
@@ -85,31 +84,31 @@ class DistillationTrainer(Trainer):
         super().__init__(
             model=model, train_dataset=train_dataset, data_collator=DistillationDataset.collate, **trainer
         )
-        # The loss is a mean over rows, so the Trainer must average it over accumulated batches.
+        # The loss is a mean over rows, so the Trainer must average over accumulated batches.
         self.model_accepts_loss_kwargs = False
         self.objective: Objective = objective
         self.rows = train_dataset
         self.augmentation = augmentation
         self.representation = representation
         self.meter = meter or (Meter() if augmentation is None else augmentation.meter)
-        self.flaw = blamed(model)  # of the weights that it starts with
-        self.rows_seen = 0  # by the student in training, augmented ones counted
+        self.flaw = blamed(model)  # a non-finite initial weight
+        self.rows_seen = 0  # by the student in training, including augmented rows
         self._compute_in(torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else None)
         self.add_callback(CountsCallback(self))
 
     def _compute_in(self, half: torch.dtype | None) -> None:
-        """Teacher and augmented rows in the precision of the Trainer's own forward pass."""
+        """Set the precision of the teacher and of augmented rows to that of the Trainer's forward pass."""
         for part in (self.augmentation, self.representation):
             if part is not None:
                 part.half = half
 
     @property
     def finished_epochs(self) -> int:
-        """Whole passes over the rows so far; the margin is for the rounding of their sum."""
+        """Number of complete epochs; the margin covers rounding."""
         return int((self.state.epoch or 0.0) + 1e-6)
 
     def finished_student(self) -> Any:
-        """The student as it is saved, which computes in float32; call it when the training is over.
+        """The student in float32, ready to be saved; call it after the training.
 
         Accelerate leaves its autocast on the model's ``forward``, and its ``unwrap_model`` removes more than that.
         """
@@ -120,7 +119,7 @@ class DistillationTrainer(Trainer):
         return self.model
 
     def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
-        """As the Trainer's, but training goes on as if there had been no evaluation: no random number is used up."""
+        """As the Trainer's, but without changing the random state, so that evaluation does not affect training."""
         devices = [self.args.device] if self.args.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.meter.phase("evaluate"):
             return super().evaluate(*arguments, **options)
@@ -136,7 +135,7 @@ class DistillationTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         store_counts(self)
         if self.augmentation is not None:
-            # Before the state, which is written last: a checkpoint without one is not resumed from.
+            # Before the state, which is written last: a checkpoint without a state is not resumed from.
             folder = (
                 Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             )
@@ -156,10 +155,10 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Distillation loss of one batch; augmented rows are part of it in training only.
+        """Distillation loss of one batch; augmented rows take part only in training.
 
         Raises:
-            InputError: if a loss in training is nan or infinite.
+            InputError: if the loss in training is nan or infinite.
         """
         batch = TokenBatch(
             inputs["input_ids"],
@@ -167,16 +166,16 @@ class DistillationTrainer(Trainer):
             inputs["segments"],
             inputs["row_ids"],
             inputs.get("token_type_ids"),
-            # Rows to evaluate on are numbered otherwise, and their texts are not asked for.
+            # Evaluation rows have other row ids, and nothing needs their texts.
             self.rows.table.texts_of(inputs["row_ids"].tolist()) if model.training else None,
         )
         teacher_logits = inputs.get("teacher_logits")
-        rows, forward, augmented, theirs = len(batch.ids), batch, None, None
+        rows, forward, augmented, targets = len(batch.ids), batch, None, None
         if self.augmentation is not None and model.training and teacher_logits is not None:
-            # Compiled code would not see the hooks by which a gradient at the embeddings is taken.
+            # Compiled code would ignore the hooks for gradients at the embeddings.
             student = self.accelerator.unwrap_model(model, keep_torch_compile=False)
             epoch = self.finished_epochs
-            augmented, theirs = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
+            augmented, targets = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
             if isinstance(augmented, TokenBatch):
                 forward = join(batch, augmented, self.rows.table.pad_id)
         if self.representation is not None and model.training:
@@ -188,29 +187,31 @@ class DistillationTrainer(Trainer):
         if model.training:
             self.rows_seen += rows * (1 if augmented is None else 2)
         if augmented is not None:
-            ours = augmented.run(model) if isinstance(augmented, VirtualRows) else logits[rows:]
-            if theirs is None:
-                loss = loss + self.objective.smoothness(ours, logits[:rows])
+            outputs = augmented.run(model) if isinstance(augmented, VirtualRows) else logits[rows:]
+            if targets is None:
+                loss = loss + self.objective.smoothness(outputs, logits[:rows])
             else:
-                loss = loss + self.objective.augmented(ours, theirs)
+                loss = loss + self.objective.augmented(outputs, targets)
         if model.training:
-            self._check_finite(loss, theirs)
+            self._check_finite(loss, targets)
         return (loss, {"logits": logits[:rows]}) if return_outputs else loss
 
     def _check_finite(self, loss: Tensor, teacher_logits: Tensor | None) -> None:
-        """Stop before a loss that is no number spreads to every weight; the Trainer would leave it out of its log.
+        """Stop at a loss that is not finite, before it reaches the weights; the Trainer would hide it in its log.
 
-        Not in float16, whose loss scaling leaves out such a step.
+        Not in float16, where loss scaling skips such a step.
         """
         if self.accelerator.scaler is not None or torch.isfinite(loss):
             return
         if teacher_logits is not None and not torch.isfinite(teacher_logits).all():
-            why = "the teacher's answers to augmented texts are no finite numbers; give another teacher"
+            why = "the teacher's logits of augmented texts are not finite; give another teacher"
         elif self.flaw:
-            why = f"the training started with such weights{self.flaw}; give another model to start from"
+            why = (
+                f"the training started with weights that are not finite{self.flaw}; start from another model"
+            )
         else:
             why = "the training has diverged; give a lower --learning-rate"
-        self.callback_handler.on_train_end(self.args, self.state, self.control)  # ends the line of its bar
+        self.callback_handler.on_train_end(self.args, self.state, self.control)  # closes its progress bar
         raise InputError(
-            f"the loss of step {self.state.global_step + 1} of {self.state.max_steps} is no finite number: {why}."
+            f"the loss of step {self.state.global_step + 1} of {self.state.max_steps} is not finite: {why}."
         )

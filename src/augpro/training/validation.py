@@ -1,4 +1,4 @@
-"""Evaluation within training: on which rows, by which metric, and what the result says where it decided something."""
+"""Evaluation during training: its split, its metric and its metric function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,20 +12,20 @@ from augpro.evaluation.metrics import measure, metrics_of
 from augpro.tasks import Task
 from augpro.training.options import evaluates
 
-# What needs no label, by its name as an option of the Trainer: fields of the scores.
+# Metrics that need no gold label: name as an option of the Trainer, field of the scores.
 BY_TEACHER = {"kl_to_teacher": "distance_to_teacher", "agreement": "agreement"}
 
 
 def validation_split(options: Mapping[str, Any], splits: Mapping[str, Split], scored: str) -> str | None:
-    """The split that is looked at while a run trains: the validation split where there is one, else the scored one.
+    """The split for evaluation during training: the validation split if there is one, else the scored split.
 
     Args:
         options: of the Trainer.
         splits: of the data.
-        scored: name of the split that the result is about.
+        scored: name of the split that is scored in the result.
 
     Returns:
-        None for a run that is not evaluated while it trains.
+        None for a run without evaluation during training.
     """
     if not evaluates(options):
         return None
@@ -33,18 +33,18 @@ def validation_split(options: Mapping[str, Any], splits: Mapping[str, Split], sc
 
 
 def with_metric(options: dict[str, Any], task: Task, rows: Split, has_teacher: bool) -> dict[str, Any]:
-    """The options with the metric by which checkpoints are compared: if none is named, the task's primary one.
+    """The options with the metric that compares checkpoints: the named one, else the task's primary metric.
 
-    Rows without labels are compared by their distance to the teacher.
+    Without labels the default metric is the distance to the teacher.
 
     Args:
         options: of a Trainer that evaluates.
         task: gives the metrics.
-        rows: that it evaluates on.
-        has_teacher: whether the run has one.
+        rows: the evaluation rows.
+        has_teacher: whether the run has a teacher.
 
     Raises:
-        InputError: if the metric is unknown, or the rows have no labels for it.
+        InputError: if the metric is unknown, or needs labels that the rows do not have.
     """
     known = (metrics_of(task) if rows.labelled else []) + (list(BY_TEACHER) if has_teacher else [])
     if not known:
@@ -62,19 +62,20 @@ def with_metric(options: dict[str, Any], task: Task, rows: Split, has_teacher: b
 
 
 def compute_metrics(task: Task) -> Callable[[EvalPrediction], dict[str, float]]:
-    """What a Trainer takes as ``compute_metrics``: the metrics of the result, without intervals.
+    """The Trainer's ``compute_metrics``: the metrics of the result, without intervals.
 
-    Its ``label_ids`` are the labels, or with ``label_names=["labels", "teacher_logits"]`` those and the teacher's
-    logits; then the agreement with the teacher and the distance to it are among the metrics.
+    With ``label_names=["labels", "teacher_logits"]`` it also returns the agreement with the teacher and the distance
+    to it.
 
     Args:
         task: problem type and metrics.
     """
 
-    def compute(found: EvalPrediction) -> dict[str, float]:
-        columns = found.label_ids if isinstance(found.label_ids, tuple) else (found.label_ids,)
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        label_ids = prediction.label_ids
+        columns = label_ids if isinstance(label_ids, tuple) else (label_ids,)
         labels, *teacher = (torch.as_tensor(column) for column in columns)
-        scores = measure(task, torch.as_tensor(found.predictions), labels, *teacher)
+        scores = measure(task, torch.as_tensor(prediction.predictions), labels, *teacher)
         by_teacher = {name: getattr(scores, field) for name, field in BY_TEACHER.items()}
         return scores.metrics | {name: value for name, value in by_teacher.items() if value is not None}
 

@@ -1,12 +1,11 @@
-"""Which tokens augmentation may produce, and whether what it produced is really text.
+"""Which tokens augmentation may produce, and how token rows are written as text.
 
-Candidates fall into two groups: tokens that start a word and pieces that continue one; a token is only
-replaced within its group. Special, unused, control and unprintable tokens, and word starts that do not
-survive decode and encode, are in no group.
+Allowed tokens are in two groups: tokens that start a word and pieces that continue one; a token is replaced only
+within its group. Special, unused, control and unprintable tokens, and word starts that change under decode and
+encode, are in no group.
 
-Swapping one piece of a longer word can still spell a word that the tokenizer would cut differently
-("play" + "##ing" is the one token "playing"). :meth:`Vocabulary.keep_canonical` undoes such swaps, so
-that ids and text stay two views of the same thing.
+Replacing one piece of a longer word can give a word that the tokenizer splits differently ("play" + "##ing" is the
+single token "playing"). :meth:`Vocabulary.keep_canonical` undoes such replacements, so that ids and text correspond.
 """
 
 import re
@@ -26,17 +25,17 @@ from augpro.vocabulary.spelling import Word, in_case_of, put_in
 Rows = Sequence[tuple[str, ...]]  # the text of each row, or both texts of each pair
 
 WORD_START, CONTINUATION, BANNED = 0, 1, -1
-_KNOWN_WORDS = 500_000  # kept in memory: some 100 MiB
+_KNOWN_WORDS = 500_000  # size of the cache: about 100 MiB
 _MARKS = frozenset(".,;:!?…()–—。，、；：！？")  # they end a clause
 _RESERVED = re.compile(r"\[unused\d+\]|<[^<>\s]+>|\[[A-Z]+\d*\]")  # [unused7], <extra_id_0>, [MASK]
 
 
 class Vocabulary:
-    """Candidate groups of a tokenizer's vocabulary.
+    """The token groups of a tokenizer's vocabulary.
 
     Args:
         tokenizer: a fast tokenizer of the WordPiece ("##"), byte-BPE or SentencePiece family.
-        size: V, rows of the embedding table; ids the tokenizer does not know are banned.
+        size: V, number of rows of the embedding table; ids unknown to the tokenizer are banned.
 
     Attributes:
         groups: 0 for a word start, 1 for a continuation, -1 for a banned token, int64 [V].
@@ -64,15 +63,15 @@ class Vocabulary:
         self._canonical: dict[tuple[int, ...], bool] = {}
 
     def editable(self, batch: TokenBatch) -> Tensor:
-        """Positions whose token may be replaced: text, and of a candidate group; bool [B, T]."""
+        """Positions whose token may be replaced: text tokens that are in a group; bool [B, T]."""
         return (batch.segments >= 0) & (self.groups.to(batch.ids.device)[batch.ids] != BANNED)
 
     def decode(self, batch: TokenBatch) -> tuple[list[str], list[str] | None]:
-        """Texts, and second texts where the rows have two, as any other tokenizer would be given them.
+        """Texts of the rows, and second texts of pairs, for any other tokenizer.
 
-        Words that were not changed are written as they were, see :mod:`augpro.vocabulary.spelling`. New ones have the
-        case of the word that they replace where this tokenizer does not tell upper from lower case. Rows whose text
-        is not known, or would be cut into other tokens so, are what their tokens read.
+        Unchanged words keep their original spelling, see :mod:`augpro.vocabulary.spelling`. If this tokenizer ignores
+        case, new words get the case of the word that they replace. Rows whose text is unknown, or would be split into
+        other tokens, are decoded from their tokens.
         """
         if batch.texts is None:
             return self._read(batch)
@@ -89,12 +88,12 @@ class Vocabulary:
         return first, second[0] if second else None
 
     def _read(self, batch: TokenBatch) -> tuple[list[str], list[str] | None]:
-        """What the tokens of the rows read."""
+        """The rows decoded from their tokens."""
         first, second = (self._texts(_kept(batch.ids, batch.segments == segment)) for segment in (0, 1))
         return first, second if any(second) else None
 
     def _written(self, texts: Rows, tokens: list[list[int]]) -> Rows:
-        """The rows' texts with the words put in whose tokens are others now."""
+        """The rows' texts with changed words replaced."""
         encodings = self._encodings(texts, tokens)
         places = [
             (row, *place)
@@ -113,8 +112,8 @@ class Vocabulary:
             word = self._word(texts[row][column], encoding.offsets[a:b], next(new) if differs else None)
             words[row, column].append(word)
         written = [list(row) for row in texts]
-        for (row, column), found in words.items():
-            written[row][column] = put_in(texts[row][column], found)
+        for (row, column), text_words in words.items():
+            written[row][column] = put_in(texts[row][column], text_words)
         return [tuple(row) for row in written]
 
     def _places(self, encoding: Encoding) -> Iterator[tuple[int, int]]:
@@ -131,13 +130,13 @@ class Vocabulary:
     def _word(self, text: str, offsets: Sequence[tuple[int, int]], new: str | None) -> Word:
         start, end = min(start for start, _ in offsets), max(end for _, end in offsets)
         old = text[start:end]
-        start += len(old) - len(old.lstrip())  # some tokenizers count the space before a word to it
+        start += len(old) - len(old.lstrip())  # some tokenizers include the space before a word
         if new is not None:
             new = in_case_of(old.strip(), new.strip()) if self._ignores_case else new.strip()
         return Word(start, max(start, end), new)
 
     def _encodings(self, texts: Rows, tokens: list[list[int]]) -> list[Encoding]:
-        """What the tokenizer makes of the rows' texts, cut to as many tokens as the rows have."""
+        """The rows' texts tokenized, truncated to as many tokens as the rows have."""
         return encode(self.tokenizer, list(zip(*texts, strict=True)), [len(ids) for ids in tokens])[0]
 
     @cached_property
@@ -146,14 +145,14 @@ class Vocabulary:
         return capital == small
 
     def keep_canonical(self, ids: Tensor, batch: TokenBatch) -> Tensor:
-        """Give back the original pieces of every changed word that would be tokenized differently.
+        """Restore the original pieces of every changed word that would be tokenized differently.
 
         Args:
             ids: changed ids, int64 [B, T].
-            batch: the rows they were made from.
+            batch: the original rows.
 
         Returns:
-            ids whose words all survive decode and encode, int64 [B, T].
+            ids whose words do not change under decode and encode, int64 [B, T].
         """
         rows, starts, ends = self._changed_words(ids, batch)
         pieces = ids.tolist()
@@ -166,7 +165,7 @@ class Vocabulary:
         return ids
 
     def mismatch_rate(self, batch: TokenBatch) -> float:
-        """Share of rows whose tokens are not what the tokenizer makes of their text."""
+        """Share of rows whose text is tokenized into other tokens."""
         texts, pairs = self.decode(batch)
         tokens, content = (_kept(batch.ids, kept) for kept in (batch.mask > 0, batch.segments >= 0))
         again = self._encodings(
@@ -180,11 +179,11 @@ class Vocabulary:
         return different / max(1, len(tokens))
 
     def _changed_words(self, ids: Tensor, batch: TokenBatch) -> tuple[list[int], list[int], list[int]]:
-        """Row, start and end of every word of two or more pieces in which a piece changed."""
+        """Row, start and end of every word of at least two pieces with a changed piece."""
         group = self.groups.to(ids.device)[ids].masked_fill(batch.segments < 0, BANNED)
         begins = group != CONTINUATION
         begins[:, 0] = True
-        # Words are runs of continuations after their start; number them along the flattened batch.
+        # A word is its start and the continuations after it; number words along the flattened batch.
         word = begins.flatten().cumsum(0) - 1
         touched = torch.zeros(int(word[-1]) + 1, dtype=torch.bool, device=ids.device)
         touched[word[(ids != batch.ids).flatten()]] = True
@@ -204,18 +203,17 @@ class Vocabulary:
             self._canonical[tuple(word)] = word == ids
 
     def _texts(self, rows: list[list[int]]) -> list[str]:
-        """Texts of token rows, spaces left as they are: to clean them up can change the tokens.
+        """Texts of token rows; spaces are not cleaned up, because that can change the tokens.
 
-        All rows at once by the tokenizer's own backend, in half the time of a call for each.
+        One call of the tokenizer's backend for all rows takes half the time of a call for each.
         """
         return list(self.tokenizer.backend_tokenizer.decode_batch(rows, skip_special_tokens=False))
 
     def _tokens(self, texts: list[str], pairs: list[str] | None = None) -> list[list[int]]:
         """Token rows of texts, without special tokens."""
-        nothing_else = {"return_attention_mask": False, "return_token_type_ids": False}
-        nothing_else |= {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-        found = self.tokenizer(texts, pairs, **nothing_else)
-        return list(found["input_ids"])
+        options = {"return_attention_mask": False, "return_token_type_ids": False}
+        options |= {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        return list(self.tokenizer(texts, pairs, **options)["input_ids"])
 
 
 def _kept(ids: Tensor, kept: Tensor) -> list[list[int]]:
@@ -225,10 +223,10 @@ def _kept(ids: Tensor, kept: Tensor) -> list[list[int]]:
 
 
 def _word_starts(tokens: Sequence[str]) -> list[bool]:
-    """Whether each token starts a word, from the marker its tokenizer family uses.
+    """Whether each token starts a word, by the marker of its tokenizer family.
 
-    Each marker can be an ordinary token of the other families (GPT-2's vocabulary has a "##"), so the family
-    is that of the most tokens.
+    A marker can be an ordinary token of another family (GPT-2's vocabulary has a "##"), so the family is the one
+    whose marker most tokens have.
     """
     marker = max(("##", "Ġ", "▁"), key=lambda mark: sum(token.startswith(mark) for token in tokens))
     return [token.startswith(marker) != (marker == "##") for token in tokens]

@@ -1,7 +1,7 @@
-"""Changed words put into the text that they stand in; all else stays as it was written.
+"""Replacement of changed words in a text, without changing anything else.
 
-To decode a whole row would lose what its tokenizer does not keep: case, spacing, unknown characters, and what was
-cut at the end. A teacher that reads more would then answer another text, even where no word was changed.
+Decoding a whole row would lose what its tokenizer does not keep: case, spacing, unknown characters and the truncated
+end. A teacher with another tokenizer would then read another text even if no word was changed.
 """
 
 import unicodedata
@@ -14,9 +14,9 @@ class Word:
     """A word of a text.
 
     Attributes:
-        start: where it begins in the text, in characters.
-        end: where it ends, exclusive.
-        new: what is written in its place, or None where it stays.
+        start: its start in the text, in characters.
+        end: its end, exclusive.
+        new: its replacement, or None if it stays.
     """
 
     start: int
@@ -25,13 +25,13 @@ class Word:
 
 
 def put_in(text: str, words: Iterable[Word]) -> str:
-    """The text with its changed words written anew.
+    """The text with its changed words replaced.
 
-    Two words that touched each other ("don't" has three for some tokenizers) get a space between them where they
-    would be read as one.
+    A changed word gets a space to an adjacent word ("don't" is three words for some tokenizers) if they would be read
+    as one.
 
     Args:
-        text: as it was.
+        text: the original text.
         words: all of its words, in order.
 
     >>> put_in("The  FILM, was", [Word(0, 3, None), Word(5, 9, "PLOT"), Word(9, 10, None), Word(11, 14, None)])
@@ -51,7 +51,7 @@ def put_in(text: str, words: Iterable[Word]) -> str:
 
 
 def in_case_of(old: str, new: str) -> str:
-    """The new word in capitals, or with a capital, where the old one was.
+    """The new word in upper case or capitalized, if the old one was.
 
     >>> in_case_of("Good", "slow"), in_case_of("GOOD", "slow"), in_case_of("good", "Paris")
     ('Slow', 'SLOW', 'Paris')
@@ -62,7 +62,7 @@ def in_case_of(old: str, new: str) -> str:
 
 
 def _stands_alone(letter: str) -> bool:
-    """Whether tokenizers cut around it: white space and punctuation, in ASCII all that is no letter or digit."""
+    """Whether tokenizers split at the character: white space, punctuation, and other ASCII symbols."""
     if letter.isascii():
         return not letter.isalnum()
     return letter.isspace() or unicodedata.category(letter).startswith("P")

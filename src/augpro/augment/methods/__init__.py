@@ -1,1 +1,1 @@
-"""The methods of augmentation, one file for each kind."""
+"""The augmentation methods, one module for each kind."""

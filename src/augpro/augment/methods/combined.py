@@ -1,4 +1,4 @@
-"""Methods that are made of other methods: what they need is what their parts need, and how parts are written."""
+"""Base class of methods that combine other methods, and the syntax of their parts."""
 
 import re
 from abc import abstractmethod
@@ -10,13 +10,13 @@ from typing import Any, Literal
 from augpro.augment.base import Augmenter
 from augpro.values import key_values, parse_mapping
 
-# Between parts, but not inside brackets; a part is a name, perhaps with options.
+# Separator of parts, outside brackets; and a part: a name, perhaps with options.
 _PLUS, _PART = re.compile(r"\+(?![^()]*\))"), re.compile(r"([a-z][a-z0-9_-]*)(?:\((.*)\))?")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the methods.
+    """One of the combined methods.
 
     Attributes:
         name: its key in the table of methods.
@@ -28,16 +28,16 @@ class Part:
 
 
 class Combined(Augmenter):
-    """A method that is made of others."""
+    """A method that combines others and needs whatever one of them needs."""
 
     @property
     @abstractmethod
     def methods(self) -> tuple[Augmenter, ...]:
-        """The methods that it is made of."""
+        """The combined methods."""
 
     @property
     def needs_student(self) -> bool:  # type: ignore[override]
-        """Whether one of them follows the current student."""
+        """Whether one of them uses the current student."""
         return any(method.needs_student for method in self.methods)
 
     @property
@@ -47,35 +47,35 @@ class Combined(Augmenter):
 
     @property
     def partner_rules(self) -> set[str]:
-        """The rules of all of them."""
+        """The partner rules of all of them."""
         return set().union(*(method.partner_rules for method in self.methods))
 
     @property
     def teacher_shares(self) -> Literal["text", "tokens", "width"]:  # type: ignore[override]
-        """The most that one of them needs of the teacher."""
+        """The strictest requirement that one of them has for the teacher."""
         shared = {method.teacher_shares for method in self.methods}
         return "width" if "width" in shared else "tokens" if "tokens" in shared else "text"
 
     @property
     def excludes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What any of them cannot be combined with."""
+        """Options that one of them cannot be combined with."""
         return tuple(sorted({option for method in self.methods for option in method.excludes}))
 
     def check(self) -> None:
-        """Make sure that every method has what it needs from outside.
+        """Check that the external resources of every method are available.
 
         Raises:
-            augpro.errors.InputError: naming the fix.
+            augpro.errors.InputError: names the fix.
         """
         for method in self.methods:
             method.check()
 
 
 def read_parts(of: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Name and options of each method, from any of the ways to write them.
+    """Name and options of each method, from text or a list.
 
     Raises:
-        ValueError: if one of them cannot be read.
+        ValueError: if a part cannot be read.
 
     >>> read_parts("augpro-mix(partner=near;weight=0.6)+knn")
     [('augpro-mix', {'partner': 'near', 'weight': 0.6}), ('knn', {})]
@@ -90,9 +90,9 @@ def read_parts(of: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _read_part(part: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(part, str) and (found := _PART.fullmatch(part)):
+    if isinstance(part, str) and (match := _PART.fullmatch(part)):
         with suppress(ValueError):
-            return found[1], parse_mapping(key_values(filter(str.strip, (found[2] or "").split(";"))))
+            return match[1], parse_mapping(key_values(filter(str.strip, (match[2] or "").split(";"))))
     if isinstance(part, dict) and isinstance(part.get("name"), str) and part.keys() <= {"name", "options"}:
         options = part.get("options", {})
         if isinstance(options, dict):
@@ -102,10 +102,10 @@ def _read_part(part: Any) -> tuple[str, dict[str, Any]]:
 
 def _unreadable(part: Any) -> ValueError:
     return ValueError(
-        f"of must name methods, as in augpro-mix+knn(top_k=5;metric=l2) or a list of names, and {part!r} is none"
+        f"of must name methods, as in augpro-mix+knn(top_k=5;metric=l2) or a list of names, not {part!r}"
     )
 
 
 def parts_as_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Name and options of each part, as :func:`read_parts` takes them."""
+    """Name and options of each part, in the form of :func:`read_parts`."""
     return [{"name": part.name, "options": part.method.parameters} for part in parts]

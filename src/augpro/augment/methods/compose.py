@@ -1,4 +1,4 @@
-"""Token methods one after the other: what comes out of one is what the next one reads."""
+"""Sequential composition of token methods: each reads the output of the one before it."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -14,45 +14,45 @@ from augpro.tokens import TokenBatch
 
 
 class Chain(Combined, TokenReplacement):
-    """Replaces tokens in several steps; subclasses say in which.
+    """Replaces tokens in several steps; subclasses define the steps.
 
-    Only the text that comes out last is spelled and counted. A link that asks for the teacher's answer to its rows
-    gets the one to the text as it is then, so that ``TrainingState.label`` is called for every link that does.
+    Only the final text is checked for its spelling and counted. A step that needs the teacher's logits gets those of
+    the text at that step, so ``TrainingState.label`` is called once for every such step after the first.
     """
 
     @property
     @abstractmethod
     def methods(self) -> tuple[TokenReplacement, ...]:
-        """The links, first to last."""
+        """The steps, first to last."""
 
     def contexts(self, context: AugmentContext) -> Iterator[AugmentContext]:
-        """What each link may look at; their random numbers must be independent of each other."""
+        """The context of each step; the steps need independent random numbers."""
         while True:
             yield context
 
     def replaced(self, batch: TokenBatch, context: AugmentContext) -> Replaced:
-        """The new tokens after the last link."""
-        now, where, partner_ids = batch, torch.zeros_like(batch.mask, dtype=torch.bool), None
-        for link, own in zip(self.methods, self.contexts(context), strict=False):
-            if now is not batch and link.needs_student:
-                own = own.with_targets(None)  # they are of a text that is no more
-            new = link.replaced(now, own)
-            now, where = batch.with_ids(new.within(now.ids)), where | new.where
+        """The new tokens after the last step."""
+        current, where, partner_ids = batch, torch.zeros_like(batch.mask, dtype=torch.bool), None
+        for step, step_context in zip(self.methods, self.contexts(context), strict=False):
+            if current is not batch and step.needs_student:
+                step_context = step_context.with_targets(None)  # the targets are of the earlier text
+            new = step.replaced(current, step_context)
+            current, where = batch.with_ids(new.within(current.ids)), where | new.where
             partner_ids = new.partner_ids if partner_ids is None else partner_ids
-        return Replaced(where, now.ids[where], partner_ids)
+        return Replaced(where, current.ids[where], partner_ids)
 
 
 @dataclass(frozen=True)
 class Compose(Chain):
-    """Token methods one after the other, such as a partner's tokens first and a projection then.
+    """Token methods applied in sequence, for example a crossover followed by a projection.
 
-    Each link draws for itself; the last one as it would alone. Links that need a partner row meet the same one if
-    they look for it by the same rule.
-    Cost: that of the links.
+    The steps have independent random numbers; the last one uses the same as it would alone. Steps with the same
+    partner rule use the same partner row.
+    Cost: that of the steps.
 
     Attributes:
-        of: the links, at least 2, all of which replace tokens. On the command line:
-            ``crossover(replace_fraction=0.5)+knn``, options in brackets and separated by semicolons; in Python and
+        of: the steps, at least 2; all must replace tokens. On the command line:
+            ``crossover(replace_fraction=0.5)+knn``, with options in brackets, separated by semicolons; in Python and
             YAML also a list of names and of ``{"name": ..., "options": {...}}``.
 
     Raises:
@@ -70,7 +70,7 @@ class Compose(Chain):
 
     @property
     def methods(self) -> tuple[TokenReplacement, ...]:
-        """The links, first to last."""
+        """The steps, first to last."""
         return tuple(part.method for part in self.of if isinstance(part.method, TokenReplacement))
 
     @property
@@ -79,7 +79,7 @@ class Compose(Chain):
         return {"of": parts_as_json(self.of)}
 
     def contexts(self, context: AugmentContext) -> Iterator[AugmentContext]:
-        """The same for each link, with random numbers of its own."""
+        """The same context for each step, with independent random numbers."""
         for after in reversed(range(len(self.of))):
             scope = context.rng.scope + (f"{after} links before the last: " if after else "")
             yield replace(context, rng=context.rng.within(scope))

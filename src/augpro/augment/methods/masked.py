@@ -1,4 +1,4 @@
-"""Words replaced by what a masked language model would put there."""
+"""Replacement of tokens by predictions of a masked language model."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -19,13 +19,13 @@ from augpro.vocabulary import Vocabulary
 
 @dataclass
 class MaskedLanguageModel:
-    """A masked language model and what belongs to it.
+    """A masked language model with its tokenizer.
 
     Attributes:
         model: in evaluation mode.
-        tokenizer: its own, which cuts nothing.
-        vocabulary: candidate groups of its tokens.
-        limit: most tokens that it reads.
+        tokenizer: its own, without truncation.
+        vocabulary: token groups of its tokens.
+        limit: maximum number of tokens that it reads.
     """
 
     model: Any
@@ -38,7 +38,7 @@ class MaskedLanguageModel:
         """Load a model.
 
         Raises:
-            InputError: if it is missing, or no masked language model.
+            InputError: if it is missing, or not a masked language model.
         """
         model, tokenizer = source.load_masked_lm(), source.load_tokenizer()
         limit = max_length(tokenizer)
@@ -48,27 +48,27 @@ class MaskedLanguageModel:
 
 @dataclass(frozen=True)
 class MaskedLM(TextAugmenter):
-    """Masks some tokens of a text and fills them from a masked language model, all at once.
+    """Masks some tokens of a text and replaces them by predictions of a masked language model, all at once.
 
-    The model works in its own tokens, whatever the student's are. A token is replaced by another one that
-    starts a word, or continues one, as it does itself; never by itself or a special token. In a pair the
-    model reads both texts, neither of them changed. A row that is too long for the model stays as it is.
-    Cost: one forward pass of the model a row. Needs memory for the scores of every token of a batch,
+    The model uses its own tokens. A word start is replaced by a word start and a continuation by a continuation,
+    never by the same token or a special token. For a pair the model reads both original texts. A row that is too long
+    for the model is not changed.
+    Cost: one forward pass of the model per row. Memory for the scores of every token of a batch:
     4 bytes * batch_size * tokens * vocabulary.
 
     Attributes:
         model: folder or hub name of a masked language model with a mask token and a fast tokenizer.
-        replace_fraction: share of the model's tokens that are replaced, drawn token by token, in [0, 1].
-        top_k: a token is drawn from this many candidates of highest probability, 1 to 1,000.
+        replace_fraction: share of the model's tokens that are replaced, drawn independently, in [0, 1].
+        top_k: a token is drawn from this many tokens of highest probability, 1 to 1,000.
         temperature: of that draw, in [0.001, 1000]; above 1 flattens, below 1 sharpens.
-        batch_size: rows in a forward pass, 1 to 4,096; does not change the result.
+        batch_size: rows per forward pass, 1 to 4,096; does not change the result.
 
     Raises:
         ValueError: if a value is out of range.
 
-    Source: Kumar et al. 2020 (arXiv 2003.02245) with masked language models in general; 0.15 is the share that
-    BERT is trained with (arXiv 1810.04805), 15 the candidates of TinyBERT (arXiv 1909.10351), which draws
-    from them uniformly and masks word by word.
+    Source: Kumar et al. 2020 (arXiv 2003.02245), who use masked language models in general. 0.15 is BERT's masking
+    rate (arXiv 1810.04805). 15 is the number of candidate words of TinyBERT (arXiv 1909.10351), which draws from them
+    uniformly and masks word by word.
     """
 
     name: ClassVar[str] = "masked-lm"
@@ -87,10 +87,10 @@ class MaskedLM(TextAugmenter):
         check_whole("batch_size", self.batch_size, 1, 4096)
 
     def check(self) -> None:
-        """Make sure that a model is named and can be reached, and that it has a mask token; no weights are read.
+        """Check that a model is named and available, and that it has a mask token; reads no weights.
 
         Raises:
-            InputError: naming the fix.
+            InputError: names the fix.
         """
         if not self.model:
             raise InputError(
@@ -103,17 +103,17 @@ class MaskedLM(TextAugmenter):
             raise InputError(f"{self.model}: its tokenizer has no mask token; name a masked language model.")
 
     def rewrite(self, columns: list[list[str]], row_ids: Tensor, context: AugmentContext) -> list[list[str]]:
-        """Fill rows of like length together, each from both of its texts."""
-        filler = context.load((self.name, self.model), self._load)
-        filler.model.to(row_ids.device)
-        table = tokenize(filler.tokenizer, columns[0], columns[1] if len(columns) > 1 else None, NO_LIMIT)
+        """Process rows of similar length together; both texts of a pair in one pass."""
+        masked_lm = context.load((self.name, self.model), self._load)
+        masked_lm.model.to(row_ids.device)
+        table = tokenize(masked_lm.tokenizer, columns[0], columns[1] if len(columns) > 1 else None, NO_LIMIT)
         order = np.argsort(table.lengths, kind="stable")
-        order = order[table.lengths[order] <= filler.limit]
+        order = order[table.lengths[order] <= masked_lm.limit]
         rewritten = [list(column) for column in columns]
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = replace(table.batch(rows).to(row_ids.device), row_ids=row_ids[rows])
-            written = filler.vocabulary.decode(batch.with_ids(self.fill(batch, filler, context)))
+            written = masked_lm.vocabulary.decode(batch.with_ids(self.fill(batch, masked_lm, context)))
             for column, texts in zip(
                 rewritten, written, strict=False
             ):  # the second is None where there is no pair
@@ -121,25 +121,25 @@ class MaskedLM(TextAugmenter):
                     column[row] = text
         return rewritten
 
-    def fill(self, batch: TokenBatch, filler: MaskedLanguageModel, context: AugmentContext) -> Tensor:
-        """The batch's ids with the drawn ones replaced, int64 [B, T]."""
+    def fill(self, batch: TokenBatch, masked_lm: MaskedLanguageModel, context: AugmentContext) -> Tensor:
+        """The batch's ids with the drawn tokens replaced, int64 [B, T]."""
         length, own_ids = batch.ids.shape[1], batch.ids
-        editable = filler.vocabulary.editable(batch)
+        editable = masked_lm.vocabulary.editable(batch)
         draw = context.rng.uniform("masked", batch.row_ids, length)
         chosen = editable & (draw < self.replace_fraction)
         if not chosen.any():
             return own_ids
-        masked = batch.with_ids(own_ids.masked_fill(chosen, filler.tokenizer.mask_token_id))
+        masked = batch.with_ids(own_ids.masked_fill(chosen, masked_lm.tokenizer.mask_token_id))
         with in_full(own_ids.device):
-            scores = filler.model(**masked.model_inputs()).logits[chosen].float()
+            scores = masked_lm.model(**masked.model_inputs()).logits[chosen].float()
         own = own_ids[chosen]
-        groups = filler.vocabulary.groups.to(own.device)
+        groups = masked_lm.vocabulary.groups.to(own.device)
         scores.masked_fill_(groups != groups[own][:, None], -torch.inf).scatter_(1, own[:, None], -torch.inf)
         pick = context.rng.uniform("filled", batch.row_ids, length)[chosen]
         drawn = sample(scores, self.top_k, self.temperature, pick)
         ids = own_ids.clone()
-        ids[chosen] = torch.where(scores.isfinite().any(1), drawn, own)  # a group of one keeps its token
-        return filler.vocabulary.keep_canonical(ids, batch)
+        ids[chosen] = torch.where(scores.isfinite().any(1), drawn, own)  # a group of one token keeps it
+        return masked_lm.vocabulary.keep_canonical(ids, batch)
 
     def _load(self) -> MaskedLanguageModel:
         self.check()

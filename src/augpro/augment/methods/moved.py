@@ -1,4 +1,4 @@
-"""Token positions that were moved in embedding space, and how each kind of move is projected."""
+"""Token positions moved in embedding space, and the projection of each kind of move."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Moved(ABC):
     """Moved positions. N = ``where.sum()``.
 
     Attributes:
-        where: positions that were moved, bool [B, T], a part of those that were asked for.
+        where: the moved positions, bool [B, T], a subset of the chosen ones.
         own: the tokens there, int64 [N].
-        groups: their candidate groups, int64 [N].
-        projection: what they are projected with.
+        groups: their token groups, int64 [N].
+        projection: the projection onto tokens.
     """
 
     where: Tensor
@@ -34,21 +34,21 @@ class Moved(ABC):
     @property
     @abstractmethod
     def vectors(self) -> Tensor:
-        """Where the positions are now, float32 [N, D]."""
+        """The moved embeddings, float32 [N, D]."""
 
     @abstractmethod
     def nearest(self, exclude_parents: bool, k: int) -> Tensor:
-        """Their k nearest tokens, best first, int64 [N, k]; -1 where there are fewer."""
+        """The k nearest tokens, best first, int64 [N, k]; -1 if there are fewer."""
 
 
 @dataclass
 class Interpolation(Moved):
-    """Moved towards another token.
+    """Positions interpolated with another token.
 
     Attributes:
-        other: that token, int64 [N].
-        weight: share of the own one, float32 [N].
-        partner_ids: the partner row's token at each position, int64 [B, T], -1 where there is none.
+        other: the other token, int64 [N].
+        weight: weight of the own token, float32 [N].
+        partner_ids: the partner row's token at each position, int64 [B, T], -1 if there is none.
     """
 
     other: Tensor
@@ -61,19 +61,19 @@ class Interpolation(Moved):
         return mixed(self.projection.table, self.own, self.other, self.weight)
 
     def nearest(self, exclude_parents: bool, k: int) -> Tensor:
-        """The parents are both tokens."""
+        """The nearest tokens; the parents are both tokens."""
         pair = self.own, self.other
         return self.projection.nearest_mix(*pair, self.weight, self.groups, exclude_parents, k)
 
 
 @dataclass
 class Step(Moved):
-    """Moved in a direction.
+    """Positions moved in a direction.
 
     Attributes:
         directions: unit vectors, or zero, float32 [N, D].
-        steps: how far, float32 [N].
-        rays: the same lines, where they were asked for the steps.
+        steps: step lengths, float32 [N].
+        rays: the same lines, if they were used to compute the steps.
     """
 
     directions: Tensor
@@ -83,12 +83,12 @@ class Step(Moved):
 
     @property
     def vectors(self) -> Tensor:
-        """The points on the lines."""
+        """The end points of the steps."""
         start: Tensor = self.projection.table[self.own].float()
         return start + self.steps[:, None] * self.directions
 
     def nearest(self, exclude_parents: bool, k: int) -> Tensor:
-        """The parent is the own token."""
+        """The nearest tokens; the parent is the own token."""
         if self.rays is not None:
             return self.rays.nearest(self.steps, exclude_parents, k)
         excluded = self.own[:, None] if exclude_parents else None
@@ -103,15 +103,15 @@ class Perturbation(Protocol):
 
     @property
     def space(self) -> Space:
-        """The table that tokens are moved and projected in."""
+        """The embedding table that tokens are moved and projected in."""
 
     @property
     def partner(self) -> Partner:
-        """By which rule a partner row is found, for this move or a crossover before it."""
+        """The rule for the partner row, for this move or a crossover before it."""
 
     @property
     def repeat_partner(self) -> bool:
-        """Whether a shorter partner is read again from its start."""
+        """Whether a shorter partner is repeated."""
 
     @property
     def teacher_shares(self) -> Literal["text", "tokens", "width"]:
@@ -120,4 +120,4 @@ class Perturbation(Protocol):
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
     ) -> Interpolation | Step:
-        """Move the ``chosen`` positions, bool [B, T]; those that cannot be moved are left out."""
+        """Move the ``chosen`` positions, bool [B, T]; omit those that cannot be moved."""

@@ -1,7 +1,7 @@
-"""Perturbations: where a token goes in embedding space before it is projected.
+"""Perturbations of token embeddings, before the projection.
 
 The maths is in pure functions (:func:`augpro.projection.neighbours.mix`, :func:`move_along`, :func:`step_for_rate`);
-the classes draw their parameters.
+the classes draw their arguments.
 """
 
 from abc import ABC, abstractmethod
@@ -25,24 +25,24 @@ from augpro.vocabulary import BANNED
 
 
 def move_along(start: Tensor, direction: Tensor, step: Tensor | float) -> Tensor:
-    """``start + step * direction / ||direction||`` over the last dimension; a zero direction moves nothing.
+    """``start + step * direction / ||direction||`` over the last dimension; a zero direction changes nothing.
 
     With the loss gradient as direction this is FGSM with an L2 step (Miyato et al. 2017, arXiv
-    1605.07725); with normal draws it is a step in a uniformly random direction.
+    1605.07725); with normal random numbers it is a step in a uniformly random direction.
     """
     return start + step * torch.nn.functional.normalize(direction, dim=-1, eps=1e-30)
 
 
 @dataclass(frozen=True)
 class KNN:
-    """k-NN replacement: nothing is moved, so the projection finds the token's own nearest neighbours.
+    """k-NN replacement: no perturbation, so the projection returns the token's nearest neighbours.
 
-    Replacement by neighbours in embedding space is TinyBERT's augmentation (Jiao et al. 2020, arXiv
-    1909.10351), which takes GloVe vectors and a masked language model instead of the student's embeddings.
+    TinyBERT replaces words by neighbours in embedding space (Jiao et al. 2020, arXiv 1909.10351), with GloVe vectors
+    and a masked language model instead of the student's embeddings.
 
     Attributes:
-        space: the embeddings that neighbours are looked for in: those of the "student"; the same "centred", less
-            their mean and first principal components; or the "teacher", which must have the student's tokenizer.
+        space: embeddings for the neighbours: "student"; "centred", the student's minus their mean and first principal
+            components; or "teacher", which must have the student's tokenizer.
 
     Raises:
         ValueError: if the space is unknown.
@@ -66,7 +66,7 @@ class KNN:
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
     ) -> Interpolation:
-        """A mix of each chosen token with itself."""
+        """An interpolation of each chosen token with itself."""
         own = batch.ids[chosen]
         weight = torch.ones(len(own), device=own.device)
         return Interpolation(chosen, own, context.space.groups[own], projection, own, weight)
@@ -74,16 +74,16 @@ class KNN:
 
 @dataclass(frozen=True)
 class Mix:
-    """AugPro-Mix: the token is mixed with the token at the same place of a partner row.
+    """AugPro-Mix: interpolates the token with the token at the same position of a partner row.
 
     Attributes:
-        weight: share of the row's own token, lambda in [0, 1].
-        beta: where given, lambda is drawn for each row from Beta(beta, beta) instead.
-        partner: "random" row of a fixed block of 256 training rows, or one of the block for which the
-            teacher predicts the "same-class" or an "other-class"; a random one where there is none; "near": one
-            of the 10 rows that are most alike.
-        repeat_partner: whether a shorter partner is read again from its start, so that every token can be
-            mixed; else tokens beyond its end stay.
+        weight: weight of the row's own token, lambda in [0, 1].
+        beta: if given, lambda is drawn for each row from Beta(beta, beta) instead.
+        partner: "random": any row of a fixed block of 256 training rows. "same-class" or "other-class": a row of the
+            block for which the teacher predicts the same or another class, or a random one if there is none. "near":
+            one of the 10 most similar rows.
+        repeat_partner: whether a shorter partner is repeated, so that every token can be mixed; else tokens beyond
+            its end are not changed.
         space: the embeddings that are mixed, as in :class:`KNN`.
 
     Raises:
@@ -112,7 +112,7 @@ class Mix:
     def move(
         self, batch: TokenBatch, chosen: Tensor, context: AugmentContext, projection: Projection
     ) -> Interpolation:
-        """Mix the chosen positions that have an ordinary token at the same place of the partner."""
+        """Mix the chosen positions where the partner has an ordinary token."""
         training = context.rows("augpro-mix")
         key = "augpro-mix", projection.metric, self.space
         context.load(key, lambda: self._prepare(training, context, projection))
@@ -126,7 +126,7 @@ class Mix:
 
     @staticmethod
     def _prepare(training: TokenTable, context: AugmentContext, projection: Projection) -> None:
-        """Neighbour lists of every token that can be a parent."""
+        """Build neighbour lists of every token that can be a parent."""
         groups = context.space.groups
         tokens = torch.from_numpy(np.unique(training.flat[0])).to(groups.device, torch.int64)
         projection.prepare(tokens[groups[tokens] != BANNED])
@@ -141,7 +141,7 @@ def check_mixing(weight: float, beta: float | None, partner: str) -> None:
 
 
 def row_weights(weight: float, beta: float | None, batch: TokenBatch, context: AugmentContext) -> Tensor:
-    """Lambda of every row, float32 [B]: ``weight``, or a draw from Beta(beta, beta) where that is given."""
+    """Lambda of every row, float32 [B]: ``weight``, or drawn from Beta(beta, beta) if ``beta`` is given."""
     if beta is None:
         return torch.full((len(batch.ids),), weight, device=batch.ids.device)
     uniform = context.rng.uniform("weight", batch.row_ids)[:, 0]
@@ -151,14 +151,14 @@ def row_weights(weight: float, beta: float | None, batch: TokenBatch, context: A
 
 @dataclass(frozen=True)
 class _Stepped(ABC):
-    """A step of a given length, or as long as a given share of the row's tokens needs to flip.
+    """A step of a given length, or of the length that flips a given share of the row's chosen tokens.
 
-    The share is met for every row by itself, so that a row's text does not depend on its batch.
+    The length is computed for every row separately, so a row's text does not depend on its batch.
 
     Attributes:
         step: length in the units of the embedding table, in [0, 1e6].
-        target_rate: share of the chosen tokens of a row that the step shall carry nearer to another
-            token than to their own, in [0, 1]; used where ``step`` is not given.
+        target_rate: share of a row's chosen tokens that flip: after the step another token is nearest. In [0, 1];
+            used if ``step`` is not given.
 
     Raises:
         ValueError: if a value is out of range.
@@ -167,7 +167,7 @@ class _Stepped(ABC):
     mixes_rows: ClassVar[bool] = False
     partner: ClassVar[Partner] = "random"
     repeat_partner: ClassVar[bool] = True
-    space: ClassVar[Space] = "student"  # a gradient is one at the student's own embeddings
+    space: ClassVar[Space] = "student"  # the gradient is with respect to the student's embeddings
     teacher_shares: ClassVar[Literal["text", "width"]] = "text"
 
     step: float | None = None
@@ -201,14 +201,14 @@ class _Stepped(ABC):
 
 
 def step_for_rate(flips: Tensor, chosen: Tensor, rate: float, rounding: Tensor) -> Tensor:
-    """Step for each row that flips the share ``rate`` of its chosen tokens.
+    """Step length for each row that flips the share ``rate`` of its chosen tokens.
 
     Args:
-        flips: smallest step that flips each chosen token, [N]; inf where none does.
-        chosen: bool [B, T] with N true.
+        flips: smallest step that flips each chosen token, [N]; inf if no step does.
+        chosen: bool [B, T] with N true values.
         rate: share in [0, 1].
-        rounding: uniform draws [B]: rate times tokens is rounded up with the probability of its fraction,
-            so that the share is met on average in short rows too.
+        rounding: uniform random numbers [B]; rate * tokens is rounded up with the probability of its fraction, so
+            that the share is right on average in short rows too.
 
     Returns:
         [B].
@@ -221,7 +221,7 @@ def step_for_rate(flips: Tensor, chosen: Tensor, rate: float, rounding: Tensor) 
     wanted = torch.minimum(wanted, ordered[:, 1:].isfinite().sum(1))
     last = ordered.gather(1, wanted[:, None])[:, 0]
     following = ordered.gather(1, wanted[:, None] + 1)[:, 0]
-    # Between the last token to flip and the first that must not; no further than 10 % past the former.
+    # Halfway between the last token to flip and the next one, but at most 10 % beyond the former.
     return torch.where(wanted > 0, torch.minimum((last + following) / 2, 1.1 * last), 0.0)
 
 
@@ -230,12 +230,13 @@ Through = Literal["student", "both"]
 
 @dataclass(frozen=True)
 class FGSM(_Stepped):
-    """AugPro-FGSM: the token takes one step up the gradient of the student's distillation loss.
+    """AugPro-FGSM: one step along the gradient of the student's distillation loss.
 
     Attributes:
-        through: "student": the teacher's answer to the unmoved text is held fixed, as in the paper; "both": the
-            gradient goes through both models, moved alike, so that the step leads to where they really differ.
-            That needs a teacher with the student's tokenizer and width, and a forward and backward pass of it.
+        through: "student": the teacher's logits of the original text are fixed targets, as in the paper. "both": the
+            gradient goes through both models with the same offset, so that the step increases their actual
+            disagreement. It needs a teacher with the student's tokenizer and width, and a forward and backward pass
+            of it.
     """
 
     needs_student: ClassVar[bool] = True
@@ -256,9 +257,9 @@ class FGSM(_Stepped):
         target = context.training.teacher if self.through == "both" else context.targets("augpro-fgsm", batch)
         if target is None:
             raise ValueError(
-                "through='both' follows the teacher's gradient: pass it as TrainingState.teacher"
+                "through='both' needs the teacher's gradient: pass the teacher as TrainingState.teacher"
             )
-        # It does not depend on what is drawn for a candidate, which only chooses the tokens that are moved.
+        # Shared by all candidates: their random numbers only choose which tokens are moved.
         return context.share(
             ("augpro-fgsm", self.through), batch, lambda: embedding_gradient(student, batch, row_loss, target)
         )
@@ -266,7 +267,7 @@ class FGSM(_Stepped):
 
 @dataclass(frozen=True)
 class Noise(_Stepped):
-    """The control for FGSM: a step as long, in a random direction."""
+    """The control for FGSM: a step of the same length in a random direction."""
 
     needs_student: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""AugPro: a perturbation in embedding space, projected back onto real tokens."""
+"""AugPro: a perturbation in embedding space, projected back onto tokens."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -12,25 +12,25 @@ from augpro.augment.methods.compose import Chain
 from augpro.augment.methods.moved import Perturbation
 from augpro.augment.methods.replace import Crossover, DrawnReplacement, Replaced, TokenReplacement
 from augpro.augment.runs import Unit
-from augpro.projection.candidates import Metric
+from augpro.projection.allowed import Metric
 from augpro.tokens import TokenBatch
 
 
 @dataclass(frozen=True)
 class Projected(DrawnReplacement):
-    """Move some tokens of every row, then replace each by the nearest token of its candidate group.
+    """Move some tokens of every row in embedding space, then replace each by the nearest token of its group.
 
-    What comes out is text, so any teacher can label it (AugPro, Wang et al. 2023, arXiv 2210.11768).
+    The result is text, so any teacher can label it (AugPro, Wang et al. 2023, arXiv 2210.11768).
     Cost: look-ups for a mix; for a step one matrix product of the moved positions with the embedding table.
 
     Attributes:
-        perturbation: how tokens are moved: :class:`~augpro.augment.methods.perturb.Mix`, ``FGSM``, ``Noise`` or
+        perturbation: moves the tokens: :class:`~augpro.augment.methods.perturb.Mix`, ``FGSM``, ``Noise`` or
             ``KNN``.
-        replace_fraction: share of a row's tokens that are moved, drawn token by token, in [0, 1].
-        exclude_parents: whether the tokens that a vector was made from are barred, so that every moved
-            position becomes a new token. With the parents in, a mix at weight 0.5 is a crossover.
+        replace_fraction: share of a row's tokens that are moved, drawn independently, in [0, 1].
+        exclude_parents: whether the tokens that a vector was computed from are excluded, so that every moved
+            position becomes a new token. If they are allowed, a mix with weight 0.5 is a crossover.
         metric: "cosine", "l2" or "dot".
-        top_k: the token is drawn from this many nearest, 1 to 1,000.
+        top_k: the token is drawn from this many nearest tokens, 1 to 1,000.
 
     Raises:
         ValueError: if a value is out of range.
@@ -50,7 +50,7 @@ class Projected(DrawnReplacement):
 
     @property
     def needs_student(self) -> bool:  # type: ignore[override]
-        """Whether the perturbation follows the current student."""
+        """Whether the perturbation uses the current student."""
         return self.perturbation.needs_student
 
     @property
@@ -70,7 +70,7 @@ class Projected(DrawnReplacement):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Every parameter by name, those of the perturbation among them, as JSON."""
+        """Every parameter by name, including those of the perturbation, as JSON."""
         return _parameters(self)
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
@@ -78,12 +78,12 @@ class Projected(DrawnReplacement):
         projection = context.space.projection(self.metric, self.perturbation.space, context.training.teacher)
         moved = self.perturbation.move(batch, chosen, context, projection)
         nearest = moved.nearest(self.exclude_parents, self.top_k)
-        found = (nearest >= 0).sum(1)
+        count = (nearest >= 0).sum(1)
         draw = context.rng.uniform("pick", batch.row_ids, batch.ids.shape[1])[moved.where]
-        picked = (draw * found).long().clamp(max=self.top_k - 1)
+        picked = (draw * count).long().clamp(max=self.top_k - 1)
         token = nearest.gather(1, picked[:, None])[:, 0]
-        # A group so small that nothing is left keeps its token.
-        return Replaced(moved.where, torch.where(found > 0, token, moved.own), moved.partner_ids)
+        # Without any allowed token (in a very small group) the own token stays.
+        return Replaced(moved.where, torch.where(count > 0, token, moved.own), moved.partner_ids)
 
 
 def _parameters(method: "Projected | AugPro") -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _parameters(method: "Projected | AugPro") -> dict[str, Any]:
 
 
 class _FromPartner(Crossover):
-    """A crossover whose draws are not those by which a method after it chooses its tokens."""
+    """A crossover whose random numbers are independent of those of the projection after it."""
 
     def choose(self, batch: TokenBatch, editable: Tensor, context: AugmentContext) -> Tensor:
         """Positions that take the partner's token."""
@@ -104,18 +104,18 @@ class _FromPartner(Crossover):
 
 @dataclass(frozen=True)
 class AugPro(Chain):
-    """Tokens of a partner row first, where a share of them is asked for; then a projection of others.
+    """A projection, optionally after a crossover with a partner row.
 
     Attributes:
-        perturbation: of the projection, and so are the next four: see :class:`Projected`.
-        replace_fraction: share of a row's tokens that are moved, in [0, 1]; some of the partner's among them.
-        exclude_parents: whether the tokens that a vector was made from are barred.
+        perturbation: moves the tokens before the projection; see :class:`Projected` for this and the next four.
+        replace_fraction: share of a row's tokens that are moved, in [0, 1]; these may include tokens of the partner.
+        exclude_parents: whether the tokens that a vector was computed from are excluded.
         metric: "cosine", "l2" or "dot".
-        top_k: the token is drawn from this many nearest, 1 to 1,000.
-        partner_fraction: share of a row's tokens that come from a partner row before anything is moved, in
-            [0, 1]: where a mix would be projected with its parents in.
-        partner_unit: what comes from it: "token", "span", "two-spans" or "clause", as the unit of
-            :class:`~augpro.augment.methods.replace.Crossover`; no other than "token" where nothing comes.
+        top_k: the token is drawn from this many nearest tokens, 1 to 1,000.
+        partner_fraction: share of a row's tokens that are replaced by a partner row's before the perturbation, in
+            [0, 1]. It has the effect of a mix that is projected with its parents allowed.
+        partner_unit: unit of these replacements: "token", "span", "two-spans" or "clause", as in
+            :class:`~augpro.augment.methods.replace.Crossover`; needs a ``partner_fraction`` unless "token".
 
     Raises:
         ValueError: if a value is out of range.
@@ -134,13 +134,13 @@ class AugPro(Chain):
         check_choice("partner_unit", self.partner_unit, get_args(Unit))
         if self.partner_unit != "token" and not self.partner_fraction:
             raise ValueError(
-                f"partner_unit={self.partner_unit!r} has no effect while partner_fraction is 0; give that too"
+                f"partner_unit={self.partner_unit!r} has no effect while partner_fraction is 0; set both"
             )
-        _ = self.methods  # which check the other values
+        _ = self.methods  # checks the other values
 
     @property
     def methods(self) -> tuple[TokenReplacement, ...]:
-        """A crossover with the partner of the perturbation, and the projection."""
+        """A crossover with the perturbation's partner, if there is one, and the projection."""
         move, values = (
             self.perturbation,
             (self.replace_fraction, self.exclude_parents, self.metric, self.top_k),

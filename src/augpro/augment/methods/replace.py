@@ -1,7 +1,7 @@
-"""Methods that replace tokens: what they share, and those that need no embedding space.
+"""Base classes of methods that replace tokens, and the ones that need no embedding space.
 
-:class:`Random` and :class:`Crossover` are controls: a method that moves tokens in embedding space and does
-not beat them at the same rate has shown nothing.
+:class:`Random` and :class:`Crossover` are controls: a method in embedding space is useful only if it is better than
+these at the same replacement rate.
 """
 
 from abc import abstractmethod
@@ -24,9 +24,9 @@ class Replaced:
     """New tokens for some positions. N = ``where.sum()``.
 
     Attributes:
-        where: positions that get one, bool [B, T].
-        ids: the tokens, int64 [N].
-        partner_ids: the partner row's token at each position, int64 [B, T], -1 where there is none.
+        where: the positions, bool [B, T].
+        ids: their new tokens, int64 [N].
+        partner_ids: the partner row's token at each position, int64 [B, T], -1 if there is none.
     """
 
     where: Tensor
@@ -34,16 +34,16 @@ class Replaced:
     partner_ids: Tensor | None = None
 
     def within(self, ids: Tensor) -> Tensor:
-        """A copy of some rows' tokens with these among them, int64 [B, T]."""
+        """A copy of ``ids`` with the new tokens inserted, int64 [B, T]."""
         changed = ids.clone()
         changed[self.where] = self.ids
         return changed
 
 
 class TokenReplacement(Augmenter):
-    """Replaces tokens of every row; subclasses say which and by what.
+    """Replaces tokens of every row; subclasses define which and by what.
 
-    Special tokens and padding stay; a word that the tokenizer would cut differently gets its pieces back.
+    Special tokens and padding stay. A changed word that the tokenizer would split differently is restored.
     """
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
@@ -60,12 +60,12 @@ class TokenReplacement(Augmenter):
 
 
 class DrawnReplacement(TokenReplacement):
-    """Replaces a drawn share of every row's tokens; subclasses say by what."""
+    """Replaces a random share of every row's tokens; subclasses define by what."""
 
     replace_fraction: float
 
     def replaced(self, batch: TokenBatch, context: AugmentContext) -> Replaced:
-        """New tokens for the positions that are drawn."""
+        """New tokens for the drawn positions."""
         return self.replace(
             batch, self.choose(batch, context.space.vocabulary.editable(batch), context), context
         )
@@ -77,7 +77,7 @@ class DrawnReplacement(TokenReplacement):
 
     @abstractmethod
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
-        """New tokens for the chosen positions, or for those of them that can have one."""
+        """New tokens for the chosen positions, as far as they can be replaced."""
 
 
 Distribution = Literal["uniform", "unigram"]
@@ -85,13 +85,13 @@ Distribution = Literal["uniform", "unigram"]
 
 @dataclass(frozen=True)
 class Random(DrawnReplacement):
-    """The control for every method: a token is replaced by any other, drawn without looking at the text.
+    """The control for every method: a token is replaced by a random other token of its group.
 
-    Cost: one binary search a replaced token.
+    Cost: one binary search per replaced token.
 
     Attributes:
-        replace_fraction: share of a row's tokens that are replaced, drawn token by token, in [0, 1].
-        distribution: "uniform" over the candidates, or "unigram": as often as in the training rows.
+        replace_fraction: share of a row's tokens that are replaced, drawn independently, in [0, 1].
+        distribution: "uniform" over the allowed tokens, or "unigram": by their frequency in the training rows.
 
     Raises:
         ValueError: if a value is out of range.
@@ -105,7 +105,7 @@ class Random(DrawnReplacement):
         check_choice("distribution", self.distribution, get_args(Distribution))
 
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
-        """Draw from the token's own group, its own place in the distribution cut out."""
+        """Draw from the token's group, excluding the token itself."""
         weights = context.load(("random", self.distribution), lambda: self._weights(context))
         own = batch.ids[chosen]
         draw = context.rng.uniform("token", batch.row_ids, batch.ids.shape[1])[chosen].double()
@@ -128,15 +128,15 @@ class Random(DrawnReplacement):
 
 
 def draw_other(cumulative: Tensor, own: Tensor, draw: Tensor) -> Tensor:
-    """Draw tokens from a distribution in which each row's own token has no share.
+    """Draw tokens from a distribution that excludes each row's own token.
 
     Args:
         cumulative: cumulative weight of every token, float64 [V].
-        own: the token that must not come, int64 [N].
+        own: the excluded token, int64 [N].
         draw: uniform in [0, 1), float64 [N].
 
     Returns:
-        int64 [N]; the own token where no other has any weight.
+        int64 [N]; the own token if no other token has any weight.
     """
     end = cumulative[own]
     weight = end - torch.where(own > 0, cumulative[(own - 1).clamp_min(0)], 0.0)
@@ -148,16 +148,16 @@ def draw_other(cumulative: Tensor, own: Tensor, draw: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Crossover(DrawnReplacement):
-    """The control for AugPro-Mix: tokens of a partner row at the same places, with no embedding at all.
+    """The control for AugPro-Mix: copies tokens of a partner row at the same positions, without embeddings.
 
-    Cost: nothing but the copy.
+    Cost: only the copy.
 
     Attributes:
         replace_fraction: share of a row's tokens that come from the partner, in [0, 1].
-        unit: "token": each by itself; "span": one run of tokens; "two-spans": two runs; "clause": what is between
-            two punctuation marks of the partner, and one run where it has none.
+        unit: "token": independent tokens; "span": one span of tokens; "two-spans": two spans; "clause": text between
+            two punctuation marks of the partner, or one span if it has none.
         partner: as in :class:`~augpro.augment.methods.perturb.Mix`.
-        repeat_partner: whether a shorter partner is read again from its start.
+        repeat_partner: whether a shorter partner is repeated.
 
     Raises:
         ValueError: if a value is out of range.
@@ -177,7 +177,7 @@ class Crossover(DrawnReplacement):
         check_flag("repeat_partner", self.repeat_partner)
 
     def choose(self, batch: TokenBatch, editable: Tensor, context: AugmentContext) -> Tensor:
-        """Positions to replace: single ones or runs of the row's editable tokens, of the same share on average."""
+        """Positions to replace: single tokens or spans, with the same share on average."""
         if self.unit == "token":
             return super().choose(batch, editable, context)
         if self.unit != "clause":
@@ -192,11 +192,11 @@ class Crossover(DrawnReplacement):
         """Copy the partner's ordinary tokens of the same group (a word start for a word start)."""
         groups = context.space.groups
         partner_ids = self._partner_ids(batch, context)
-        theirs = torch.where(partner_ids >= 0, groups[partner_ids.clamp_min(0)], BANNED)
-        where = chosen & (theirs == groups[batch.ids])
+        partner_groups = torch.where(partner_ids >= 0, groups[partner_ids.clamp_min(0)], BANNED)
+        where = chosen & (partner_groups == groups[batch.ids])
         return Replaced(where, partner_ids[where], partner_ids)
 
     def _partner_ids(self, batch: TokenBatch, context: AugmentContext) -> Tensor:
-        """The partner's token at each place, int64 [B, T], -1 where there is none."""
+        """The partner's token at each position, int64 [B, T], -1 if there is none."""
         partners = context.partners("crossover", batch, self.partner)
         return aligned_ids(batch, partners, self.repeat_partner)

@@ -1,4 +1,4 @@
-"""Several methods at once: the augmented texts of a row are of different kinds."""
+"""Several methods in turn, so that the candidates of a row are of different kinds."""
 
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -13,19 +13,19 @@ from augpro.tokens import TokenBatch, join
 
 @dataclass(frozen=True)
 class Several(Combined):
-    """The methods take turns at the texts of a row, so that the choice among the last of them is one of kinds.
+    """The methods take turns to augment a row, so that its candidates come from different methods.
 
-    Copy c of row r is made by method (r + c) mod n. Where the last n texts of a row are kept they are one of each
-    method, and any batch has some of each.
+    Replica c of row r is made by method (r + c) mod n. With n candidates per row there is one of each method, and
+    every batch has rows of each method.
     Cost: that of the methods, each for its share of the texts.
 
     Attributes:
-        of: the n methods, at least 2, all of which make text. On the command line: ``augpro-mix+knn(top_k=5)``,
-            options in brackets and separated by semicolons; in Python and YAML also a list of names and of
+        of: the n methods, at least 2; all must make text. On the command line: ``augpro-mix+knn(top_k=5)``, with
+            options in brackets, separated by semicolons; in Python and YAML also a list of names and of
             ``{"name": ..., "options": {...}}``.
 
     Raises:
-        ValueError: if there are fewer than two methods, or one makes no text or is of this kind itself.
+        ValueError: if there are fewer than two methods, or one makes no text or is a list of methods itself.
     """
 
     takes_turns: ClassVar[bool] = True
@@ -39,9 +39,7 @@ class Several(Combined):
             if not part.method.makes_text:
                 raise ValueError(f"of must name methods that make text, and {part.name!r} makes none")
             if part.method.takes_turns:
-                raise ValueError(
-                    f"of must name methods that are no list of methods, and {part.name!r} is one"
-                )
+                raise ValueError(f"of must name single methods, and {part.name!r} is a list of methods")
 
     @property
     def methods(self) -> tuple[Augmenter, ...]:
@@ -54,7 +52,7 @@ class Several(Combined):
         return {"of": parts_as_json(self.of)}
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
-        """Augment every row once, each by its method; padded to the longest."""
+        """Augment every row once by its method; the rows are padded to the longest."""
         turn = (batch.row_ids + context.rng.replica) % len(self.of)
         made: list[TokenBatch] = []
         order: list[torch.Tensor] = []

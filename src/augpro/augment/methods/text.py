@@ -1,6 +1,6 @@
-"""Methods that change a row's text; the student's tokenizer makes tokens of what comes out.
+"""Methods that rewrite a row's text, which is then tokenized again; and EDA.
 
-:class:`EDA` needs no model. What a model writes is in :mod:`augpro.augment.methods.masked` and
+Methods with a language model are in :mod:`augpro.augment.methods.masked` and
 :mod:`augpro.augment.methods.translate`.
 """
 
@@ -26,13 +26,13 @@ _PUNCTUATED = re.compile(r"(\W*)(.*?)(\W*)", re.DOTALL)  # before the word, the 
 
 
 class TextAugmenter(Augmenter):
-    """Rewrites the texts of every row; the result may be longer or shorter than the batch.
+    """Rewrites the texts of every row; the new rows may have another length.
 
-    A text that comes out blank is left as it was. Rows over the table's length limit are cut after the
-    change, as the originals are.
+    If the new text is blank, the original stays. Rows over the table's length limit are truncated after the
+    rewriting, as the originals are.
 
     Attributes:
-        name: as on the command line.
+        name: name of the method on the command line.
     """
 
     name: ClassVar[str]
@@ -57,12 +57,12 @@ class TextAugmenter(Augmenter):
 
     @abstractmethod
     def rewrite(self, columns: list[list[str]], row_ids: Tensor, context: AugmentContext) -> list[list[str]]:
-        """New texts for every column; the originals of all columns are given, none of them changed yet.
+        """New texts for every column.
 
         Args:
-            columns: the rows' texts, and their second texts where they are pairs; 1 or 2 lists of B.
-            row_ids: key of the draws, int64 [B], on the device that a model shall run on.
-            context: draws, and what has been loaded.
+            columns: the original texts of the rows, and their second texts if they are pairs; 1 or 2 lists of B.
+            row_ids: keys of the random numbers, int64 [B], on the device of the models.
+            context: random numbers and cached objects.
 
         Returns:
             Lists of the same lengths.
@@ -70,17 +70,17 @@ class TextAugmenter(Augmenter):
 
 
 def check_text(name: str, value: str) -> None:
-    """Raise ``ValueError`` naming the argument unless it is a text."""
+    """Raise ``ValueError`` naming the argument unless it is a string."""
     if type(value) is not str:
         raise ValueError(f"{name} must be a folder or a hub name, not {value!r}")
 
 
 def sample(scores: Tensor, top_k: int, temperature: float, draw: Tensor) -> Tensor:
-    """Sample one column a row from the softmax of its highest scores, by the inverse distribution function.
+    """Sample one column per row from the softmax of its highest scores, by inverse transform sampling.
 
     Args:
-        scores: float [N, V]; -inf is never sampled, unless a row has nothing else.
-        top_k: how many of the highest scores take part.
+        scores: float [N, V]; -inf is never sampled unless a row has nothing else.
+        top_k: number of highest scores to sample from.
         temperature: divides the scores; above 1 flattens, below 1 sharpens.
         draw: uniform in [0, 1), [N].
 
@@ -97,9 +97,9 @@ def sample(scores: Tensor, top_k: int, temperature: float, draw: Tensor) -> Tens
 
 @contextmanager
 def in_full(device: torch.device) -> Iterator[None]:
-    """Run a model in float32 without gradients, also within training in half precision.
+    """Run a model in float32 without gradients, even during training in half precision.
 
-    Rounding then does not decide between tokens, which would make a row depend on its batch.
+    With half precision, rounding could change the sampled token and make a row depend on its batch.
     """
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         yield
@@ -113,15 +113,15 @@ Item = TypeVar("Item")
 class EDA(TextAugmenter):
     """Easy data augmentation: one of four simple operations on the words of a text. English only.
 
-    The operation is drawn for each text from those whose parameter is above 0; all four 0 is the identity.
-    A text of W words has max(1, int(parameter * W)) of its words replaced, inserted or swapped.
-    Cost: string work, no model.
+    Each text gets one random operation among those with a parameter above 0; if all are 0, the text stays.
+    A text of W words has max(1, int(parameter * W)) words replaced, inserted or swapped.
+    Cost: string operations, no model.
 
     Attributes:
-        synonym: share of the words, stop words apart, that are replaced by a WordNet synonym, in [0, 1].
-        insertion: synonyms of words of the text that are put in anywhere, as a share of the words, in [0, 1].
-        swap: exchanges of two words, as a share of the words, in [0, 1].
-        deletion: probability that a word is left out, in [0, 1]; one word always stays.
+        synonym: share of the words that are replaced by a WordNet synonym, without stop words, in [0, 1].
+        insertion: number of inserted synonyms of words of the text, as a share of the words, in [0, 1].
+        swap: number of swaps of two words, as a share of the words, in [0, 1].
+        deletion: probability that a word is deleted, in [0, 1]; at least one word stays.
 
     Raises:
         ValueError: if a value is out of range.
@@ -142,16 +142,16 @@ class EDA(TextAugmenter):
             check_range(field.name, getattr(self, field.name), 0.0, 1.0)
 
     def check(self) -> None:
-        """Make sure that WordNet is installed, where it is needed.
+        """Check that WordNet is installed if it is needed.
 
         Raises:
-            augpro.errors.InputError: naming the fix.
+            augpro.errors.InputError: names the fix.
         """
         if self.synonym or self.insertion:
             find_wordnet()
 
     def rewrite(self, columns: list[list[str]], row_ids: Tensor, context: AugmentContext) -> list[list[str]]:
-        """Apply one drawn operation to every text."""
+        """Apply one random operation to every text."""
         shares = [(name, share) for name, share in vars(self).items() if share]
         longest = max(len(text.split()) for column in columns for text in column)
         if not shares or not longest:
@@ -159,7 +159,7 @@ class EDA(TextAugmenter):
         synonyms = self._lexicon(context)
         rewritten = []
         for column, texts in enumerate(columns):
-            # One draw for the operation; an operation takes at most three for each word.
+            # One random number for the operation; an operation needs at most three for each word.
             draws = context.rng.uniform(f"eda{column}", row_ids, 2 + 3 * longest).tolist()
             rewritten.append(
                 [_rewrite(text, shares, iter(row), synonyms) for text, row in zip(texts, draws, strict=True)]
@@ -167,7 +167,7 @@ class EDA(TextAugmenter):
         return rewritten
 
     def _lexicon(self, context: AugmentContext) -> Synonyms:
-        """Synonyms of a word, none for a stop word; empty where no operation asks for any."""
+        """Synonyms of a word, none for a stop word; always empty if no operation needs synonyms."""
         if not (self.synonym or self.insertion):
             return lambda _word: ()
 
@@ -184,9 +184,9 @@ class EDA(TextAugmenter):
 def _rewrite(
     text: str, shares: Sequence[tuple[str, float]], draw: Iterator[float], synonyms: Synonyms
 ) -> str:
-    """Apply an operation that the first draw picks.
+    """Apply the operation that the first random number selects.
 
-    White space stays before its word, or where words are exchanged in its place; new words have a space.
+    White space stays before its word; in a swap it stays in place. Inserted words get one space.
     """
     words = _WORD.findall(f" {text.strip()}")
     if not words:
@@ -208,7 +208,7 @@ def _rewrite(
 
 
 def replace_words(words: list[str], count: int, draw: Iterator[float], synonyms: Synonyms) -> list[str]:
-    """Replace ``count`` different words, or as many as have a synonym, wherever they stand."""
+    """Replace all occurrences of ``count`` different words, or of as many as have a synonym."""
     bare = [_bare(word) for word in words]
     left = [word for word in dict.fromkeys(bare) if synonyms(word)]
     drawn: dict[str, str] = {}
@@ -219,7 +219,7 @@ def replace_words(words: list[str], count: int, draw: Iterator[float], synonyms:
 
 
 def insert_words(words: list[str], count: int, draw: Iterator[float], synonyms: Synonyms) -> list[str]:
-    """Put in a synonym of a drawn word at a drawn place, ``count`` times."""
+    """Insert a synonym of a random word at a random position, ``count`` times."""
     sources = [word for word in map(_bare, words) if synonyms(word)]
     new = list(words)
     for _ in range(count if sources else 0):
@@ -229,7 +229,7 @@ def insert_words(words: list[str], count: int, draw: Iterator[float], synonyms: 
 
 
 def swap_words(words: list[str], count: int, draw: Iterator[float]) -> list[str]:
-    """Exchange two drawn words, ``count`` times."""
+    """Swap two random words, ``count`` times."""
     new = list(words)
     for _ in range(count if len(words) > 1 else 0):
         one, other = int(next(draw) * len(new)), int(next(draw) * (len(new) - 1))
@@ -239,7 +239,7 @@ def swap_words(words: list[str], count: int, draw: Iterator[float]) -> list[str]
 
 
 def delete_words(words: list[str], probability: float, draw: Iterator[float]) -> list[str]:
-    """Leave out each word with a probability; a drawn one stays if all would go."""
+    """Delete each word with a probability; if all would be deleted, a random one stays."""
     return [word for word in words if next(draw) >= probability] or [_pick(words, draw)]
 
 
@@ -252,12 +252,12 @@ def _in_place_of(old: str, new: str) -> str:
 
 
 def _bare(word: str) -> str:
-    """The word as a lexicon has it: lower case, no punctuation around it."""
+    """The word in lower case, without surrounding punctuation."""
     return _parts(word)[1].lower()
 
 
 def _put(new: str, old: str) -> str:
-    """A new word in the case and the punctuation of the old one."""
+    """The new word with the case and punctuation of the old one."""
     before, word, after = _parts(old)
     return before + in_case_of(word, new) + after
 

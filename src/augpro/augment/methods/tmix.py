@@ -1,4 +1,4 @@
-"""TMix: two rows are mixed between two layers of the models that read them."""
+"""TMix: interpolation of two rows in a hidden layer of the model."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,15 +21,15 @@ from augpro.tokens import TokenBatch, join
 
 @dataclass(frozen=True)
 class TMix(Augmenter):
-    """Mixup of hidden states after a drawn layer, in the teacher at the same relative depth.
+    """Mixup of hidden states after a random layer, in the teacher at the same relative depth.
 
-    Cost: two more rows for the teacher and for the student: the partner is run too. Needs the same
-    tokenizer, and a model whose layers are one list of modules.
+    Cost: two more rows for the teacher and for the student, because the partner is run too. Needs the same
+    tokenizer, and models whose layers are one list of modules.
 
     Attributes:
-        depths: shares of a model's layers after which states may be mixed, each in [0, 1]; one is drawn
-            for each row. With 12 layers the default is layers 7, 9 and 12.
-        weight: share of the row's own state, lambda in [0, 1]; used where ``beta`` is none.
+        depths: relative depths after which states may be mixed, each in [0, 1]; one is drawn for each row. With 12
+            layers the default is after layers 7, 9 and 12.
+        weight: weight of the row's own state, lambda in [0, 1]; used if ``beta`` is none.
         beta: lambda is drawn for each row from Beta(beta, beta).
         partner: as in :class:`~augpro.augment.methods.perturb.Mix`.
 
@@ -59,11 +59,11 @@ class TMix(Augmenter):
         check_mixing(self.weight, self.beta, self.partner)
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
-        """Mix every row with a partner at a layer drawn for the row."""
+        """Mix every row with a partner at a random layer."""
         pairing = pair(batch, context, self, "tmix")
         draw = context.rng.uniform("depth", batch.row_ids)[:, 0]
         depth = torch.tensor(self.depths, device=draw.device)[(draw * len(self.depths)).long()]
-        both = join(pairing.own, pairing.other, 0)  # one length already: nothing is padded
+        both = join(pairing.own, pairing.other, 0)  # they have the same length, so nothing is padded
 
         def run(model: Any) -> Tensor:
             with mixed_layers(model, pairing, depth):
@@ -77,11 +77,11 @@ class TMix(Augmenter):
 def mixed_layers(model: Any, pairing: Pairing, depth: Tensor) -> Iterator[None]:
     """Mix the hidden states of rows [0, B) with those of rows [B, 2B) after each row's layer.
 
-    Layer ``round(depth * layers)`` counts from 1; 0 is the output of the embedding layer. Later layers of a
+    The layer is ``round(depth * layers)``, counted from 1; 0 is the output of the embedding layer. Later layers of a
     mixed row attend to the tokens of both texts.
 
     Raises:
-        ValueError: if the model recomputes activations, which would happen without the mixing.
+        ValueError: if the model uses gradient checkpointing, which would recompute activations without the mixing.
     """
     unwrapped = extract_model_from_parallel(model)
     recomputes = any(getattr(module, "gradient_checkpointing", False) for module in unwrapped.modules())
@@ -109,7 +109,7 @@ def mixed_layers(model: Any, pairing: Pairing, depth: Tensor) -> Iterator[None]:
 
 
 def _before_layer(pairing: Pairing, now: Tensor, mixed: Tensor) -> Callable[..., tuple[Any, Any]]:
-    """A hook that mixes the rows ``now`` and lets the ``mixed`` ones attend to both texts."""
+    """A hook that mixes the rows ``now`` and lets the ``mixed`` rows attend to both texts."""
 
     def change(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         values = list(args)
@@ -134,9 +134,9 @@ def _mix_first(states: Tensor, pairing: Pairing, rows: Tensor) -> Tensor:
 
 
 def _either_mask(mask: Tensor, rows: Tensor) -> Tensor:
-    """A mask [2B, ...] in which the given rows see what they or their partners see.
+    """A mask [2B, ...] in which the given rows attend to their own tokens and their partner's.
 
-    The larger value is the one that lets through, for booleans, for 0/1 and for 0/-inf.
+    The larger value means "attend", for boolean, 0/1 and 0/-inf masks.
     """
     count = len(rows)
     own, other = mask[:count], mask[count:]

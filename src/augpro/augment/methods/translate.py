@@ -1,4 +1,4 @@
-"""Back-translation: a text is translated into another language and back."""
+"""Back-translation: translate a text into another language and back."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from augpro.tokens import max_length
 
 
 class RowSampler(LogitsProcessor):
-    """Samples every row's next token with the row's own draws and leaves it the only possible one.
+    """Samples every row's next token with the row's own random numbers and masks all others.
 
-    ``generate`` draws from the global generator, so that a row's text would depend on the rows beside it.
-    Passed as ``logits_processor``, this one runs after those of the model's own generation config (forced
-    and suppressed tokens, no repeated n-grams), and greedy search then takes the token that it left.
+    ``generate`` uses the global random generator, so a row's text would depend on the other rows of its batch.
+    Passed as ``logits_processor``, this one runs after those of the model's generation config (forced and suppressed
+    tokens, no repeated n-grams), and greedy search then takes the only remaining token.
 
     Args:
         draws: uniform in [0, 1), [B, steps]; column t is used in step t.
-        top_k: candidates of highest score.
-        temperature: of the draw.
+        top_k: number of highest scores to sample from.
+        temperature: of the sampling.
     """
 
     def __init__(self, draws: Tensor, top_k: int, temperature: float) -> None:
@@ -50,8 +50,8 @@ class Translator:
 
     Attributes:
         model: in evaluation mode.
-        tokenizer: its own, which may be a slow one.
-        positions: most tokens that encoder and decoder take, or None for any number.
+        tokenizer: its own; it may be a slow one.
+        positions: maximum number of tokens of encoder and decoder, or None for no limit.
     """
 
     model: Any
@@ -63,18 +63,18 @@ class Translator:
         """Load a model.
 
         Raises:
-            InputError: if it is missing, no encoder-decoder, or without an end token.
+            InputError: if it is missing, not an encoder-decoder, or has no end token.
         """
         model, tokenizer = source.load_seq2seq()
         if model.generation_config.eos_token_id is None:
             raise InputError(
                 f"{source.name}: its generation_config.json has no eos_token_id; add the end token's id."
             )
-        model.generation_config.max_length = None  # max_tokens takes its place, and both would be warned of
+        model.generation_config.max_length = None  # replaced by max_tokens; both together cause a warning
         return cls(model, tokenizer, getattr(model.config, "max_position_embeddings", None))
 
     def text(self, ids: list[int]) -> str:
-        """The text before the first end token; "" where there is none."""
+        """The text before the first end token; "" if there is none."""
         end = self.model.generation_config.eos_token_id
         ends = end if isinstance(end, list) else [end]
         for place, token in enumerate(ids):
@@ -87,19 +87,19 @@ class Translator:
 class BackTranslation(TextAugmenter):
     """Translates a text into another language and back, both times by sampling.
 
-    Any pair of encoder-decoder models of one direction each, whose tokenizers add what the model wants.
-    A text is left as it was where it is too long for a model or its translation has no end within
-    ``max_tokens``: nothing is cut off. Each text of a pair is translated by itself.
-    Cost: two generations a text, by far the most of all methods. Opus-mt needs
+    Works with any two encoder-decoder models, one per direction, whose tokenizers add the tokens that the model
+    needs. A text that is too long for a model, or whose translation does not end within ``max_tokens``, stays
+    unchanged; nothing is truncated. The two texts of a pair are translated separately.
+    Cost: two generations per text, by far the highest of all methods. Opus-mt needs
     ``pip install 'augpro[translation]'``.
 
     Attributes:
         there: folder or hub name of the model into the other language.
         back: folder or hub name of the model back.
-        temperature: of the draw of every token, in [0.001, 1000]; above 1 flattens, below 1 sharpens.
-        top_k: a token is drawn from this many of highest probability, 1 to 1,000; 1 is greedy search.
-        max_tokens: most tokens of a translation, its end counted, 1 to 4,096.
-        batch_size: texts that are translated together, 1 to 4,096; does not change the result.
+        temperature: of the sampling, in [0.001, 1000]; above 1 flattens, below 1 sharpens.
+        top_k: a token is drawn from this many tokens of highest probability, 1 to 1,000; 1 is greedy search.
+        max_tokens: maximum number of tokens of a translation, including the end token, 1 to 4,096.
+        batch_size: texts per batch, 1 to 4,096; does not change the result.
 
     Raises:
         ValueError: if a value is out of range.
@@ -127,16 +127,16 @@ class BackTranslation(TextAugmenter):
         check_whole("batch_size", self.batch_size, 1, 4096)
 
     def check(self) -> None:
-        """Make sure that both models can be reached; no weights are read.
+        """Check that both models are available; reads no weights.
 
         Raises:
-            InputError: naming the fix.
+            InputError: names the fix.
         """
         for name in (self.there, self.back):
             config = ModelSource(name).load_config()
             if not config.is_encoder_decoder:
                 raise InputError(
-                    f"{name}: {config.model_type} is no encoder-decoder; name a translation model."
+                    f"{name}: {config.model_type} is not an encoder-decoder; name a translation model."
                 )
             if config.model_type == "marian" and importlib.util.find_spec("sentencepiece") is None:
                 raise needs_sentencepiece(name)
@@ -163,17 +163,17 @@ class BackTranslation(TextAugmenter):
         name: str,
         context: AugmentContext,
     ) -> list[str]:
-        """Translate texts of like length together.
+        """Translate texts; those of similar length share a batch.
 
         Args:
             texts: B texts.
             translator: the model.
-            row_ids: key of the draws, int64 [B], on the model's device.
-            name: of the draws.
-            context: the draws.
+            row_ids: keys of the random numbers, int64 [B], on the model's device.
+            name: name of the random numbers.
+            context: the random numbers.
 
         Returns:
-            B translations; "" for a text that is blank, too long, or whose translation has no end.
+            B translations; "" for a text that is blank or too long, or whose translation does not end.
         """
         tokenizer, model = translator.tokenizer, translator.model
         steps = min(self.max_tokens + 1, translator.positions or self.max_tokens + 1)
@@ -198,7 +198,7 @@ class BackTranslation(TextAugmenter):
                     return_dict_in_generate=False,
                     max_new_tokens=steps,
                 )
-            # The first token is the decoder's start; the last one may be an end that is only forced.
+            # The first token is the decoder's start token; the last one may be a forced end token.
             for row, ids in zip(part, written[:, 1:steps].tolist(), strict=True):
                 translated[row] = translator.text(ids)
         return translated

@@ -1,11 +1,10 @@
-"""Methods whose rows are no text: points between texts, on which teacher and student are run themselves.
+"""Methods without text: teacher and student run on changed embeddings (AugPro without the projection).
 
-They are what AugPro projects back onto tokens. No tokens exist, so a row is handed on as a way to run a
-model (:class:`~augpro.augment.base.VirtualRows`), and the teacher must share the student's tokenizer, so
-that both models put the same token at the same position.
+There are no tokens, so a row is a function that runs a model (:class:`~augpro.augment.base.VirtualRows`). The teacher
+must share the student's tokenizer, so that both models have the same token at the same position.
 
-Two rows are mixed position by position, special tokens included. Where only one of them has a token, it
-stays as it is, and the attention mask of the mixed row covers both: padding is never mixed in.
+Two rows are mixed position by position, including special tokens. Where only one of them has a token, this token is
+used as it is, and the attention mask covers both rows: padding is never mixed in.
 """
 
 from dataclasses import dataclass, replace
@@ -26,12 +25,12 @@ from augpro.tokens import TokenBatch, padded
 
 @dataclass(frozen=True)
 class Pairing:
-    """Rows, their partners, and how they are mixed; both padded to one length.
+    """Rows, their partners and the mixing weights; both are padded to one length.
 
     Attributes:
         own: the rows, [B, T].
         other: their partners, [B, T].
-        weight: share of the own token, [B, T]: lambda where both have a token, 1 or 0 where only one has.
+        weight: weight of the own token, [B, T]: lambda where both have a token; 1 or 0 where only one has.
     """
 
     own: TokenBatch
@@ -39,11 +38,11 @@ class Pairing:
     weight: Tensor
 
     def mixed(self, own: Tensor, other: Tensor) -> Tensor:
-        """The lambda-combination of two [B, T, D]."""
+        """The convex combination of two tensors [B, T, D]."""
         return mix(own, other, self.weight[..., None].to(own.dtype))
 
     def union(self) -> TokenBatch:
-        """Rows with a token wherever either row has one: the own one, else the partner's."""
+        """Rows with a token wherever one of the two has one: the own token, else the partner's."""
         own = self.own.mask.bool()
         picked: dict[str, Any] = {
             key: torch.where(own, value, getattr(self.other, key))
@@ -54,7 +53,7 @@ class Pairing:
 
 
 class Mixing(Protocol):
-    """What two rows are mixed by; see :class:`Mixup`."""
+    """Parameters for mixing two rows; see :class:`Mixup`."""
 
     @property
     def weight(self) -> float: ...  # noqa: D102
@@ -79,13 +78,13 @@ def pair(batch: TokenBatch, context: AugmentContext, method: "Mixing", name: str
 
 @dataclass(frozen=True)
 class Mixup(Augmenter):
-    """Mixup of word embeddings, each model its own, labelled by the teacher on the mixed point (MixKD).
+    """Mixup of word embeddings; each model mixes its own, and the teacher labels the mixed row (MixKD).
 
-    Cost: one more row for the teacher and for the student, as with a text. Needs the same tokenizer;
+    Cost: one more row for the teacher and for the student, as for a text. Needs the same tokenizer;
     the widths may differ.
 
     Attributes:
-        weight: share of the row's own embedding, lambda in [0, 1]; used where ``beta`` is none.
+        weight: weight of the row's own embedding, lambda in [0, 1]; used if ``beta`` is none.
         beta: lambda is drawn for each row from Beta(beta, beta).
         partner: as in :class:`~augpro.augment.methods.perturb.Mix`.
 
@@ -117,7 +116,7 @@ class Mixup(Augmenter):
             embeddings = word_embeddings(model)
 
             def mixed(_module: Any, _inputs: Any, _output: Any) -> Tensor:
-                # forward() itself: calling the module would come back to this hook.
+                # forward() directly: calling the module would run this hook again.
                 own, other = (embeddings.forward(side.ids) for side in (pairing.own, pairing.other))
                 return pairing.mixed(own, other)
 
@@ -129,12 +128,12 @@ class Mixup(Augmenter):
 
 
 def word_embeddings(model: Any) -> Any:
-    """The model's word embedding module, whatever it is wrapped in."""
+    """The word embedding module of a model, which may be wrapped."""
     return extract_model_from_parallel(model).get_input_embeddings()
 
 
 def shifted(batch: TokenBatch, offset: Tensor) -> VirtualRows:
-    """The batch with an offset [B, T, D] added to a model's own word embeddings."""
+    """The batch with an offset [B, T, D] added to the model's word embeddings."""
 
     def run(model: Any) -> Tensor:
         with override_output(
@@ -148,13 +147,13 @@ def shifted(batch: TokenBatch, offset: Tensor) -> VirtualRows:
 
 @dataclass(frozen=True)
 class VirtualFGSM(Augmenter):
-    """Every word embedding takes one step up the gradient of the student's loss; the teacher labels the point.
+    """Moves every word embedding one step along the gradient of the student's loss; the teacher labels the result.
 
     Cost: a forward and a backward pass of the student, and one more row for teacher and student. Needs the
-    same tokenizer and the same embedding width: the teacher's embeddings get the same offset.
+    same tokenizer and the same embedding width, because the teacher's embeddings get the same offset.
 
     Attributes:
-        step: length of the step as a share of the mean length of the row's own embeddings, in [0, 1000].
+        step: length of the step as a share of the mean norm of the row's embeddings, in [0, 1000].
 
     Raises:
         ValueError: if a value is out of range.
@@ -174,7 +173,7 @@ class VirtualFGSM(Augmenter):
         check_range("step", self.step, 0.0, 1e3)
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
-        """Find the offset with the student as it is now."""
+        """Compute the offset with the current student."""
         student, row_loss = require_student("fgsm", context)
         gradient = embedding_gradient(student, batch, row_loss, context.targets("fgsm", batch))
         inside = (batch.segments >= 0)[..., None]
@@ -186,15 +185,15 @@ class VirtualFGSM(Augmenter):
 
 @dataclass(frozen=True)
 class Smart(Augmenter):
-    """Smoothness: the student's answer must not change in the worst direction around a text.
+    """Smoothness regularization: the student's output should not change in the worst direction around a text.
 
-    The term is the symmetric KL between the student on the text and on the text plus a small offset, squared
-    error for a score; it takes the place of the augmented rows' distillation term, with the same weight.
+    The loss is the symmetric KL divergence between the student's outputs on the text and on the text plus a small
+    offset (squared error for a regression). It replaces the distillation term of augmented rows, with its weight.
     Cost: two forward passes and a backward pass of the student more than one virtual row; no teacher.
 
     Attributes:
         step: largest change of a coordinate, in the units of the embedding table, in [0, 1e6].
-        noise: standard deviation of the point at which the worst direction is looked for, in [1e-9, 1e6].
+        noise: standard deviation of the random point at which the gradient is computed, in [1e-9, 1e6].
 
     Raises:
         ValueError: if a value is out of range.
@@ -205,7 +204,7 @@ class Smart(Augmenter):
 
     needs_student: ClassVar[bool] = True
     makes_text: ClassVar[bool] = False
-    # The two answers are so near that in half precision their difference is rounding alone.
+    # The two outputs are so close that in half precision their difference is only rounding error.
     excludes: ClassVar[tuple[str, ...]] = ("bf16", "fp16", "torch_compile")
 
     step: float = 1e-3
@@ -216,7 +215,7 @@ class Smart(Augmenter):
         check_range("noise", self.noise, 1e-9, 1e6)
 
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> VirtualRows:
-        """Find the worst direction with the student as it is now."""
+        """Compute the worst direction with the current student."""
         student, row_loss = require_student("smart", context)
         rows, positions = batch.ids.shape
         width = context.space.table.shape[1]
