@@ -162,7 +162,7 @@ def test_pairs_and_classes(teacher):
 
 
 @pytest.mark.parametrize(
-    ("augment", "message"), [("mixup", "makes no text"), ("augpro-fgsm", "only inside training")]
+    ("augment", "message"), [("mixup", "makes no text"), ("augpro-fgsm", "only during training")]
 )
 def test_methods_that_need_more_say_so(teacher, augment, message):
     with pytest.raises(ValueError, match=message):

@@ -179,7 +179,7 @@ def test_what_translation_needs_is_told(marian, masked_lm, translator, tmp_path,
     ):
         with pytest.raises(InputError, match="no such model folder"):
             method.check()
-    with pytest.raises(InputError, match="bert is no encoder-decoder"):
+    with pytest.raises(InputError, match="bert is not an encoder-decoder"):
         BackTranslation(str(marian), str(masked_lm)).check()
 
     endless = save_translator(

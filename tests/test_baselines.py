@@ -369,7 +369,7 @@ def test_wrong_options_are_found_in_the_dry_run(config, method, said):
     [
         (
             {"unlabelled": "pool.csv"},
-            "--methods tfidf: it learns from the training rows alone; .* none:unlabelled=FILE",
+            "--methods tfidf: baselines use only the training rows; .* none:unlabelled=FILE",
         ),
         (
             {"student_layers": "auto:2", "methods": ("embeddings:model=student",)},

@@ -54,7 +54,7 @@ def test_a_model_that_never_calls_its_embeddings_is_refused(table, tokenizer):
     compiled = tiny_bert(len(tokenizer))
     batch, target = table.batch([0, 1]), torch.zeros(2, 2)
     compiled.get_input_embeddings = lambda: torch.nn.Embedding(3, 4)
-    with pytest.raises(ValueError, match="Embedding was not called, so nothing was moved"):
+    with pytest.raises(ValueError, match="Embedding was not called, so its output was not replaced"):
         embedding_gradient(compiled, batch, row_loss, target)
     with (
         pytest.raises(ValueError, match="was not called"),

@@ -30,7 +30,7 @@ def test_minus_one_beside_other_labels_is_a_class(tmp_path: Path) -> None:
     assert data.task.label_names == ("-1", "0", "1")
     assert "train: 2 of 4 rows have no label" not in data.notes
     assert any(
-        "the label -1 stands beside others, so it counts as one of them" in note for note in data.notes
+        "the label -1 occurs beside other labels, so it counts as a label" in note for note in data.notes
     )
     assert names_of(csv_of(tmp_path, -1, 0.5, 1)) == (-1.0, 0.5, 1.0)
     assert names_of(csv_of(tmp_path, -1, 1), problem_type="regression") == (-1.0, 1.0)

@@ -179,7 +179,7 @@ def test_what_the_filling_needs_is_told(masked_lm, teacher_folder, tmp_path):
     with pytest.raises(InputError, match="no such model folder"):
         MaskedLM(str(tmp_path / "none")).check()
     MaskedLM(str(masked_lm)).check()
-    with pytest.raises(InputError, match=r"no trained masked language model \(cls"):
+    with pytest.raises(InputError, match=r"not a trained masked language model \(cls"):
         ModelSource(str(teacher_folder)).load_masked_lm()
     bare = wordpiece(WORDS)
     bare.mask_token = None

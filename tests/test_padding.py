@@ -150,7 +150,7 @@ def test_a_student_that_reads_its_padding_is_told(save, planned, tokenizer):
     config = FNetConfig(vocab_size=len(tokenizer), pad_token_id=0, **SMALL)
     folder = save(FNetForSequenceClassification(config), tokenizer)
     (note,) = told_of(planned(student=str(folder)), "padding")
-    assert "the answers of a fnet model change with the padding beside a row" in note
+    assert "the output of a fnet model depends on padding" in note
     assert not told_of(planned(teacher=folder), "padding")
 
 
@@ -161,7 +161,8 @@ def test_an_encoder_decoder_needs_its_end_token(save, refused, tokenizer):
                         max_position_embeddings=32, init_std=0.4, eos_token_id=5, **NAMES)  # fmt: skip
     folder = save(BartForSequenceClassification(config), plain())
     refused(
-        folder, r"a bart model answers at its end token \(eos_token_id 5\), which its tokenizer does not add"
+        folder,
+        r"a bart model classifies at its end token \(eos_token_id 5\), which its tokenizer does not add",
     )
     edit(folder / "config.json", eos_token_id=tokenizer.sep_token_id)
     source = ModelSource(str(folder))

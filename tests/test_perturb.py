@@ -251,7 +251,7 @@ def test_perturbations_name_what_they_miss(table, context_of):
     batch = table.batch([0, 1])
     with pytest.raises(ValueError, match=r"AugmentContext\.table"):
         Projected(Mix())(batch, context_of([0, 1], table=None))
-    with pytest.raises(ValueError, match="only inside training"):
+    with pytest.raises(ValueError, match="only during training"):
         Projected(FGSM())(batch, context_of([0, 1], student=None))
     with pytest.raises(ValueError, match=r"TrainingState\.teacher"):
         Projected(FGSM(through="both"))(batch, context_of([0, 1]))

@@ -163,7 +163,7 @@ def test_an_unknown_loss_is_told_with_those_there_are(installed, planned):
 def test_a_loss_changes_what_is_learned(installed):
     logits = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
     assert kd_loss(*logits, "single_label", form="absolute").tolist() == [0.5, 1.5]
-    with pytest.raises(ValueError, match=r"one value a row, shape \(2,\), not \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"one value per row, shape \(2,\), not \(2, 2\)"):
         kd_loss(*logits, "single_label", form=lambda s, t, *_: s - t)
 
 
@@ -178,7 +178,7 @@ def test_names_are_registered_once_and_as_they_can_be_written(monkeypatch):
             register_augmenter(name, Random)
     with pytest.raises(TypeError, match=r"derived from augpro\.augment\.Augmenter"):
         register_augmenter("other", dict)
-    with pytest.raises(TypeError, match="no function"):
+    with pytest.raises(TypeError, match="not a function"):
         register_loss("other", 3)
 
 

@@ -198,8 +198,8 @@ def test_weights_of_a_wrapped_model(prefix, part, changed, refused):
 def test_weights_that_are_missing_below_the_head(changed, refused, planned):
     """pytorch/pytorch#101107, for any reason. was: a start got new weights there without a word."""
     edit(changed / "config.json", num_hidden_layers=4)
-    refused(changed, r"no trained \w+ \(bert\.encoder\.layer\.3\.\S+ is missing\)")
-    with pytest.raises(InputError, match=r"no trained model"):  # of a hub model the loading tells
+    refused(changed, r"not a trained \w+ \(bert\.encoder\.layer\.3\.\S+ is missing\)")
+    with pytest.raises(InputError, match=r"not a trained model"):  # of a hub model the loading tells
         load_student(ModelSource(str(changed)), planned().task)
 
 
@@ -209,7 +209,9 @@ def test_a_start_needs_no_head(save, planned, tokenizer):
     folder = save(BertForMaskedLM(tiny_bert(len(tokenizer)).config), tokenizer)
     assert not [key for key in load_file(folder / "model.safetensors") if "pooler" in key]
     assert planned(student=str(folder))
-    with pytest.raises(InputError, match=r"no trained classifier \(bert\.pooler\.dense\.bias is missing\)"):
+    with pytest.raises(
+        InputError, match=r"not a trained classifier \(bert\.pooler\.dense\.bias is missing\)"
+    ):
         planned(teacher=folder)
 
 

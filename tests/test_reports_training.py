@@ -43,8 +43,8 @@ TAGS = Task("tags", "multi_label", "micro_f1", ("billing", "refund", "bug"))
 SCORE = Task("sts", "regression", "pearson")
 ABC = replace(TASK, label_names=("a", "b", "c"))
 ONE_CLASS = (
-    "all 3 labelled rows are 'positive': always to answer that has an accuracy of 1, and Matthews' correlation is "
-    "not defined (0 stands in its place)"
+    "all 3 labelled rows are 'positive': always predicting it has an accuracy of 1, and Matthews' correlation is "
+    "undefined (reported as 0)"
 )
 
 
@@ -87,7 +87,7 @@ def test_a_teacher_whose_answers_are_no_numbers_is_refused_before_the_training(
     was: a student full of nan with an accuracy of 0.625, and exit code 0.
     """
     monkeypatch.setattr(DistillationTrainer, "train", lambda *_, **__: pytest.fail("trained"))
-    said = f"answers to {answers} texts are no finite numbers ({weight} holds nan or infinity), the first to {first}"
+    said = f"logits for {answers} texts are not finite ({weight} holds nan or infinity), first for {first}"
     with pytest.raises(InputError, match=re.escape(said)):
         run(DistillConfig(**given | {"teacher": str(spoiled[name])}))
     assert not given["out"].exists()
@@ -110,9 +110,7 @@ def test_a_model_whose_answers_are_no_numbers_is_not_scored(table_file, teacher_
     """The same; was: the accuracy of always answering the first class, and agreement 1.0 with such a teacher."""
     shared, good, bad = {"data": str(table_file)}, str(teacher_folder), str(spoiled["nan"])
     for models in ({"model": bad}, {"model": good, "teacher": bad}):
-        with pytest.raises(
-            InputError, match=r"answers to 8 of 8 texts are no finite numbers \(classifier.weight"
-        ):
+        with pytest.raises(InputError, match=r"logits for 8 of 8 texts are not finite \(classifier.weight"):
             evaluate_model(EvaluateConfig(**shared, **models))
 
 
@@ -126,9 +124,7 @@ def test_such_answers_are_never_kept(spoiled, tokenizer, tmp_path):
 
 def test_a_cut_of_such_a_model_is_refused_for_that(spoiled):
     """The same; was: "a BertForSequenceClassification cut to these layers gives other logits when it is saved"."""
-    with pytest.raises(
-        InputError, match=r"answers of this Bert.* no finite numbers \(classifier.weight holds"
-    ):
+    with pytest.raises(InputError, match=r"logits of this Bert.* not finite \(classifier.weight holds"):
         load_student(ModelSource(str(spoiled["inf"])), TASK, (0, 1))
 
 
@@ -316,13 +312,13 @@ def test_another_learning_rate_is_refused(table_file, tmp_path, changed):
 
 @pytest.mark.parametrize(
     ("task", "labels", "said"),
-    [(TAGS, [(), (), ()], "none of 3 rows has a label that applies, so F1 is not defined; 0 stands in its place"),
-     (TAGS, [(0,), (2,), None], "no row is one of 1 of 3 classes ('refund'): macro F1 counts 0 for each"),
+    [(TAGS, [(), (), ()], "none of 3 rows has a positive label, so F1 is undefined and reported as 0"),
+     (TAGS, [(0,), (2,), None], "1 of 3 classes have no row ('refund'): macro F1 counts 0 for each of them"),
      (TAGS, [(0,), (2, 1)], None),
      (TASK, [1, 1, None, 1], ONE_CLASS),
-     (ABC, [1, 1, 0], "no row is one of 1 of 3 classes ('c'): macro F1 counts 0 for each that is answered"),
+     (ABC, [1, 1, 0], "1 of 3 classes have no row ('c'): macro F1 counts 0 for each of them that is predicted"),
      (TASK, [1, 0], None), (TASK, [None, 1], None),
-     (SCORE, [2.5, 2.5, None], "all 2 rows have the score 2.5, so no correlation is defined; 0 stands in its place"),
+     (SCORE, [2.5, 2.5, None], "all 2 rows have the score 2.5, so the correlation is undefined and reported as 0"),
      (SCORE, [2.5, 2.0], None)],
 )  # fmt: skip
 def test_labels_that_leave_a_metric_without_meaning_are_told(task, labels, said):
@@ -336,12 +332,13 @@ def test_labels_that_leave_a_metric_without_meaning_are_told(task, labels, said)
 
 @pytest.mark.parametrize(
     ("task", "labels", "logits", "said"),
-    [(SCORE, [1.0, 2.0], [[0.5], [0.5]], "the same score (0.5) for all 2 rows, so no correlation is defined"),
+    [(SCORE, [1.0, 2.0], [[0.5], [0.5]],
+      "predicts the same score (0.5) for all 2 rows, so the correlation is undefined and reported as 0"),
      (SCORE, [1.0, 2.0], [[0.5], [0.6]], None), (SCORE, [1.0, 1.0], [[0.5], [0.5]], None),
-     (TASK, [0, 1], [[1.0, 0.0], [2.0, 0.0]], "the same answer ('negative') for all 2 rows"),
+     (TASK, [0, 1], [[1.0, 0.0], [2.0, 0.0]], "predicts the same ('negative') for all 2 rows"),
      (TASK, [0, 0], [[1.0, 0.0], [2.0, 0.0]], None),
-     (TAGS, [[0, 1, 0], [1, 1, 0]], [[-1.0] * 3, [-2.0] * 3], "the same answer (no label) for all 2 rows"),
-     (TAGS, [[0, 1, 0], [1, 1, 0]], [[1.0, -1.0, 1.0]] * 2, "the same answer ('billing', 'bug') for all 2 rows")],
+     (TAGS, [[0, 1, 0], [1, 1, 0]], [[-1.0] * 3, [-2.0] * 3], "predicts the same (no label) for all 2 rows"),
+     (TAGS, [[0, 1, 0], [1, 1, 0]], [[1.0, -1.0, 1.0]] * 2, "predicts the same ('billing', 'bug') for all 2 rows")],
 )  # fmt: skip
 def test_a_model_that_answers_alike_on_all_rows_is_told(task, labels, logits, said):
     """google-research/bert#748: texts "always" came out neutral. was: a correlation of 0.000 (0.000 to 0.000)."""

@@ -108,5 +108,5 @@ def test_the_plan_refuses_a_teacher_of_another_tokenizer(
     common = {"data": str(table_file), "teacher": str(teacher_folder), "out": "out", "batch_size": 4,
               "augment": "several", "augment_options": {"of": "knn(space=teacher)+random"}}  # fmt: skip
     make_plan(DistillConfig(**common, student_layers=(0,)))
-    with pytest.raises(InputError, match="one tokenizer"):
+    with pytest.raises(InputError, match="the same tokenizer"):
         make_plan(DistillConfig(**common, student=str(save_model(other_tokenizer))))

@@ -237,7 +237,7 @@ def test_what_the_student_cannot_see_is_measured_and_told(cased_teacher, tokeniz
         result = run_with(None)
         result.replacement = {"label_flips_unchanged": share}
         notes = notes_of(plan_with([0, 1]), result)
-        assert any(f"otherwise on {share:.1%} of the texts" in note for note in notes) == told
+        assert any(f"label changes on {share:.1%} of the texts" in note for note in notes) == told
 
 
 def test_a_teacher_with_the_students_tokenizer_sees_what_it_sees(tokenizer, texts):

@@ -1,4 +1,4 @@
-"""What could be had without distillation, by name: methods of ``augpro compare`` beside the students."""
+"""Baselines without distillation, by name: methods of ``augpro compare``."""
 
 from dataclasses import fields
 from typing import Any
@@ -39,7 +39,7 @@ def baseline(name: str, **options: Any) -> Baseline:
 
 
 def is_baseline(method: str) -> bool:
-    """Whether a method of a grid, with its options, is a baseline.
+    """Whether a method of a comparison, with its options, is a baseline.
 
     >>> is_baseline("embeddings:model=teacher"), is_baseline("augpro-mix")
     (True, False)

@@ -1,6 +1,6 @@
-"""What a baseline is: a way to turn texts into numbers, on which a linear classifier learns the teacher's answers.
+"""Baselines: text features with a linear classifier that is trained on the teacher's probabilities.
 
-The classifier is the same for all of them (:mod:`augpro.baselines.head`), so they differ in their features alone.
+The classifier is the same for all of them (:mod:`augpro.baselines.head`); they differ only in their features.
 """
 
 import importlib.util
@@ -21,21 +21,21 @@ from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
 from augpro.tokens import tokenize
 
-TEACHER, STUDENT = "teacher", "student"  # models that a baseline may name beside folders and hub names
+TEACHER, STUDENT = "teacher", "student"  # model names of a baseline, besides folders and hub names
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a baseline may use beside the training rows.
+    """What a baseline may use besides the training rows.
 
     Attributes:
         task: problem type and classes.
         teacher: the fine-tuned teacher.
-        student: where the students of the comparison start from.
+        student: the model that the students of the comparison start from.
         student_layers: the layers of it that they keep; all if empty.
-        max_tokens: texts are cut here; None for the limit of each model.
+        max_tokens: texts are truncated here; None for the limit of each model.
         seed: of the run.
-        device: where models run; None for the CPU.
+        device: device of the models; None for the CPU.
     """
 
     task: Task
@@ -47,12 +47,12 @@ class Setting:
     device: torch.device | None = None
 
     def source(self, name: str) -> ModelSource:
-        """The model of a name: "teacher", "student", or a model of its own."""
+        """The model with a name: "teacher", "student", or any other model."""
         known = {TEACHER: self.teacher, STUDENT: self.student}
         return known.get(name) or ModelSource(name, self.teacher.trust_remote_code)
 
     def load_body(self, name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The model of a name without its classifier, and its tokenizer; of "student" with the student's layers.
+        """The model with a name, without its head, and its tokenizer; "student" is cut to the student's layers.
 
         Raises:
             InputError: if it cannot be loaded.
@@ -70,8 +70,8 @@ class Features:
     """Texts as numbers.
 
     Attributes:
-        of: the features of some rows, [rows, D], dense or sparse.
-        parameters: numbers that they were made with, such as the weights of a model.
+        of: computes the features of some rows, [rows, D], dense or sparse.
+        parameters: number of parameters, such as the weights of a model.
     """
 
     of: Callable[[Split], Any]
@@ -85,7 +85,7 @@ class Baseline(Protocol):
         """Raise ``InputError`` if it cannot work here; loads nothing heavy."""
 
     def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
-        """Learn what there is to learn from the training rows, [N], and the teacher's logits for them, [N, C]."""
+        """Fit the features to the training rows, [N], and the teacher's logits for them, [N, C]."""
 
 
 def require(name: str, modules: Sequence[str], extra: str) -> None:
@@ -96,7 +96,7 @@ def require(name: str, modules: Sequence[str], extra: str) -> None:
 
 
 def check_model(model: str, setting: Setting) -> None:
-    """Raise ``InputError`` unless a model and its tokenizer are there."""
+    """Raise ``InputError`` unless a model and its tokenizer are available."""
     source = setting.source(model)
     source.load_config()
     source.load_tokenizer()
@@ -113,16 +113,16 @@ def check_name(name: str, value: object) -> None:
 def mean_pooled(
     body: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], limit: int | None
 ) -> Array:
-    """Mean of the last hidden states over the tokens of each text, padding left out, [N, D]."""
+    """Mean of the last hidden states over the tokens of each text, without padding, [N, D]."""
     body.eval()
     return mean_states(body, tokenize(tokenizer, texts, None, limit), "embeddings").numpy()
 
 
 def combine(split: Split, encode: Callable[[Sequence[str]], Array]) -> Array:
-    """Embeddings of unit length, [N, D]; of pairs u, v, |u - v| and u * v, [N, 4 D].
+    """Embeddings of unit length, [N, D]; for pairs u, v, |u - v| and u * v, [N, 4 D].
 
-    As in InferSent (Conneau et al. 2017, arXiv 1705.02364). The products are of unit length on average only when
-    they are multiplied by the root of D, and the penalty on the weights is the same for all four.
+    As in InferSent (Conneau et al. 2017, arXiv 1705.02364). The products are multiplied by the square root of D to
+    have unit length on average, because the penalty on the weights is the same for all four.
     """
     first = _unit(encode(split.texts))
     if split.pairs is None:

@@ -1,4 +1,4 @@
-"""Sentence embeddings of a language model that is not trained further."""
+"""Sentence embeddings of a frozen language model."""
 
 from dataclasses import dataclass
 
@@ -25,11 +25,11 @@ class Embeddings:
         check_name("model", self.model)
 
     def check(self, train: Split, setting: Setting) -> None:
-        """The model must be there."""
+        """Check that the model is available."""
         check_model(self.model, setting)
 
     def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
-        """Nothing is learned here."""
+        """The embeddings; nothing is trained."""
         body, tokenizer = setting.load_body(self.model)
         return Features(
             lambda split: combine(

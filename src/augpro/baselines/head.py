@@ -1,8 +1,8 @@
-"""The linear classifier of every baseline: it learns the teacher's probabilities, not its decisions.
+"""The linear classifier of every baseline, trained on the teacher's probabilities.
 
-scikit-learn's logistic regression takes classes alone. Each row once for every class, weighted by its probability,
-would give the same weights, but with C times the rows. Here the targets are the probabilities themselves, and one
-solver serves classes, labels and scores: the slope of all three losses is what was answered minus what was wanted.
+scikit-learn's logistic regression takes only classes. Repeating each row for every class, weighted by its
+probability, would give the same weights with C times the rows. Here the targets are the probabilities. One solver
+serves classes, labels and scores, because the gradient of all three losses is prediction minus target.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,45 +19,45 @@ from torch import Tensor
 from augpro.evaluation.resampling import Array
 from augpro.tasks import ProblemType
 
-# Inverse strengths of the penalty, as scikit-learn's C; tried from strong to weak.
+# Inverse strengths of the penalty, like scikit-learn's C; tried from strong to weak penalty.
 STRENGTHS = tuple(10.0**power for power in range(-2, 6))
 _FOLDS = 3
-_FEW = 1000  # rows; with more of them sparse features are quicker as they are
-_STEPS = 500  # of the solver, at most
-_MEMORY = 5  # steps whose slopes it keeps; weights of many classes and n-grams are many
+_FEW = 1000  # rows; with more rows sparse features are faster without the change of basis
+_STEPS = 500  # maximum number of iterations of the solver
+_MEMORY = 5  # gradients that L-BFGS keeps; small because there may be many weights
 
 
 @dataclass(frozen=True)
 class Head:
-    """Linear scores of features.
+    """A linear model.
 
     Attributes:
         weights: [D + 1, C]; the last row is the bias.
-        strength: the inverse strength of the penalty that was chosen.
+        strength: the chosen inverse strength of the penalty.
     """
 
     weights: Array
     strength: float
 
     def logits(self, features: Any) -> Tensor:
-        """Logits of rows, float32 [N, C]: of the classes, of each label, or the score itself."""
+        """Logits of rows, float32 [N, C]: of the classes or labels, or the score itself."""
         return torch.from_numpy(_scores(features, self.weights)).float()
 
 
 def fit_head(
     features: Any, teacher_logits: Tensor, problem_type: ProblemType, keys: Sequence[int], seed: int
 ) -> Head:
-    """Fit the classifier, with the strength of its penalty by cross-validation against the teacher's answers.
+    """Fit the classifier; the strength of the penalty is chosen by cross-validation against the teacher's outputs.
 
-    It minimises the sum over rows of the cross-entropy to the teacher's probabilities (of half the squared error of
-    a score) plus the squared weights over twice the strength. The strengths are tried from a strong penalty to a weak
-    one until the error on rows left out grows; it has one minimum.
+    Minimizes the sum over rows of the cross-entropy to the teacher's probabilities (for a regression half the squared
+    error) plus the squared weights divided by twice the strength. The strengths are tried from a strong to a weak
+    penalty until the validation error increases; it has one minimum.
 
     Args:
         features: [N, D], dense or sparse.
         teacher_logits: [N, C].
-        problem_type: decides what the logits say.
-        keys: of each row, equal for equal texts, which are left out together.
+        problem_type: determines the meaning of the logits.
+        keys: key of each row, equal for equal texts, which are in the same fold.
         seed: of the folds.
     """
     targets = soft_targets(teacher_logits, problem_type)
@@ -75,10 +75,10 @@ def fit_head(
 
 
 def _rotated(features: Any) -> tuple[Array, Array]:
-    """Fewer rows than features: the rows in coordinates of the space that they span, and the way back, both [N, R].
+    """For fewer rows than features: the rows in an orthonormal basis of their span, and the map back, both [N, R].
 
-    Weights outside of that space change no training row and are penalised, so they are 0: the solution is the same,
-    found among far fewer numbers. Weights w of the new features are ``features.T @ (back @ w)`` of the old ones.
+    Weights outside of the span affect no training row and are penalized, so they are 0. The solution is the same,
+    with far fewer unknowns. Weights w of the new features are ``features.T @ (back @ w)`` for the old ones.
     """
     products = features @ features.T
     products = products.toarray() if issparse(products) else np.asarray(products)
@@ -89,7 +89,7 @@ def _rotated(features: Any) -> tuple[Array, Array]:
 
 
 def soft_targets(teacher_logits: Tensor, problem_type: ProblemType) -> Array:
-    """What is learned, float64 [N, C]: probabilities of the classes, of each label, or the score."""
+    """The targets, float64 [N, C]: probabilities of the classes or labels, or the score."""
     logits = teacher_logits.double().numpy()
     if problem_type == "regression":
         return np.asarray(logits)
@@ -97,7 +97,7 @@ def soft_targets(teacher_logits: Tensor, problem_type: ProblemType) -> Array:
 
 
 def _constant(targets: Array, problem_type: ProblemType) -> Array:
-    """Scores of a classifier that knows no text, [C]: where the solver starts."""
+    """Scores of the best constant classifier, [C]: the start of the solver."""
     mean = targets.mean(0)
     if problem_type == "regression":
         return np.asarray(mean)
@@ -105,7 +105,7 @@ def _constant(targets: Array, problem_type: ProblemType) -> Array:
     return np.asarray(np.log(mean) if problem_type == "single_label" else np.log(mean / (1 - mean)))
 
 
-# Each takes scores and targets, [N, C], and returns the loss, summed over rows, and its slope, [N, C].
+# Each takes scores and targets, [N, C], and returns the loss, summed over rows, and its gradient, [N, C].
 Loss = Callable[[Array, Array], tuple[float, Array]]
 
 
@@ -130,7 +130,7 @@ def _scores(features: Any, weights: Array) -> Array:
 
 
 def _solve(features: Any, targets: Array, loss: Loss, strength: float, start: Array) -> Array:
-    """Weights, [D + 1, C], by L-BFGS from ``start``; the bias is not penalised."""
+    """Weights, [D + 1, C], by L-BFGS from ``start``; the bias is not penalized."""
     rows = len(targets)
 
     def objective(flat: Array) -> tuple[float, Array]:
@@ -139,23 +139,23 @@ def _solve(features: Any, targets: Array, loss: Loss, strength: float, start: Ar
         penalty = weights[:-1] / strength
         gradient = np.vstack([features.T @ slope + penalty, slope.sum(0)])
         value += float((weights[:-1] * penalty).sum()) / 2
-        return value / rows, gradient.ravel() / rows  # a mean, so that the solver's tolerances fit
+        return value / rows, gradient.ravel() / rows  # a mean, for the tolerances of the solver
 
     options = {"maxiter": _STEPS, "maxcor": _MEMORY}
-    found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-    return np.asarray(found.x).reshape(start.shape)
+    solution = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    return np.asarray(solution.x).reshape(start.shape)
 
 
 def _choose(
     features: Any, targets: Array, loss: Loss, start: Array, folds: list[tuple[Array, Array]]
 ) -> float:
-    """The strength with the least error on rows left out; 1 where there are too few rows to leave any out."""
+    """The strength with the lowest validation error; 1 if there are too few rows for folds."""
     best, least = 1.0, np.inf
     weights = [start] * len(folds)
     for strength in STRENGTHS if folds else ():
         error = 0.0
         for number, (kept, left) in enumerate(folds):
-            # On from the next stronger penalty: the solution is near.
+            # Start from the solution of the next stronger penalty, which is near.
             weights[number] = _solve(features[kept], targets[kept], loss, strength, weights[number])
             error += loss(_scores(features[left], weights[number]), targets[left])[0]
         if not error < least:
@@ -165,7 +165,7 @@ def _choose(
 
 
 def _folds(keys: Sequence[int], seed: int) -> list[tuple[Array, Array]]:
-    """Rows to fit on and rows left out, as row numbers; rows of one text are on one side."""
+    """Row numbers for fitting and for validation; rows with the same text are on one side."""
     _, group = np.unique(np.asarray(keys), return_inverse=True)
     groups = int(group.max()) + 1
     count = min(_FOLDS, groups)

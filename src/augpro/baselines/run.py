@@ -36,7 +36,7 @@ def plan_baseline(config: BaselineConfig) -> BaselinePlan:
     """
     if config.unlabelled is not None:
         raise InputError(
-            f"--methods {config.baseline}: it learns from the training rows alone; give --unlabelled to the other "
+            f"--methods {config.baseline}: baselines use only the training rows; give --unlabelled to the other "
             "methods, as in none:unlabelled=FILE."
         )
     plan = replace(make_plan(config), method=config.baseline)
@@ -46,7 +46,7 @@ def plan_baseline(config: BaselineConfig) -> BaselinePlan:
         raise InputError(f"--methods {config.baseline}: {error}; see docs/compare.md.") from error
     if plan.searched_layers and STUDENT in config.baseline_options.values():
         raise InputError(
-            f"--methods {config.baseline}: the layers of the student are found while students are trained; "
+            f"--methods {config.baseline}: a baseline cannot use the layers of a search; "
             "name them by --student-layers."
         )
     assert plan.teacher is not None
@@ -61,7 +61,7 @@ def run_baseline(config: BaselineConfig) -> RunResult:
     """Fit a baseline as the configuration says; ``result.json`` and predictions are written to ``config.out``.
 
     Raises:
-        InputError: if anything that the user gave does not fit; nothing is written then.
+        InputError: if an input or option is wrong; nothing is written then.
     """
     planned = plan_baseline(config)
     plan, meter = planned.plan, Meter()
@@ -75,7 +75,7 @@ def run_baseline(config: BaselineConfig) -> RunResult:
         with meter.phase("teacher_originals"):
             teacher_logits = teacher.label(train.texts, train.pairs)
         label_seconds = meter.seconds["teacher_originals"] + teacher.saved_seconds
-        theirs = label_scored(plan, teacher, meter)
+        scored_teacher_logits = label_scored(plan, teacher, meter)
         with meter.phase("student"):
             setting = replace(planned.setting, task=plan.task, device=device)
             features = planned.baseline.features(train, teacher_logits, setting)
@@ -84,10 +84,10 @@ def run_baseline(config: BaselineConfig) -> RunResult:
             )
         with meter.phase("evaluate"):
             logits = {name: head.logits(features.of(split)) for name, split in scored.items()}
-            found = score_splits(plan.task, scored, logits, theirs)
-            write_tensors(folder.path / PREDICTIONS, found.predictions)
-        result = describe_run(plan, found.scores, found.teacher, meter)
-        result.label_seconds, result.notes = label_seconds, notes_of(plan, result) + found.notes
+            scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
+            write_tensors(folder.path / PREDICTIONS, scores.predictions)
+        result = describe_run(plan, scores.scores, scores.teacher, meter)
+        result.label_seconds, result.notes = label_seconds, notes_of(plan, result) + scores.notes
         result.parameters = {"baseline": features.parameters + head.weights.size}
         result.save(folder.path)
         folder.finish()

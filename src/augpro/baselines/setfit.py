@@ -1,4 +1,4 @@
-"""SetFit: sentence embeddings that are first trained to tell the classes apart, from pairs of texts."""
+"""SetFit: sentence embeddings fine-tuned on pairs of texts by contrastive learning."""
 
 import tempfile
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ _MOST_ROWS = 10_000
 
 @dataclass(frozen=True)
 class SetFit:
-    """A model trained to give texts of one class like embeddings, and then the classifier on these.
+    """A model fine-tuned to give texts of one class similar embeddings, and the classifier on these.
 
-    The pairs are made by the teacher's decisions; the classifier learns its probabilities.
+    The pairs come from the teacher's predicted classes; the classifier learns its probabilities.
 
     Attributes:
         model: as of ``embeddings``.
-        iterations: pairs of like and of unlike texts for each training row.
+        iterations: number of positive and of negative pairs for each training row.
 
     Source: Tunstall et al. 2022, arXiv 2209.11055, which makes 20 of each.
     """
@@ -38,18 +38,18 @@ class SetFit:
         check_whole("iterations", self.iterations, 1, 1000)
 
     def check(self, train: Split, setting: Setting) -> None:
-        """Single texts with classes, and few of them."""
+        """Check that the task has single texts with classes and not too many rows."""
         require("setfit", ["setfit", "sentence_transformers"], "setfit")
         if setting.task.problem_type == "regression" or train.pairs is not None:
             what = "pairs of texts" if train.pairs is not None else "scores"
             raise InputError(
-                f"--methods setfit: it learns from single texts of classes and {train.source} has {what}; leave it "
-                "out here, or use embeddings."
+                f"--methods setfit: needs single texts with classes, and {train.source} has {what}; leave it out, or "
+                "use embeddings."
             )
         if len(train) > _MOST_ROWS:
             raise InputError(
-                f"--methods setfit: it is for few texts, as it pairs each with every other, and {train.source} gives "
-                f"it {len(train)}; write setfit:train_rows=1000, for instance."
+                f"--methods setfit: takes at most {_MOST_ROWS:,} texts, because it builds pairs of them, and "
+                f"{train.source} has {len(train)}; write setfit:train_rows=1000, for instance."
             )
         check_model(self.model, setting)
 
@@ -58,19 +58,19 @@ class SetFit:
         encoder = self._load(setting)
         several = setting.task.problem_type == "multi_label"
         decided = (teacher_logits > 0).long() if several else teacher_logits.argmax(1)
-        if len(decided.unique(dim=0)) > 1:  # else there is no pair of unlike texts
+        if len(decided.unique(dim=0)) > 1:  # else there is no negative pair
             self._train(encoder, train.texts, decided.tolist(), several, setting.seed)
 
         def encode(texts: Sequence[str]) -> Array:
-            found: Array = encoder.encode(list(texts), show_progress_bar=False, convert_to_numpy=True)
-            return found
+            vectors: Array = encoder.encode(list(texts), show_progress_bar=False, convert_to_numpy=True)
+            return vectors
 
         return Features(
             lambda split: combine(split, encode), sum(part.numel() for part in encoder.parameters())
         )
 
     def _load(self, setting: Setting) -> Any:
-        """The model as a SentenceTransformer, which is made from a folder alone; it takes the mean over tokens."""
+        """The model as a SentenceTransformer with mean pooling, which can be made only from a folder."""
         from sentence_transformers import SentenceTransformer
 
         body, tokenizer = setting.load_body(self.model)
@@ -83,7 +83,7 @@ class SetFit:
         return encoder
 
     def _train(self, encoder: Any, texts: list[str], labels: list[Any], several: bool, seed: int) -> None:
-        """The first of SetFit's two steps, in place."""
+        """The first of SetFit's two steps: fine-tune the encoder, in place."""
         import setfit
 
         model = setfit.SetFitModel(
@@ -91,7 +91,7 @@ class SetFit:
         )
         steps = -(-2 * self.iterations * len(texts) // _BATCH)
         with tempfile.TemporaryDirectory(prefix="augpro-") as folder:
-            # The number of steps also keeps the library from holding every pair that there is.
+            # With a number of steps the library does not build all pairs in memory.
             arguments = setfit.TrainingArguments(
                 output_dir=folder, batch_size=_BATCH, num_iterations=self.iterations, max_steps=steps, seed=seed,
                 report_to="none", save_strategy="no",

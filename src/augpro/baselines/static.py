@@ -1,4 +1,4 @@
-"""Static embeddings: a vector a token, distilled from a model, so that reading a text takes no layers at all."""
+"""Static embeddings: one vector per token, distilled from a model, so inference needs no layers."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from augpro.data.loading import Split
 
 @dataclass(frozen=True)
 class Static:
-    """A Model2Vec model: each token as the model reads it alone, weighted by its rank, mean over tokens.
+    """A Model2Vec model: the model's output for each single token, weighted by its rank; mean over tokens.
 
     Attributes:
         model: as of ``embeddings``.
@@ -30,17 +30,17 @@ class Static:
         check_whole("dimensions", self.dimensions, 1, 4096)
 
     def check(self, train: Split, setting: Setting) -> None:
-        """Its library and the model must be there."""
+        """Check that its library and the model are available."""
         require("static", ["model2vec", "skeletoken"], "static")
         check_model(self.model, setting)
 
     def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
-        """A vector for every token of the model's vocabulary; the training rows are not read."""
+        """A vector for every token of the model's vocabulary; the training rows are not used."""
         from model2vec.distill import distill_from_model
 
         body, tokenizer = setting.load_body(self.model)
-        body.name_or_path = os.curdir  # a name that is no folder would be looked up on the hub
-        distil: Any = distill_from_model  # its types are narrower than what it takes
+        body.name_or_path = os.curdir  # any other name would be looked up on the hub
+        distil: Any = distill_from_model  # its type annotations are too narrow
         static = distil(
             body,
             tokenizer,

@@ -1,4 +1,4 @@
-"""Weighted counts of words and pieces of words, without a language model."""
+"""TF-IDF features of words and characters, without a language model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ _MOST = 50_000  # n-grams of each kind: the most frequent ones
 
 @dataclass(frozen=True)
 class TfIdf:
-    """TF-IDF of word n-grams and of character n-grams within words, each with logarithmic counts and of unit length.
+    """TF-IDF of word n-grams and of character n-grams within words, each with logarithmic counts and unit length.
 
-    Characters serve languages without spaces between words, other forms of a word, and typing errors.
+    Character n-grams help with languages without spaces, inflected words and typing errors.
 
     Attributes:
-        words: longest word n-gram; 0 for none.
-        characters: longest character n-gram; 0 for none.
+        words: maximum length of word n-grams; 0 for none.
+        characters: maximum length of character n-grams; 0 for none.
 
     Source: Salton and Buckley 1988, Information Processing & Management 24:513 (weights); scikit-learn.
     """
@@ -34,10 +34,10 @@ class TfIdf:
         check_whole("words", self.words, 0, 5)
         check_whole("characters", self.characters, 0, 10)
         if not self.words and not self.characters:
-            raise ValueError("words and characters are both 0; give one of them a length")
+            raise ValueError("words and characters are both 0; set one of them above 0")
 
     def check(self, train: Split, setting: Setting) -> None:
-        """Nothing that the plan has not checked."""
+        """Nothing more to check than the plan does."""
 
     def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
         """N-grams and their weights from the training rows."""

@@ -1,5 +1,5 @@
-"""The one door for data from outside: files and folders become splits of texts with checked labels.
+"""Loading of external data: files and folders become splits of texts with checked labels.
 
-:mod:`~augpro.data.loading` tells the story. The other modules are its steps: where a table comes from, how its file
-is read, which columns hold what, what a label cell means.
+:mod:`~augpro.data.loading` is the entry point. The other modules are its steps: sources, file formats, columns and
+labels.
 """

@@ -1,4 +1,4 @@
-"""Which column is the text, the second text and the label; and the check of the texts."""
+"""Chooses the columns of the text, the second text and the label, and checks the texts."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from augpro.data.headers import check_header, is_number
 from augpro.data.readers import Table, listed
 from augpro.errors import InputError
 
-_NAMED = 3  # cells that a message names beside the first
-# Usual names of columns, the likeliest first; compared without case.
+_NAMED = 3  # further cells named in a message
+# Usual names of columns, most likely first; compared without case.
 _TEXT = (
     *("text", "sentence", "sentence1", "question1", "text1", "premise", "question", "content", "message"),
     *("review", "body", "comment", "utterance", "query", "document", "headline", "title"),
@@ -20,7 +20,7 @@ _LABEL = (
     *("label", "labels", "class", "category", "target", "intent", "sentiment", "topic", "emotion"),
     *("rating", "stars", "score"),
 )
-# Pairs in the order in which they are read; the likelier partner first.
+# Usual names of pairs, in reading order; the more likely partner first.
 _PAIRS = (
     *(("question", second) for second in ("sentence", "passage", "context", "answer")),
     *((f"{kind}{one}", f"{kind}{two}") for kind in ("sentence", "question", "text")
@@ -43,7 +43,7 @@ class Columns:
 def choose_columns(
     tables: dict[str, Table], text: str | None, pair: str | None, label: str | None
 ) -> tuple[Columns, list[str]]:
-    """Check the columns that the user says, guess the others, and say what was guessed.
+    """Check the columns given by the user, guess the others, and return notes on the guesses.
 
     Raises:
         InputError: If a split lacks a column, or no column is the obvious text.
@@ -75,7 +75,9 @@ def choose_columns(
             f"--text-column {columns.text} reads that column alone"
         )
     if columns.label is None:
-        notes.append(f"no label column is among {listed(everywhere)}; name it by --label-column if one is")
+        notes.append(
+            f"no column of {listed(everywhere)} looks like the label; if one is, name it by --label-column"
+        )
     return columns, notes
 
 
@@ -93,7 +95,7 @@ def _guess(
 
 
 def _guess_pair(text: str, free: list[str]) -> tuple[str, str | None]:
-    """The first usual pair that the text is one of, in its order; else the text alone."""
+    """The first usual pair that contains the text column, in its order; else the text alone."""
     for names in _PAIRS:
         one, two = (_usual(free, (name,)) for name in names)
         if one and two and text in (one, two):
@@ -120,7 +122,7 @@ def _guess_text(table: Table, free: list[str]) -> str:
     strings = [column for column in free if _holds_strings(table, column)]
     if len(strings) != 1:
         raise InputError(
-            f"{table.source}: which column is the text cannot be told from its columns "
+            f"{table.source}: cannot tell which column is the text, among "
             f"({listed(list(table.columns))}); name it by --text-column, or write a first line with the names of the "
             "columns if that is the first row of the data"
         )
@@ -141,10 +143,10 @@ def read_texts(
         tables: the splits.
         text: column of the texts.
         pair: column of the second texts.
-        guessed: whether nobody asked for the second texts.
+        guessed: whether the second text column was guessed.
 
     Raises:
-        InputError: If any of them is missing, empty, or not text; all are counted.
+        InputError: If any text is missing, empty or not text; the message counts all of them.
     """
     columns = [text, *([pair] if pair else [])]
     found: list[Any] = []

@@ -1,7 +1,7 @@
-"""CSV and TSV: from text to cells, of a file as people and spreadsheet programs leave it.
+"""Reading of CSV and TSV files as people and spreadsheet programs write them.
 
-A spreadsheet program may write semicolons for commas, a first line ``sep=;`` that says so, and separators for every
-cell that was ever used. All that is read; what could be read in two ways is refused.
+A spreadsheet program may write semicolons instead of commas, a first line ``sep=;``, and separators for empty cells
+that were once used. All this is accepted; ambiguous files are errors.
 """
 
 import csv
@@ -17,13 +17,13 @@ from augpro.errors import InputError
 _SAID = re.compile(r'"?sep=([^\w"\r\n ])"?(\r\n|\r|\n)', re.IGNORECASE)
 _MARKS = ",;\t|"
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_SAMPLE = 1 << 16  # letters that the separator is told from
+_SAMPLE = 1 << 16  # characters for the detection of the separator
 _QUOTES = 'put the cell in double quotes and write each quote within it twice ("")'
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Columns of text; ``rows[i]`` is the line of the file that row ``i`` begins on."""
+    """Columns of text; ``rows[i]`` is the line of the file on which row ``i`` begins."""
 
     columns: dict[str, list[object]]
     rows: list[int]
@@ -54,7 +54,7 @@ def read_delimited(name: str, text: str, ending: str) -> Cells:
         return Cells({}, [])
     (line, first), *numbered = numbered
     header = [column.strip() for column in _trimmed(first)]
-    # Where there is one column, a blank cell is a row whose text is missing.
+    # With one column, a blank cell is a row with a missing text.
     numbered = [row for row in numbered if _trimmed(row[1]) or len(row[1]) == len(header) == 1]
     _check_quotes(name, mark, header, numbered)
     place = f"{name}, row {line}"
@@ -93,18 +93,18 @@ def _refuse_json(name: str, text: str, ending: str) -> None:
 
 
 def _separator(text: str, usual: str) -> str:
-    """The usual one, unless more of the first rows have as many cells as the header with another one."""
+    """The usual separator, unless more of the first rows fit the header with another one."""
     shares = {mark: _share(text, mark) for mark in (usual, *_MARKS)}
     best: str = max(shares, key=shares.__getitem__)  # the first of equals
     return best
 
 
 def _share(text: str, mark: str) -> float:
-    """Which share of the first rows fits the header, if these are columns at all."""
+    """Share of the first rows that fit the header; 0 if there is only one column."""
     rows = csv.reader(io.StringIO(text[:_SAMPLE], newline=""), delimiter=mark)
     records = [record for record in islice(rows, 200) if _trimmed(record)]
     if len(text) > _SAMPLE and len(records) > 1:
-        records.pop()  # perhaps cut
+        records.pop()  # perhaps incomplete
     width = len(_trimmed(records[0])) if records else 0
     return sum(_fits(record, width) for record in records) / len(records) if width > 1 else 0.0
 
@@ -122,8 +122,8 @@ def _fits(record: list[str], width: int) -> bool:
 
 
 def _records(name: str, text: str, mark: str, start: int) -> list[tuple[int, list[str]]]:
-    """Every row but blank lines, with the line that it begins on; ``start`` is that of the first."""
-    # The limit guards servers against huge cells; here the file already is in memory.
+    """Every non-blank row with the line on which it begins; ``start`` is the number of the first line."""
+    # The limit protects servers from huge cells; here the file is already in memory.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     found: list[tuple[int, list[str]]] = []
@@ -134,15 +134,15 @@ def _records(name: str, text: str, mark: str, start: int) -> list[tuple[int, lis
                 found.append((line, record))
             line = before + reader.line_num + 1
     except csv.Error as error:
-        told = "a quote that is opened here is never closed" if "end of data" in str(error) else (
-            f"the quotes of this row do not fit together ({error})"
+        problem = "a quote that is opened here is never closed" if "end of data" in str(error) else (
+            f"the quotes of this row do not match ({error})"
         )  # fmt: skip
-        raise InputError(f"{name}, row {line}: {told}; {_QUOTES}") from error
+        raise InputError(f"{name}, row {line}: {problem}; {_QUOTES}") from error
     return found
 
 
 def _check_quotes(name: str, mark: str, header: list[str], numbered: list[tuple[int, list[str]]]) -> None:
-    """Refuse a cell of several lines that are rows themselves: its quote was a stray one, and no reader sees that."""
+    """Raise ``InputError`` for a cell whose lines are rows themselves, because of an unmatched quote."""
     several = [row for row in numbered if any("\n" in cell or "\r" in cell for cell in row[1])]
     if not several:
         return
@@ -155,7 +155,7 @@ def _check_quotes(name: str, mark: str, header: list[str], numbered: list[tuple[
     for line, record in several:
         for index, cell in enumerate(record):
             lines = _LINE_END.split(cell) if mark in cell else [cell]
-            # No text has a tab in it; a comma may belong to a text.
+            # A text contains no tab, but may contain a comma.
             if len(lines) > 1 and (mark == "\t" or _are_rows(lines[:-1], record[:index], mark, known)):
                 last = line + sum(len(_LINE_END.findall(each)) for each in record)
                 raise InputError(
@@ -164,16 +164,16 @@ def _check_quotes(name: str, mark: str, header: list[str], numbered: list[tuple[
 
 
 def _are_rows(lines: list[str], before: list[str], mark: str, known: list[set[str]]) -> bool:
-    """Whether all lines of a cell but its last are rows, rather than lines of a text with separators in it.
+    """Whether the lines of a cell, except its last, are rows rather than lines of a text with separators.
 
-    Each needs as many cells as the header, with no space after a separator, and one of them a label that other rows
-    have too (a cell in a column that is not the texts'), or a number among numbers; but not behind a decimal comma.
+    Each must have as many cells as the header, without a space after a separator. At least one cell must be a value
+    that other rows have in this column, or a number in a column of numbers, but not after a decimal comma.
 
     Args:
-        lines: of the cell, without the last, which is followed by the rest of its row in either case.
+        lines: lines of the cell without the last one, which continues with the rest of its row in either case.
         before: the cells before it.
         mark: the separator.
-        known: what rows of one line hold, column by column.
+        known: values of single-line rows, column by column.
     """
     own, width = len(before), len(known)
     rows = []
@@ -205,7 +205,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _check_rows(name: str, header: list[str], numbered: list[tuple[int, list[str]]]) -> None:
-    """Refuse rows of another width than the header's, headers in the middle, and cells under no name."""
+    """Raise ``InputError`` for rows that do not fit the header, repeated headers, and cells in unnamed columns."""
     wrong = [(line, record) for line, record in numbered if not _fits(record, len(header))]
     if wrong:
         line, record = wrong[0]

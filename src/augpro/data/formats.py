@@ -1,7 +1,7 @@
-"""What a file is that is no table of text, by its content, and how to make one of it; and the text of one that is.
+"""Recognizes files in other formats by their content and says how to convert them; decodes text files.
 
-People rename files, export them under a wrong name, or download a page about a file. Every fix that is named here
-is a command that works with what is installed, or a step in the program that wrote the file.
+People rename files, export them under a wrong name, or download a web page about a file. Every fix named here is a
+command that works with installed software, or a step in the program that wrote the file.
 """
 
 import codecs
@@ -20,7 +20,7 @@ _UNPACK = {
     b"\xfd7zXZ\0": ("xz-compressed", "unxz"),
     b"\x28\xb5\x2f\xfd": ("Zstandard-compressed", "unzstd"),
 }
-# First bytes, what has them, and the fix; {name} is the file's name as Python writes it.
+# First bytes, file type, and fix; {name} is the file's name as a Python string.
 _PANDAS = 'python -c "import pandas; pandas.{read}.to_parquet({new})"'
 _ARROW = 'convert it: python -c "import datasets; datasets.Dataset.from_file({name}).to_parquet({new})"'
 _SQL = (
@@ -61,11 +61,11 @@ _WIDE = {
 
 
 def not_a_table(name: str, data: bytes) -> tuple[str, str] | None:
-    """What a file is that is neither text nor a table, and the fix; None if it may be one.
+    """The type of a file that is neither text nor a table, and the fix; None for a possible table.
 
     Args:
         name: of the file.
-        data: its content, or at least the first of it.
+        data: its content, or at least the beginning.
     """
     safe = pasted(name)
     path = PurePath(safe)
@@ -117,7 +117,7 @@ def _zip(data: bytes, path: PurePath) -> tuple[str, str]:
 
 
 def pasted(name: str, otherwise: str = "FILE") -> str:
-    """A name for a command within double quotes; not one that a shell or Python would do something with."""
+    """A file name for a command in double quotes; ``otherwise`` if the name has characters with a special meaning."""
     return name if re.fullmatch(r"[\w ./:\\()+,@~-]+", name) else otherwise
 
 
@@ -125,7 +125,7 @@ def text_of(name: str, data: bytes) -> str:
     """The text of a file in UTF-8, without a byte order mark.
 
     Raises:
-        InputError: if it is in another encoding, with the command that converts it, or holds what is no text.
+        InputError: if it has another encoding, with the command that converts it, or is not text.
     """
     body = data.removeprefix(_BOM)
     wide = next((encoding for mark, encoding in _WIDE.items() if data.startswith(mark)), None)
@@ -148,7 +148,7 @@ def text_of(name: str, data: bytes) -> str:
 
 
 def _unmarked(sample: bytes) -> str | None:
-    """UTF-16 without a mark: Latin letters have a zero in every second byte."""
+    """UTF-16 without a byte order mark: Latin letters have a zero in every second byte."""
     half = len(sample) // 2
     for encoding, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
         if half and zeros.count(0) > 0.6 * half:
@@ -157,14 +157,14 @@ def _unmarked(sample: bytes) -> str | None:
 
 
 def _not_utf8(name: str, data: bytes, offset: int) -> InputError:
-    """What to do with bytes that are not UTF-8: they are all of another encoding, or a few among UTF-8 are broken."""
+    """The error for bytes that are not UTF-8: another encoding, or a few damaged bytes in UTF-8."""
     place = f"{name}, row {_row(data, offset)}: "
     lines = [(number, line.decode("utf-8", "replace")) for number, line in enumerate(data.split(b"\n"), 1)]
     broken = [number for number, line in lines if "\ufffd" in line]
     whole = sum(not line.isascii() for number, line in lines if "\ufffd" not in line)
     if whole > len(broken):
         return InputError(
-            f"{place}the file is UTF-8, but not here (byte {offset}); write the damaged letters of that row anew"
+            f"{place}the file is UTF-8, but not here (byte {offset}); correct the damaged letters of that row"
             f"{more_rows(broken)}"
         )
     encoding = "cp1252"
@@ -185,7 +185,7 @@ def _not_utf8(name: str, data: bytes, offset: int) -> InputError:
 
 
 def _convert(name: str, encoding: str) -> str:
-    """The command that writes a file anew in UTF-8; it needs nothing but Python, and changes no other byte."""
+    """The command that converts a file to UTF-8; it needs only Python and changes no other byte."""
     path = PurePath(name := pasted(name))
     new = str(path.with_name(f"{path.stem}-utf8{path.suffix}"))
     return (
@@ -195,11 +195,11 @@ def _convert(name: str, encoding: str) -> str:
 
 
 def _row(data: bytes, offset: int) -> int:
-    return len(data[: offset + 1].splitlines())  # bytes have no other line ends than CR, LF and both
+    return len(data[: offset + 1].splitlines())  # for bytes, lines end only at CR, LF or CRLF
 
 
 def more_rows(rows: list[int], most: int = 4) -> str:
-    """Where else a problem is, behind the message about the first row; nothing if it is there alone.
+    """Other rows with the same problem, to append to the message about the first; empty if there are none.
 
     >>> more_rows([3]), more_rows([3, 5]), more_rows([3, 5, 6, 9, 11])
     ('', ' (2 such rows: 3, 5)', ' (5 such rows: 3, 5, 6, 9 and 1 more)')

@@ -1,4 +1,4 @@
-"""Whether the first row of a CSV or TSV file is a header: if it is data, the row would be lost without a word."""
+"""Checks that the first row of a CSV or TSV file is a header; otherwise a row of data would be lost silently."""
 
 from collections.abc import Collection
 
@@ -9,14 +9,14 @@ _NAMES = {1: "text", 2: "text,label"}
 
 
 def check_header(table: Table, names: Collection[str]) -> None:
-    """Refuse a file whose first row looks like data.
+    """Raise ``InputError`` if the first row looks like data.
 
     Args:
         table: of the file.
-        names: usual names of columns, in small letters, and those that the user gave; a header has one of them.
+        names: usual column names in lower case, and those given by the user; a header has one of them.
 
     Raises:
-        InputError: with what to write as its first line.
+        InputError: says what to write as the first line.
     """
     if table.typed or any(column in names or column.lower() in names for column in table.columns):
         return
@@ -43,7 +43,7 @@ def _like_data(table: Table) -> str | None:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is written as a number."""
+    """Whether a cell is a number."""
     try:
         float(cell)
     except ValueError:

@@ -1,4 +1,4 @@
-"""JSON and JSON Lines: from text to columns, or to what stands in the way of it."""
+"""Reading of JSON and JSON Lines files into columns."""
 
 import json
 from pathlib import PurePath
@@ -11,12 +11,12 @@ _LINE = 'write each row on one line such as {"text": "...", "label": "..."}'
 
 
 def read_json(name: str, text: str, ending: str) -> tuple[dict[str, list[object]], list[int]]:
-    """Columns, where a key that a row lacks is None; and the number of every row: its line, or its place in an array.
+    """Columns, with None for missing keys, and the number of every row: its line or its index in an array.
 
     Args:
         name: of the file, for messages.
         text: its content.
-        ending: .json may hold one array of objects, and all may hold one object a line.
+        ending: .json may hold one array of objects; all may hold one object per line.
 
     Raises:
         InputError: if it holds neither.
@@ -55,7 +55,7 @@ def _array(name: str, text: str, ending: str) -> list[tuple[int, Any]]:
 
 
 def _lines(name: str, text: str) -> list[tuple[int, Any]]:
-    # Not splitlines(): JSON strings may hold U+2028 and the like, which no editor counts as a line.
+    # Not splitlines(): JSON strings may hold U+2028 and similar, which editors do not count as line ends.
     found: list[tuple[int, Any]] = []
     wrong: list[tuple[int, Exception]] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -76,7 +76,7 @@ def _lines(name: str, text: str) -> list[tuple[int, Any]]:
 
 
 def _refuse_whole(name: str, text: str) -> None:
-    """Refuse a file that is one object around all rows, and say how to take them out."""
+    """Raise ``InputError`` for a file with one object around all rows, with a command that extracts them."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):

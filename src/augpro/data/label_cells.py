@@ -1,4 +1,4 @@
-"""The label cells of all splits as they stand in the files, cleaned, and what counts as no label."""
+"""The cleaned label cells of all splits, and the values that count as no label."""
 
 import math
 import unicodedata
@@ -9,7 +9,7 @@ from decimal import Decimal
 from augpro.data.readers import Table, listed
 from augpro.errors import InputError
 
-# What programs write where a value is missing: those that pandas.read_csv takes for one, with this very spelling.
+# Missing values as programs write them: those of pandas.read_csv, in exactly this spelling.
 _MISSING = {
     *("nan", "NaN", "-nan", "-NaN", "NA", "N/A", "n/a", "#NA", "#N/A", "#N/A N/A", "<NA>", "NaT"),
     *("NULL", "null", "None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
@@ -33,7 +33,7 @@ class Cells:
         }
 
     def each(self) -> Iterator[tuple[str, int, object]]:
-        """Split, index and value of every cell that holds one."""
+        """Split, index and value of every non-empty cell."""
         for split, values in self.values.items():
             for index, value in enumerate(values):
                 if value is not None:
@@ -65,7 +65,7 @@ def _clean(value: object) -> object:
 
 
 def fold(name: str) -> str:
-    r"""A name without what makes no other label of it: case, spaces around and between, the Unicode form of accents.
+    r"""A name normalized for comparison: case, white space and the Unicode form of accents are ignored.
 
     >>> fold("Caf\u00e9  Latte") == fold("cafe\u0301 latte ")
     True
@@ -74,12 +74,12 @@ def fold(name: str) -> str:
 
 
 def show(value: object) -> str:
-    """A value as a message shows it."""
+    """A value for a message, shortened."""
     return repr(value if len(str(value)) <= 60 else f"{str(value)[:57]}...")
 
 
 def drop_missing(cells: Cells, classes: tuple[str, ...]) -> list[str]:
-    """Take words such as "nan" and "N/A" for no label, unless they name a class, and say so."""
+    """Treat words such as "nan" and "N/A" as no label unless they name a class; returns a note."""
     known = {fold(name) for name in classes}
     dropped: Counter[str] = Counter()
     for split, index, value in cells.strings():
@@ -95,11 +95,11 @@ def drop_missing(cells: Cells, classes: tuple[str, ...]) -> list[str]:
 
 
 def drop_minus_one(cells: Cells, everywhere: bool) -> list[str]:
-    """Take -1 for "no label" where a whole split holds nothing else, as GLUE's test splits do.
+    """Treat -1 as no label in a split without other labels, as in GLUE's test splits; returns notes.
 
     Args:
         cells: the labels.
-        everywhere: whether -1 is no label beside others too, as where the classes are known by other ids.
+        everywhere: whether -1 is no label beside other labels too, because the classes are known to have other ids.
     """
     dropped = beside = 0
     for values in cells.values.values():
@@ -117,7 +117,7 @@ def drop_minus_one(cells: Cells, everywhere: bool) -> list[str]:
         )
     if beside:
         notes.append(
-            f"column {cells.column!r}: the label -1 stands beside others, so it counts as one of them; leave the "
+            f"column {cells.column!r}: the label -1 occurs beside other labels, so it counts as a label; leave the "
             "cells of rows without a label empty"
         )
     return notes

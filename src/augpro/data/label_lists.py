@@ -1,4 +1,4 @@
-"""Several labels in one cell, whatever way they are written: lists of names or ids, and a 0 or 1 for each label."""
+"""Several labels in one cell: lists of names or ids in different notations, and a 0 or 1 for each label."""
 
 import ast
 import re
@@ -9,8 +9,8 @@ from augpro.data.label_cells import Cells, fold, show
 from augpro.data.readers import listed
 from augpro.tasks import ProblemType
 
-SEPARATORS = ("|", ";", "\n", ",")  # between labels without brackets; the first that a column holds
-_JOINERS = ("/", "+", "&")  # these also stand within names
+SEPARATORS = ("|", ";", "\n", ",")  # between labels without brackets; the first one in a column is used
+_JOINERS = ("/", "+", "&")  # these also occur in names
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _CALL = re.compile(
     r"(?:np\.)?(?:array|tensor|set|frozenset|list|tuple)\((.*?)(?:,\s*dtype=[^()]*)?\)", re.DOTALL
@@ -24,7 +24,7 @@ _ASK = "give --problem-type multi_label if it is one, or --problem-type single_l
 
 
 def read_list(text: str) -> list[str] | None:
-    """The items of a list in brackets, as JSON, Python, numpy or a database write it; None if it is none.
+    """The items of a list in brackets, as written by JSON, Python, numpy or a database; None if it is no list.
 
     >>> read_list('["a, b", "c"]'), read_list("['a' 'b']"), read_list("{a,b}"), read_list("[0. 1.]"), read_list("[a")
     (['a, b', 'c'], ['a', 'b'], ['a', 'b'], ['0.', '1.'], None)
@@ -64,7 +64,7 @@ def _bare(text: str) -> list[str]:
 
 
 def _is_bracketed(text: str) -> bool:
-    """Whether brackets make a list of a text: round and curly ones also stand around a plain name."""
+    """Whether a text is a list in brackets; round and curly brackets may also enclose a plain name."""
     items = read_list(text)
     if text.startswith("["):
         return True
@@ -74,10 +74,10 @@ def _is_bracketed(text: str) -> bool:
 
 
 def split_cells(cells: Cells) -> list[str]:
-    """Turn every text into the list that it writes, for rows that have any number of labels.
+    """Convert every text to a list of labels.
 
     Raises:
-        InputError: if it cannot be read as one, or the labels of a column are separated in two ways.
+        InputError: if a text cannot be read as a list, or a column uses two separators.
     """
     strings = cells.strings()
     bracketed = [_is_bracketed(text) for _, _, text in strings]
@@ -108,7 +108,7 @@ def _split(text: str, mark: str | None) -> list[str]:
 
 
 def _separator(cells: Cells, plain: list[tuple[str, int, str]]) -> tuple[str | None, list[str]]:
-    """What stands between the labels of the cells without brackets, and a note where that is a guess."""
+    """The separator of labels in cells without brackets, and a note if it is a guess."""
     texts = [text for *_, text in plain]
     zeros = any(text.startswith("0") for text in texts)
     if zeros and len(set(map(len, texts))) == 1 and _all_match("[01]{2,}", texts):
@@ -123,7 +123,7 @@ def _separator(cells: Cells, plain: list[tuple[str, int, str]]) -> tuple[str | N
     )
     for other in (*SEPARATORS, *(_JOINERS if mark != "|" else ())):
         both = _composed(parts, other)
-        # One mark within names and between labels, or two between labels.
+        # One mark in names and between labels, or two marks between labels.
         if both and (other != mark or len(both) < sum(other in text for text in parts)):
             split, index, text = next(cell for cell in plain if both[0] in cell[2])
             problem = f"the label {show(text)} looks like several labels with {other!r} between them"
@@ -137,9 +137,9 @@ def _all_match(pattern: str, texts: Iterable[str]) -> bool:
 
 
 def _composed(values: Iterable[str], mark: str) -> list[str]:
-    """The values whose parts all occur in other values too, so that they look like several labels.
+    """The values that look like several labels because all their parts also occur in other values.
 
-    An ordinary name may hold a comma; its parts are then no names of their own.
+    An ordinary name may contain a comma, but then its parts are not labels.
     """
     parts = {value: {fold(part) for part in value.split(mark) if part.strip()} for value in set(values)}
     counts = Counter(part for own in parts.values() for part in own)
@@ -149,10 +149,10 @@ def _composed(values: Iterable[str], mark: str) -> list[str]:
 
 
 def ask_about_lists(cells: Cells) -> None:
-    """Refuse text that looks like lists of labels, where the user has not said whether it is.
+    """Raise ``InputError`` for text that looks like lists of labels if the user gave no problem type.
 
     Raises:
-        InputError: naming the first such row and both options.
+        InputError: names the first such row and both options.
     """
     strings = cells.strings()
     values = {text for *_, text in strings}
@@ -170,20 +170,20 @@ def ask_about_lists(cells: Cells) -> None:
 def read_flags(
     cells: Cells, wanted: ProblemType | None, classes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Turn lists of a 0 or 1 for each label into the ids of the labels that apply.
+    """Convert lists of a 0 or 1 for each label to the ids of the labels that apply.
 
-    Lists are flags where all of them are equally long and hold nothing else.
+    Lists are flags if all have the same length and contain only zeros and ones.
 
     Args:
-        cells: the labels; text that writes a one-hot row is read too where one class a row is asked for.
-        wanted: the problem type that the user asks for.
-        classes: of the model that the labels are for, which name the flags by their place.
+        cells: the labels; for single-label data a one-hot row may also be text.
+        wanted: the problem type given by the user.
+        classes: class names of the model, which name the flags by their index.
 
     Returns:
-        The names of the labels, and a note; both empty if these are no flags.
+        The names of the labels, and a note; both empty if the lists are not flags.
 
     Raises:
-        InputError: if they are flags and do not fit the model or the problem type.
+        InputError: if the flags do not fit the model or the problem type.
     """
     rows = [(split, index, _flags(value, wanted)) for split, index, value in cells.each()]
     lengths = {len(flags) if flags else 0 for *_, flags in rows}

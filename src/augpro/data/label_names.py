@@ -1,4 +1,4 @@
-"""Which label cells are numbers and which are names, and which spellings are one name."""
+"""Decides which label cells are numbers and which are names, and merges spellings of a name."""
 
 import itertools
 import re
@@ -15,9 +15,9 @@ _NUMBER = re.compile(
     r"[+-]?(?:(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE
 )
 _DECIMAL = re.compile(r"[+-]?\d{,30}\.\d{1,30}", re.ASCII)
-# 1,000 or 1.000.000 or 1 000 or 3,5: numbers to people, and names to a program.
+# 1,000 or 1.000.000 or 1 000 or 3,5: people read these as numbers, programs as names.
 _GROUPED = re.compile(r"[+-]?(?:\d{1,3}(?:[ ,.'\u00a0\u202f]\d{3})+(?:[.,]\d+)?|\d+,\d+)", re.ASCII)
-_FEW = 20  # different values that a column of versions has at most
+_FEW = 20  # maximum number of different values in a column of version numbers
 
 
 def name_booleans(cells: Cells) -> None:
@@ -33,23 +33,23 @@ def name_booleans(cells: Cells) -> None:
 
 
 def read_numbers(cells: Cells, wanted: ProblemType | None, classes: tuple[str, ...] = ()) -> list[str]:
-    """Turn the text of CSV and TSV files into numbers, if all of it is numbers and these are no names.
+    """Convert the text of CSV and TSV files to numbers, if all of it is numbers and these are not names.
 
     Args:
         cells: the labels.
-        wanted: the problem type that the user asks for: for classes only ids are numbers, each spelled one way.
-        classes: names that are known to be classes.
+        wanted: the problem type given by the user; for classes only ids with one spelling each are numbers.
+        classes: known class names.
 
     Returns:
-        A note where numbers are taken for names.
+        A note if numbers are read as names.
 
     Raises:
-        InputError: if a text is no score where scores are wanted, or could be a score and a name, or stands among
+        InputError: if a text is not a score where scores are wanted, may be a score or a name, or is a word among
             scores.
     """
-    found = cells.untyped()
-    values = Counter(text for *_, text in found)
-    words = [cell for cell in found if _NUMBER.fullmatch(cell[2]) is None]
+    text_cells = cells.untyped()
+    values = Counter(text for *_, text in text_cells)
+    words = [cell for cell in text_cells if _NUMBER.fullmatch(cell[2]) is None]
     if words and wanted == "regression":
         split, index, text = words[0]
         raise cells.error(
@@ -68,7 +68,7 @@ def read_numbers(cells: Cells, wanted: ProblemType | None, classes: tuple[str, .
         named = _versions(cells, values)
         if named:
             return named
-    for split, index, text in found:
+    for split, index, text in text_cells:
         cells.values[split][index] = numbers[text]
     return []
 
@@ -81,7 +81,7 @@ def _are_ids(numbers: dict[str, int | float]) -> bool:
 def _words_among_numbers(
     cells: Cells, values: Counter[str], words: list[tuple[str, int, str]], classes: tuple[str, ...]
 ) -> list[str]:
-    """A note if few words among numbers make names of them all; empty if most are words, or known classes.
+    """A note if a few words among numbers cause all to be read as names; empty if most are words or known classes.
 
     Raises:
         InputError: if the numbers without the words would be scores.
@@ -103,7 +103,7 @@ def _words_among_numbers(
 
 
 def _ask_about_grouped(cells: Cells) -> None:
-    """Refuse numbers with a separator of thousands or a decimal comma, which would be names."""
+    """Raise ``InputError`` for numbers with a thousands separator or decimal comma, which would be read as names."""
     strings = cells.strings()
     grouped = [cell for cell in strings if _NUMBER.fullmatch(cell[2]) is None]
     if all(_GROUPED.fullmatch(text) for *_, text in grouped):
@@ -116,7 +116,7 @@ def _ask_about_grouped(cells: Cells) -> None:
 
 
 def _check_booleans(cells: Cells) -> None:
-    """Refuse true and false beside 1 and 0, which would be four classes."""
+    """Raise ``InputError`` for true and false beside 1 and 0, which would be four classes."""
     strings = cells.strings()
     words = {text.casefold() for *_, text in strings}
     numbers = [cell for cell in strings if cell[2] in ("1", "0", "1.0", "0.0")]
@@ -130,8 +130,8 @@ def _check_booleans(cells: Cells) -> None:
 def _versions(cells: Cells, values: Counter[str]) -> list[str]:
     """A note if numbers such as 1.1 and 2.10 are names; empty if they are scores.
 
-    A column of names has few values, which come again and again. What tells them from scores is a spelling that no
-    number needs (2.10 beside 1.1), or values that leave most of their range empty.
+    A column of names has few, often repeated values. They differ from scores by a trailing zero that a number does
+    not need (2.10 beside 1.1), or by large gaps between the values.
 
     Raises:
         InputError: if they may be either.
@@ -154,20 +154,20 @@ def _versions(cells: Cells, values: Counter[str]) -> list[str]:
 
 
 def _leaves_gaps(values: Counter[str]) -> bool:
-    """Whether fewer than half of the steps between the lowest and the highest value are there."""
+    """Whether fewer than half of the steps between the lowest and the highest value occur."""
     there = sorted(set(map(Decimal, values)))
     step = min((high - low for low, high in itertools.pairwise(there)), default=Decimal(1))
     return len(there) > 2 and 2 * len(there) < (there[-1] - there[0]) / step + 1
 
 
 def merge_spellings(cells: Cells, classes: tuple[str, ...]) -> list[str]:
-    """Make one label of names that differ in case, spaces or the Unicode form of an accent, and say so.
+    """Merge names that differ only in case, spaces or the Unicode form of an accent; returns notes.
 
-    The name that most rows have stays; but a known class keeps its own, and two known classes stay two.
+    The most frequent spelling is kept, but a known class keeps its own name, and two known classes are not merged.
 
     Args:
         cells: the labels.
-        classes: names that are known to be classes.
+        classes: known class names.
     """
     counts = Counter(
         item
@@ -186,7 +186,7 @@ def merge_spellings(cells: Cells, classes: tuple[str, ...]) -> list[str]:
     notes = []
     for key, names in groups.items():
         known = known_as.get(key, [])
-        if len(known) > 1:  # which of them would it be?
+        if len(known) > 1:  # ambiguous
             continue
         kept = known[0] if known else max(names, key=lambda name: counts[name])
         renamed |= {name: kept for name in names if name != kept}
@@ -200,7 +200,7 @@ def merge_spellings(cells: Cells, classes: tuple[str, ...]) -> list[str]:
 
 
 def _spelled(name: str) -> str:
-    """A name in quotes, with escapes where it would look like another one."""
+    """A name in quotes, with escapes if it could be mistaken for another one."""
     return (
         repr(name) if unicodedata.is_normalized("NFC", name) and " " not in name.split(" ") else ascii(name)
     )
@@ -212,7 +212,7 @@ def _rename(cells: Cells, renamed: dict[str, str]) -> None:
             cells.values[split][index] = renamed.get(value, value)
         elif isinstance(value, list):
             new = [renamed.get(item, item) if isinstance(item, str) else item for item in value]
-            # Two spellings in one row are one label; one that is there twice is told later.
+            # Two spellings in one row are one label; real duplicates are reported later.
             cells.values[split][index] = (
                 list(dict.fromkeys(new)) if len(set(map(str, value))) == len(value) else new
             )

@@ -1,4 +1,4 @@
-"""From raw label cells to class ids, scores or label sets, whatever way a file writes them."""
+"""Converts raw label cells to class ids, scores or sets of labels."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ _MANY_CLASSES = 500
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels of every split, and what their ids mean; ``names`` is empty for scores or without labels."""
+    """The labels of every split and the names of their ids; ``names`` is empty for scores or without labels."""
 
     problem_type: ProblemType
     names: tuple[str, ...]
@@ -30,13 +30,12 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class LabelHints:
-    """What is known of the labels before they are read.
+    """What is known about the labels before they are read.
 
     Attributes:
-        problem_type: the one that the user asks for; guessed from the values without it.
-        glue: the GLUE task that the data is known to be; its ids and names hold.
-        classes: names of the classes of the model that the labels are for: spellings that are two of them stay two,
-            and flags are named by them.
+        problem_type: given by the user; otherwise guessed from the values.
+        glue: the GLUE task of the data, if it is one; its ids and names are used.
+        classes: class names of the model: they are not merged as spellings, and they name flags.
     """
 
     problem_type: ProblemType | None = None
@@ -50,10 +49,10 @@ def decode_labels(tables: dict[str, Table], column: str | None, hints: LabelHint
     Args:
         tables: The raw rows of each split.
         column: The label column, if there is one.
-        hints: What is known of them.
+        hints: What is known about them.
 
     Raises:
-        InputError: If a label does not fit the others, or the problem type, or may mean two things.
+        InputError: If a label is inconsistent with the others or the problem type, or is ambiguous.
     """
     cells = Cells(tables, column or "label")
     glue, wanted = hints.glue, hints.problem_type

@@ -1,7 +1,7 @@
-"""The one door for outside data: what the user names becomes checked splits and a ``Task``.
+"""Loads external data into checked splits and a ``Task``.
 
-Whatever comes out of :func:`load_data` holds whole texts, known labels and splits of which those made here do
-not overlap, so no other module has to check them again.
+The result of :func:`load_data` has non-empty texts and known labels, and the splits made here do not overlap, so no
+other module has to check this again.
 """
 
 import random
@@ -28,7 +28,7 @@ _VALIDATION_MOST = 2000
 class Split:
     """Rows of a task: texts, the second texts of a pair task, and labels.
 
-    ``source`` is the file or the name of the data set that the rows came from.
+    ``source`` is the file or data set that the rows come from.
     """
 
     texts: list[str]
@@ -45,7 +45,7 @@ class Split:
         chosen = Split(
             [self.texts[row] for row in rows], pairs, [self.labels[row] for row in rows], self.source
         )
-        if "keys" in vars(self):  # a million take ten seconds
+        if "keys" in vars(self):  # computing a million keys takes ten seconds
             vars(chosen)["keys"] = [self.keys[row] for row in rows]
         return chosen
 
@@ -55,7 +55,7 @@ class Split:
 
     @cached_property
     def keys(self) -> list[int]:
-        """A number for each row that is equal for equal texts, see :func:`augpro.data.same_text.row_keys`."""
+        """A key for each row, equal for equal texts; see :func:`augpro.data.same_text.row_keys`."""
         return row_keys(self.texts, self.pairs)
 
     @property
@@ -66,14 +66,14 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What to load, and how to read and divide it.
+    """What to load, and how to read and split it.
 
-    ``train_rows`` is a number of rows when whole, and a share of them when between 0 and 1. ``holdout_rows``
-    are taken from the train split; a few more where rows of one text would be separated. ``split_seed`` and the
-    texts decide the holdout and the validation rows, ``seed`` which of the others are trained on and their
-    order: runs of several seeds, and their teacher, share one holdout. ``make_validation`` is whether a lone
-    train split gives up a tenth of its rows. ``classes`` are those of a model that the labels are for, where its
-    names help to read them: see :class:`augpro.data.labels.LabelHints`.
+    ``train_rows`` is a number of rows if it is whole, and a share of them if it is between 0 and 1. ``holdout_rows``
+    are taken from the train split, perhaps a few more to keep rows with the same text together. ``split_seed`` and
+    the texts determine the holdout and validation rows; ``seed`` determines which other rows are trained on, and
+    their order. So runs with several seeds, and their teacher, share one holdout. ``make_validation``: whether a
+    tenth of the train split becomes the validation split if there is no other split. ``classes`` are the class names
+    of a model, as a hint for reading labels: see :class:`augpro.data.labels.LabelHints`.
     """
 
     source: str
@@ -91,9 +91,9 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task with its splits (among train, validation, test, holdout), and what the user should be told.
+    """A task with its splits (some of train, validation, test, holdout), and notes for the user.
 
-    ``unproven`` is set while it is open which class of a model each label is (:mod:`augpro.teachers.alignment`).
+    ``unproven`` is set while the labels are not matched to a model's classes (:mod:`augpro.teachers.alignment`).
     """
 
     task: Task
@@ -103,17 +103,16 @@ class TaskData:
 
 
 def load_data(spec: DataSpec, source: Source | None = None) -> TaskData:
-    """Load, check and divide the data that ``spec`` names.
+    """Load, check and split the data that ``spec`` names.
 
     Args:
         spec: A CSV, TSV, JSON Lines, JSON or Parquet file, a folder of split files, ``helpdesk``,
             ``glue/sst2`` and so on, or the name of a data set on the Hugging Face hub; and how to read it.
-        source: data that is there already, which ``spec`` then only names; see
+        source: data that is already in memory; ``spec`` then only names it. See
             :func:`augpro.data.sources.held_source`.
 
     Raises:
-        InputError: If the source, a column, a row or an option does not fit; the message says where, and
-            how to fix it.
+        InputError: If the source, a column, a row or an option is wrong; the message says where, and how to fix it.
     """
     _check_options(spec)
     source = source or open_source(spec.source)
@@ -149,7 +148,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> TaskData:
 
 
 def _check_classes(source: str, column: str | None, decoded: LabelSet) -> None:
-    """Refuse to train on rows of one class."""
+    """Raise ``InputError`` if all labelled training rows have one class."""
     there = {label for label in decoded.labels["train"] if isinstance(label, int)}
     if len(there) == 1:
         (only,) = there
@@ -174,7 +173,7 @@ def _check_options(spec: DataSpec) -> None:
 
 
 def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
-    """Return the GLUE task of the source's name if the columns, and what the user says, are its own."""
+    """Return the GLUE task of the source's name if the columns and the user's options agree with it."""
     task = source.glue
     if task is None or spec.problem_type not in (None, task.problem_type):
         return None
@@ -186,7 +185,7 @@ def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
         names = table.class_names.get(task.label_column or "", task.label_names)
         if not {task.text_column, task.pair_column or task.text_column} <= table.columns.keys():
             return None
-        if names != task.label_names:  # the file numbers the classes in another order: its own word counts
+        if names != task.label_names:  # the file has another order of classes, which takes precedence
             return None
     return task
 
@@ -194,10 +193,10 @@ def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
 def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
     """Take validation, holdout and train rows from the train split.
 
-    Each row's place in one order is a hash of its text and ``split_seed``. Validation rows come from the start
-    of that order and holdout rows from its end, so that neither depends on the size of the other, nor on where
-    a row stands in the file; rows of one text stay together. A smaller train split is the beginning of a larger
-    one. Train rows are always shuffled: a file that is sorted by class must not give batches of one class.
+    Rows are sorted by a hash of their text and ``split_seed``. Validation rows come from the start of that order and
+    holdout rows from its end, so neither depends on the size of the other or on the order of the file; rows with the
+    same text stay together. A smaller train split is the beginning of a larger one. Train rows are always shuffled,
+    because a file may be sorted by class.
     """
     lone = splits.keys() == {"train"}
     if "train" not in splits and not (spec.holdout_rows or spec.train_rows):
@@ -221,10 +220,10 @@ def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[
 
 
 def _set_aside(spec: DataSpec, train: Split, lone: bool) -> dict[str, list[int]]:
-    """Numbers of the validation rows, if a lone train split gives them up, and of the holdout rows."""
+    """Row numbers of the validation split, if it is made from a lone train split, and of the holdout."""
     if lone and spec.make_validation and len(train) < 2:
         raise InputError(f"{train.source}: one row cannot be divided into train and validation; add rows")
-    # A lone file keeps the same rows out of the holdout whether they are made its validation split here or not.
+    # A lone file gives the same holdout whether or not a validation split is made.
     size = min(max(len(train) // _VALIDATION_SHARE, 1), _VALIDATION_MOST) if lone else 0
     most = max(len(train) - size - 1, 0)
     if spec.holdout_rows > most:
@@ -242,7 +241,7 @@ def _set_aside(spec: DataSpec, train: Split, lone: bool) -> dict[str, list[int]]
     if len(taken) >= len(train) or len(set(taken)) < len(taken):
         raise InputError(
             f"{train.source}: its {len(train)} rows have only {len(groups)} different texts, too few to set "
-            f"{' and '.join(parts)} rows aside; add rows with other texts, or a validation file"
+            f"aside {' and '.join(parts)} rows; add rows with other texts, or a validation file"
         )
     return parts
 
@@ -257,20 +256,20 @@ def _groups_of_text(train: Split, seed: int) -> list[list[int]]:
 
 
 def _take(groups: list[list[int]], wanted: int) -> list[int]:
-    """Whole groups from the first on, until there are as many rows as wanted; what would be too much is passed over.
+    """Rows of whole groups, in order, up to ``wanted`` rows; groups that would exceed it are skipped.
 
-    If they do not add up, the smallest of those passed over comes on top.
+    If the sum is not reached exactly, the smallest skipped group is added.
     """
     rows: list[int] = []
-    passed: list[list[int]] = []
+    skipped: list[list[int]] = []
     for group in groups:
         if len(rows) + len(group) <= wanted:
             rows += group
         else:
-            passed.append(group)
+            skipped.append(group)
         if len(rows) == wanted:
             return rows
-    return rows + min(passed, key=len, default=[])
+    return rows + min(skipped, key=len, default=[])
 
 
 def _train_size(wanted: float | None, available: int, source: str) -> int:

@@ -1,6 +1,6 @@
-"""From one file to raw rows: CSV, TSV, JSON Lines, JSON and Parquet, with the place of every row.
+"""Reads a CSV, TSV, JSON Lines, JSON or Parquet file into raw rows, with the position of every row.
 
-Nothing here knows about texts or labels; :mod:`augpro.data.loading` gives the columns their meaning.
+The meaning of the columns is decided in :mod:`augpro.data.loading`.
 """
 
 import json
@@ -89,12 +89,10 @@ def read_table(path: Path | Traversable) -> Table:
 
 
 def _content(path: Path | Traversable, name: str, ending: str) -> bytes:
-    """The bytes of a file that has some."""
+    """The bytes of a non-empty file."""
     if path.is_dir():
         raise InputError(f"{name}: this is a folder; give one of the files in it")
-    if (
-        ending not in ENDINGS and not path.is_file()
-    ):  # not there, or such as a pipe, which would be waited for
+    if ending not in ENDINGS and not path.is_file():  # missing, or for example a pipe, which would block
         raise _unknown_ending(name, ending)
     try:
         data = path.read_bytes()
@@ -181,4 +179,4 @@ def _class_names(metadata: bytes) -> dict[str, tuple[str, ...]]:
             if feature.get("_type") == "ClassLabel" and feature.get("names")
         }
     except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # metadata of another kind: only the names are lost, and they are optional
+        return {}  # other metadata: only the optional names are lost

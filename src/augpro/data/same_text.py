@@ -1,4 +1,4 @@
-"""When two rows hold the same text: one rule for dividing data, finding leakage and testing over rows."""
+"""The rule for equal texts, used for splitting data, finding leakage and tests over rows."""
 
 import hashlib
 import unicodedata
@@ -10,7 +10,7 @@ _AFTER_CYRILLIC = "\u0530"
 def normalize(text: str) -> str:
     """The text without case, whitespace and the accents of Latin, Greek and Cyrillic letters.
 
-    Many tokenizers do not see these either. In other scripts the marks make another word, so they are kept.
+    Many tokenizers ignore these too. In other scripts marks distinguish words, so they are kept.
 
     >>> normalize("A  Café") == normalize("a cafe")
     True
@@ -31,9 +31,9 @@ def normalize(text: str) -> str:
 
 
 def row_keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
-    """A signed 64-bit number for each row, equal for rows whose normalized texts (and second texts) are equal.
+    """A signed 64-bit key for each row, equal for rows with equal normalized texts (and second texts).
 
-    Two different texts share a number with a probability of N**2 / 2**65 among N rows: 3e-8 for a million.
+    The probability of a collision among N rows is N**2 / 2**65: 3e-8 for a million.
     """
     rows: Iterable[str] = map(normalize, texts)
     if pairs is not None:
@@ -42,6 +42,6 @@ def row_keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[i
 
 
 def key_of(content: bytes, seed: int = 0) -> int:
-    """Hash of some bytes as a signed 64-bit number; ``seed`` chooses among independent ones."""
+    """Hash of some bytes as a signed 64-bit number; different seeds give independent hashes."""
     digest = hashlib.blake2b(content, digest_size=8, key=str(seed).encode()).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -1,4 +1,4 @@
-"""From what the user named to raw splits: a file, a folder, the embedded data or a data set of the hub."""
+"""Opens the data that the user names: a file, a folder, the embedded data or a data set of the hub."""
 
 import difflib
 import os
@@ -21,22 +21,22 @@ _ALIASES = {name: name for name in SPLITS} | {
     "val": "validation",
     "valid": "validation",
     "eval": "validation",
-    # MNLI has two of each; the matched ones are those whose score is reported first.
+    # MNLI has two of each; the matched ones are the usual ones.
     "validation_matched": "validation",
     "dev_matched": "validation",
     "test_matched": "test",
 }
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-# A split file in one of these is an error if no other file stands for its split; a train.py is not ours.
+# A split file with one of these endings is an error if no other file has its split; train.py is not data.
 _OTHER_ENDINGS = (".txt", ".xls", ".xlsx", ".arrow", ".feather", ".gz", ".zip", ".bz2", ".xz", ".zst")
-_SAVED = ("dataset_dict.json", "state.json")  # what datasets' save_to_disk writes beside the Arrow files
+_SAVED = ("dataset_dict.json", "state.json")  # files of datasets' save_to_disk
 _LAYOUT = "pass the path of a local folder that holds train, validation and test files instead"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Raw splits, the row of ``GLUE`` that their name suggests, and what the user should be told."""
+    """Raw splits, the entry of ``GLUE`` that their name suggests, and notes for the user."""
 
     name: str
     tables: dict[str, Table]
@@ -132,7 +132,7 @@ def _check_shards(paths: list[Path], split: str) -> None:
 
 
 def _open_saved(folder: Path) -> Source:
-    """A folder that ``save_to_disk`` of ``datasets`` has written: one table, or a table a split."""
+    """A folder written by ``save_to_disk`` of ``datasets``: one table, or one table per split."""
     import datasets
 
     try:
@@ -149,16 +149,16 @@ def _open_saved(folder: Path) -> Source:
 
 
 def held_source(name: str, data: Any, labels: Sequence[Any] | None = None) -> Source:
-    """Data that a program holds.
+    """Data in memory.
 
     Args:
-        name: of it, for messages.
-        data: texts; pairs of texts; a ``datasets.Dataset`` or a pandas ``DataFrame``, whose columns are found as in a
-            file; or a mapping (such as a ``DatasetDict``) from train, validation and test to any of these.
-        labels: of the texts, where ``data`` is a list: names, numbers or scores, None where there is none.
+        name: name of the data, for messages.
+        data: texts; pairs of texts; a ``datasets.Dataset`` or a pandas ``DataFrame``, whose columns are chosen as in
+            a file; or a mapping (such as a ``DatasetDict``) from train, validation and test to any of these.
+        labels: of the texts, if ``data`` is a list: names, numbers or scores; None for no label.
 
     Raises:
-        InputError: if it is none of these, or the labels are not as many.
+        InputError: if ``data`` is none of these, or the number of labels is wrong.
     """
     import datasets
 

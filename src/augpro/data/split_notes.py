@@ -1,4 +1,4 @@
-"""Notes on divided rows: texts that are in two splits or have two labels, and labels that no row is trained on."""
+"""Notes on splits: texts in two splits or with two labels, and labels without a training row."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ _SHOWN = 3  # texts
 
 
 def overlaps(keys: Mapping[str, Sequence[int]]) -> list[str]:
-    """Notes on rows of the other splits whose text the train split holds too.
+    """Notes on rows of the other splits whose text is also in the train split.
 
     Args:
-        keys: of the rows of each split, with equal ones for equal texts (:func:`augpro.data.same_text.row_keys`).
+        keys: keys of the rows of each split, equal for equal texts (:func:`augpro.data.same_text.row_keys`).
     """
     known = set(keys["train"])
     notes = []
@@ -36,14 +36,14 @@ def contradictions(
     labels: Sequence[Label],
     problem_type: ProblemType,
 ) -> list[str]:
-    """A note on rows of a split that have one text and several labels, if there are any.
+    """A note on rows of a split with the same text but different labels, if there are any.
 
     Args:
         split: its name.
         texts: of its rows, [N].
         keys: [N], equal for equal texts (and second texts).
         labels: [N].
-        problem_type: for one class a row, the note says how many rows no model gets right.
+        problem_type: for single-label tasks the note says how many rows any model gets wrong.
     """
     again = len(keys) - len(set(keys))
     if not again:
@@ -70,7 +70,7 @@ def contradictions(
 
 
 def unseen_labels(labels: Mapping[str, Sequence[Label]], names: Sequence[str]) -> list[str]:
-    """Notes on rows of the other splits with a class that no train row has, if the train split has any.
+    """Notes on rows of the other splits with a label that no train row has, if the train split has labels.
 
     Args:
         labels: class ids, or sets of them, of the rows of each split.
