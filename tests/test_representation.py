@@ -471,7 +471,7 @@ def test_the_plan_tells_of_it(config, save_model, tokenizer):
 
 def test_it_may_be_the_only_term_of_the_loss(config):
     plan = make_plan(config(teacher_weight=0, pooled_weight=1))
-    assert plan.method == "kd"
+    assert plan.method == "none"
     with pytest.raises(InputError, match="all weights of the loss are 0"):
         make_plan(config(teacher_weight=0))
 

@@ -27,6 +27,8 @@ from augpro.tasks import AGREEMENT_NAMES, DISTANCE_NAMES, ProblemType
 
 # JSON has no word for nan: it is written as null.
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+# Plain distillation had another name in earlier versions.
+Method = Annotated[str, BeforeValidator(lambda value: "none" if value == "kd" else value)]
 Fact = str | int | float | None
 
 
@@ -138,8 +140,8 @@ class RunResult(Stored):
 
     task: str
     """Name of the task, as `glue/sst2`, or of the file."""
-    method: str
-    """Augmentation method, `kd` for plain distillation, `finetune`, or name of a baseline."""
+    method: Method
+    """Augmentation method, `none` for plain distillation, `finetune`, or name of a baseline."""
     seed: int
     """Seed of the run."""
     train_rows: int
