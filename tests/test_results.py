@@ -75,7 +75,7 @@ def test_keys_of_later_versions_are_left_out(tmp_path):
     written = run_result().model_dump(mode="json")
     later = {**written, "colour": "red", "evaluation": {**written["evaluation"], "calibration": 0.1}}
     (tmp_path / "result.json").write_text(json.dumps(later))
-    assert RunResult.load(tmp_path) == run_result()
+    assert RunResult.load(str(tmp_path)) == run_result()
 
 
 @pytest.mark.parametrize(
