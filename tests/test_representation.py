@@ -266,6 +266,7 @@ def test_every_weight_and_the_layers_change_what_is_learned(make_trainer, change
     assert not all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(
     "matching", [Matching(hidden_weight=1.0, layers=LAYERS), Matching(relation_weight=1.0, layers=LAYERS),
