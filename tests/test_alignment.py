@@ -136,7 +136,7 @@ def test_the_order_that_the_user_gives_is_the_order_of_the_classes():
     [
         (("-1", "0", "1"), ("-1", "0"), "one label for each of the 3 classes of T"),
         (("-1", "0", "1"), ("-1", "0", "0"), "one label for each of the 3"),
-        (("-1", "0", "1"), ("-1", "0", "2"), "label '1' in column 'mood' of rows.csv is not listed"),
+        (("-1", "0", "1"), ("-1", "0", "2"), "label '1' in column 'mood' of rows.csv is not in it"),
         ((), ("-1", "0", "1"), "--label-order has no effect: no row of rows.csv"),
     ],
 )

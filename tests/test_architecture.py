@@ -36,7 +36,7 @@ DOORS = {
     "datasets": {"data.sources"}, "pyarrow": {"data.readers"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
     "pydantic": {"config", "cli.options", "training.options", "results"}, "yaml": {"values"}, "typer": {"cli"},
-    "huggingface_hub": {"models.named"}, "rich": {"cli", "compare", "results"},
+    "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},

@@ -16,6 +16,7 @@ from augpro.baselines import head as heads
 from augpro.baselines.base import combine, mean_pooled
 from augpro.baselines.head import fit_head, soft_targets
 from augpro.baselines.run import plan_baseline, run_baseline
+from augpro.cli.comparison import show_compare_plan
 from augpro.compare.cell import run_cell
 from augpro.compare.grid import Grid
 from augpro.compare.runner import plan_compare
@@ -360,7 +361,7 @@ def test_a_cell_reads_its_kind_from_its_file(config, monkeypatch, tmp_path):
 )
 def test_wrong_options_are_found_in_the_dry_run(config, method, said):
     with pytest.raises(InputError, match=said):
-        plan_compare(config.model_copy(update={"methods": (method,)}), Console(quiet=True))
+        plan_compare(config.model_copy(update={"methods": (method,)}))
     assert not config.out.exists()
 
 
@@ -381,12 +382,12 @@ def test_what_only_students_can_use_is_refused(config, changed, said, tmp_path):
     (tmp_path / "pool.csv").write_text("text\nsomething that nobody has labelled\n")
     changed |= {"unlabelled": tmp_path / "pool.csv"} if "unlabelled" in changed else {}
     with pytest.raises(InputError, match=said):
-        plan_compare(config.model_copy(update=changed), Console(quiet=True))
+        plan_compare(config.model_copy(update=changed))
 
 
 def test_the_dry_run_lists_baselines_and_the_key_follows_their_options(config, save_model, tokenizer):
     console = Console(record=True, width=200)
-    plan_compare(config, console)
+    show_compare_plan(console, plan_compare(config))
     assert "  embeddings:model=student, all rows, seed 0" in console.export_text()
     other = save_model(tokenizer, seed=7)
     grid = Grid(config)

@@ -83,6 +83,7 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert again["distance_to_teacher"] == pytest.approx(result["distance_to_teacher"], abs=1e-6)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("method", ["none", "augpro-fgsm", "augpro-noise"])
 def test_every_method_runs(distill, method, tmp_path):
     assert distill("--augment", method, "--freeze-embeddings", "--holdout-rows", "4").exit_code == 0

@@ -9,11 +9,14 @@ from rich.console import Console
 from safetensors.torch import load_file
 from scipy import stats
 
+from augpro.cli.comparison import show_compared
 from augpro.compare import comparison
+from augpro.compare.cells import Outcome
 from augpro.compare.conditions import by_condition
 from augpro.compare.cost import fixed_seconds, training_seconds
 from augpro.compare.figures import Figure, Group, ScoredSplit, best_method, unbeaten_baselines
 from augpro.compare.grid import Grid
+from augpro.compare.runner import Compared
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.evaluation.metrics import METRICS, row_distances
@@ -331,5 +334,5 @@ def test_what_comes_from_outside_is_escaped(make):
     for row in rows:
         row["task"] = "[bold]a|b[/bold]"
     console = Console(record=True, width=200)
-    compare_rows(grid, rows, folder).show(console)
+    show_compared(console, Compared(compare_rows(grid, rows, folder), Outcome()), grid.config)
     assert "[bold]a|b[/bold]" in console.export_text()

@@ -140,6 +140,7 @@ def test_a_sentence_vector_is_the_mean_of_the_states_of_its_own_tokens(tokenizer
         torch.testing.assert_close(vector, torch.nn.functional.normalize(states.mean(0), dim=0))
 
 
+@pytest.mark.e2e
 def test_uncertainty_asks_a_student_trained_on_the_rows_at_hand(choice):
     """It is another one than at the start, its training costs a fifth of the steps, and the start is left alone."""
     made = choice(label_by="uncertainty", epochs=20)
@@ -151,6 +152,7 @@ def test_uncertainty_asks_a_student_trained_on_the_rows_at_hand(choice):
     assert not torch.equal(trained.classifier.weight, made.student.classifier.weight)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("given", [{}, {"max_steps": 90}])
 def test_the_training_before_a_choice_has_a_fifth_of_the_steps(choice, monkeypatch, given):
     steps = []
@@ -332,6 +334,7 @@ def grid(options, tmp_path):
     return make
 
 
+@pytest.mark.e2e
 def test_the_key_of_a_cell_follows_the_content_of_the_pool(grid, pool_file, tmp_path):
     def keys(**changes):
         return {

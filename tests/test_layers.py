@@ -121,6 +121,7 @@ def test_a_model_whose_layers_cannot_be_cut(config, found, saved):
 # --- the same when it is loaded ---
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "config",
     [

@@ -95,7 +95,11 @@ NAMED: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "what", "fix"), NAMED, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ("name", "content", "what", "fix"),
+    NAMED,
+    ids=lambda value: str(value)[:20] if isinstance(value, str) else "bytes",
+)
 def test_what_a_file_is(tmp_path: Path, name: str, content: str | bytes, what: str, fix: str) -> None:
     message = refused(tmp_path / name, content)
     assert what in message
@@ -140,7 +144,11 @@ def follow(message: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(command[1], shell=True, check=True, cwd=folder)
 
 
-@pytest.mark.parametrize(("name", "content", "made"), COMMANDS, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ("name", "content", "made"),
+    COMMANDS,
+    ids=lambda value: str(value)[:20] if isinstance(value, str) else "bytes",
+)
 def test_the_command_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | bytes, made: str
 ) -> None:

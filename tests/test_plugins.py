@@ -112,6 +112,7 @@ def test_its_method_is_named_and_used_like_ours(installed):
         augmenter("shift", share=1)
 
 
+@pytest.mark.e2e
 def test_it_runs_through_distill_and_compare(installed, table_file, teacher_folder, tmp_path, monkeypatch):
     """From the command line, with its own loss; the runs of a comparison are processes that find it themselves."""
     monkeypatch.setenv("PYTHONPATH", str(installed))

@@ -291,6 +291,7 @@ def test_texts_are_drawn_evenly_and_rebuild_both_sides(grid):
         assert text[7] == pytest.approx(max(line.after), abs=0.001)
 
 
+@pytest.mark.e2e
 def test_the_page_stays_under_two_megabytes(tmp_path):
     methods = ["none", *(f"random:replace_fraction=0.{number}" for number in range(1, 10))]
     folder = write_results(tmp_path / "grid", methods=methods, seeds=(0,), samples=250)

@@ -78,6 +78,7 @@ def test_damaged_files_are_named(tmp_path):
     path.write_text(whole)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), lambda path: path.unlink(),
                                     lambda path: path.write_bytes(path.read_bytes()[:-8])])  # fmt: skip
 def test_a_run_without_whole_predictions_counts_as_unfinished(tmp_path, damage):

@@ -354,16 +354,15 @@ def test_no_interval_is_given_where_no_resample_differs():
     assert np.isnan(scores.interval).all()
 
 
-def test_plan_scores_and_comparison_tell_it(given, save_model, tokenizer, table_file):
+def test_plan_scores_and_comparison_tell_it(given, save_model, tokenizer, table_file, caplog):
     """The same, where a user sees it."""
     (table_file / "validation.csv").write_text(
         "text,label\n" + "".join(f"{text},positive\n" for text in TEXTS[:8])
     )
     said = "all 8 labelled rows are 'positive'"
     assert any(said in note for note in make_plan(DistillConfig(**given)).data.notes)
-    notes = []
-    evaluate_model(EvaluateConfig(data=given["data"], model=given["teacher"]), notes.append)
-    assert any(said in note for note in notes)
+    evaluate_model(EvaluateConfig(data=given["data"], model=given["teacher"]))
+    assert said in caplog.text
     assert f"- note: {said}" in Comparison([], [said]).markdown()
 
 

@@ -268,6 +268,7 @@ def test_every_weight_and_the_layers_change_what_is_learned(make_trainer, change
     assert not all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(
     "matching", [Matching(hidden_weight=1.0, layers=LAYERS), Matching(relation_weight=1.0, layers=LAYERS),
@@ -473,7 +474,7 @@ def test_the_plan_tells_of_it(config, save_model, tokenizer):
 
 def test_it_may_be_the_only_term_of_the_loss(config):
     plan = make_plan(config(teacher_weight=0, pooled_weight=1))
-    assert plan.method == "kd"
+    assert plan.method == "none"
     with pytest.raises(InputError, match="all weights of the loss are 0"):
         make_plan(config(teacher_weight=0))
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 import augpro.results.reference as page
-from augpro.cli.display import show_result, show_scores
+from augpro.cli.display import show_result, show_scores, show_table
 from augpro.compare.comparison import compare_quality
 from augpro.compare.cost import cost_table
 from augpro.compare.figures import Group
@@ -75,7 +75,7 @@ def test_keys_of_later_versions_are_left_out(tmp_path):
     written = run_result().model_dump(mode="json")
     later = {**written, "colour": "red", "evaluation": {**written["evaluation"], "calibration": 0.1}}
     (tmp_path / "result.json").write_text(json.dumps(later))
-    assert RunResult.load(tmp_path) == run_result()
+    assert RunResult.load(str(tmp_path)) == run_result()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def shown_text(show):
 def test_people_are_told_what_the_figures_are(tmp_path, problem, heads):
     row = cell_result(problem_type=problem, teacher={}, key="k")
     said = shown_text(lambda console: show_result(console, row, tmp_path))
-    said += shown_text(lambda console: [t.table.show(console) for t in compare_quality(
+    said += shown_text(lambda console: [show_table(console, t.table) for t in compare_quality(
         Group([row], tmp_path / "none", "none"), "evaluation", "t")])  # fmt: skip
     assert all(said.count(head) >= 2 for head in heads)
     assert ("KL" in said) == (problem == "single_label")

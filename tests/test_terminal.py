@@ -1,6 +1,7 @@
 """No text of the data, of a model or of an option can steer the terminal that shows it."""
 
 import io
+import logging
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from augpro.cli.display import show_note, show_plan, show_result, show_scores
+from augpro.cli.comparison import show_compared
+from augpro.cli.display import show_note, show_plan, show_result, show_scores, show_table, shown_log
 from augpro.cli.quickstart import _show_pairs
 from augpro.compare.cells import Outcome
-from augpro.compare.runner import _report
+from augpro.compare.comparison import Comparison
+from augpro.compare.runner import Compared
 from augpro.results.cell import Cell
 from augpro.results.result import Sample, Scores
 from augpro.results.tables import Table
@@ -67,7 +70,7 @@ def test_any_text_is_shown_without_markup_and_controls(text):
 
 
 def test_tables_notes_and_titles(console):
-    Table(BAD, ["method", BAD], [[BAD, "[bold]0.9[/bold]"]], {0}, [BAD]).show(console)
+    show_table(console, Table(BAD, ["method", BAD], [[BAD, "[bold]0.9[/bold]"]], {0}, [BAD]))
     show_note(console, BAD)
     show_scores(console, {"evaluation": Scores(rows=3, metrics={BAD: 0.5})}, BAD)
     text = output(console)
@@ -88,8 +91,17 @@ def test_the_result_and_the_plan_of_a_run(console):
 
 def test_what_a_comparison_left_out(console):
     outcome = Outcome({Cell(f"random:a={BAD}", None, 0, 1.0): BAD}, [Cell(BAD, 8, 0, 1.0)])
-    _report(console, outcome, SimpleNamespace(budget=1.0, out=Path(BAD)))
-    assert output(console).count(SEEN) == 4
+    compared = Compared(Comparison([], [BAD]), outcome)
+    show_compared(console, compared, SimpleNamespace(budget=1.0, out=Path(BAD)))
+    assert output(console).count(SEEN) == 5
+
+
+def test_what_the_library_logs(console):
+    with shown_log(console):
+        logging.getLogger("augpro.compare").warning("left out: %s", BAD)
+    logging.getLogger("augpro.compare").warning("not shown any more")
+    assert output(console).count(SEEN) == 1
+    assert "not shown" not in output(console)
 
 
 def test_augmented_texts_of_the_quickstart(console):

@@ -64,8 +64,8 @@ def differ(one, other):
 
 @pytest.mark.parametrize(
     "augment",
-    ["none", "augpro-mix", "augpro-fgsm", "augpro-noise", "random", "knn", "crossover",
-     "mixup", "tmix", "fgsm", "smart"],
+    ["none", "augpro-mix", "mixup", *(pytest.param(name, marks=pytest.mark.e2e) for name in (
+        "augpro-fgsm", "augpro-noise", "random", "knn", "crossover", "tmix", "fgsm", "smart"))],
 )  # fmt: skip
 def test_training_moves_the_weights_and_lowers_the_loss(make_trainer, dataset, augment):
     trainer = make_trainer(augment, num_train_epochs=9)
@@ -101,6 +101,7 @@ def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
     assert_same(weights(large), weights(small), 1e-5)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("augment", ["augpro-mix", "augpro-fgsm", "random", "tmix"])
 def test_resumed_training_equals_uninterrupted_training(make_trainer, tmp_path, augment):
     saving = {"save_strategy": "epoch", "dropout": 0.1, "num_train_epochs": 4, "output_dir": str(tmp_path)}

@@ -88,12 +88,14 @@ def distill(config: DistillConfig, dry_run: bool) -> None:
 )
 def evaluate(config: EvaluateConfig) -> None:
     """Score a classifier on a data set, and measure how often it agrees with a teacher."""
-    from augpro.cli.display import show_note, show_scores
+    from augpro.cli.display import show_scores, shown_log
     from augpro.distillation.scoring import evaluate_model
 
     quiet_libraries()
     console = Console()
-    show_scores(console, evaluate_model(config, lambda note: show_note(console, note)), config.model)
+    with shown_log(console):
+        scores = evaluate_model(config)
+    show_scores(console, scores, config.model)
 
 
 _COMPARE = _DRY_RUN | {
@@ -113,12 +115,19 @@ def compare(config: CompareConfig, dry_run: bool, table_only: bool) -> None:
 
     A comparison that was stopped can be started again; only the missing runs are made. Exit code 1: a run failed.
     """
+    from augpro.cli.comparison import progress_of_cells, show_compare_plan, show_compared
+    from augpro.cli.display import shown_log
     from augpro.compare.runner import plan_compare, run_compare
 
     quiet_libraries()
+    console = Console()
     if dry_run:
-        plan_compare(config, Console())
-    elif run_compare(config, Console(), table_only):
+        show_compare_plan(console, plan_compare(config))
+        return
+    with progress_of_cells(console) as watch, shown_log(console):
+        compared = run_compare(config, table_only, watch)
+    show_compared(console, compared, config)
+    if compared.outcome.failed:
         raise typer.Exit(1)
 
 

@@ -1,14 +1,18 @@
 """Output on the terminal: plans, results, notes and scores. Nothing is computed here."""
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.distillation.plan import Plan
 from augpro.results.result import RunResult, Scores
+from augpro.results.tables import Table
 from augpro.results.terminal import shown
 
 
@@ -26,9 +30,50 @@ def with_interval(scores: Scores | None) -> str:
     return f"{scores.metric:.3f} ({scores.interval[0]:.3f} to {scores.interval[1]:.3f})"
 
 
+_STYLES = {logging.WARNING: "yellow", logging.ERROR: "red"}
+
+
+class _Handler(logging.Handler):
+    """Prints what is logged, one line a record, in the colour of its level."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        self.console.print(shown(record.getMessage()), style=_STYLES.get(record.levelno), highlight=False)
+
+
+@contextmanager
+def shown_log(console: Console) -> Iterator[None]:
+    """What the library logs, from INFO on, is printed to the console meanwhile."""
+    log, handler = logging.getLogger("augpro"), _Handler(console)
+    level, passed_on = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = passed_on
+
+
+def show_table(console: Console, table: Table) -> None:
+    """A table of results, with its notes."""
+    rich = RichTable(*map(shown, table.header), title=shown(table.title), title_justify="left")
+    for number, row in enumerate(table.rows):
+        rich.add_row(*(shown(str(cell)) for cell in row), style="bold" if number in table.bold else None)
+    console.print(rich)
+    for note in table.notes:
+        console.print(f"- {shown(note)}", highlight=False)
+
+
 def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConfig) -> None:
     """The resolved configuration of a dry run."""
-    table = Table("setting", "value", title="Dry run: all checks passed", title_justify="left")
+    table = RichTable("setting", "value", title="Dry run: all checks passed", title_justify="left")
     for key, value in {**plan.describe(), **config.model_dump(mode="json")}.items():
         table.add_row(shown(key), shown(str(value)))
     for note in plan.data.notes:
@@ -39,7 +84,7 @@ def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConf
 def show_result(console: Console, result: RunResult, out: Path) -> None:
     """The results of one run and its folder."""
     pool = f" and {result.pool_labels} unlabelled texts" if result.pool_labels else ""
-    table = Table(
+    table = RichTable(
         "split", "rows", f"{shown(result.metric_name)} (95 % interval)", "teacher",
         result.agreement_label, result.distance_label,
         title=f"{shown(result.task)}: {shown(result.method)}, {result.train_rows} training rows{pool}, "
@@ -78,7 +123,7 @@ def show_note(console: Console, note: str) -> None:
 
 def show_scores(console: Console, scores: dict[str, Scores], model: str) -> None:
     """The scores of ``augpro evaluate``."""
-    table = Table("split", "rows", "metric", "value", title=shown(model), title_justify="left")
+    table = RichTable("split", "rows", "metric", "value", title=shown(model), title_justify="left")
     for name, one in scores.items():
         by_teacher = {
             f"agreement: {one.agreement_name}": one.agreement,

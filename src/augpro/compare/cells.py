@@ -1,24 +1,16 @@
 """The cells of a comparison in processes of their own, some at a time, and what became of them."""
 
+import logging
 import multiprocessing
 import os
 import shutil
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from augpro.compare.cell import run_cell
 from augpro.compare.figures import is_readable, predictions_of
@@ -31,8 +23,8 @@ from augpro.results.output import (
     SAMPLES,
 )
 from augpro.results.result import RunResult
-from augpro.results.terminal import shown
 
+log = logging.getLogger(__name__)
 _POLL = 0.1  # seconds between two looks at the running cells
 
 
@@ -50,10 +42,19 @@ class Outcome:
 
 
 class CellRunner:
-    """Runs cells in processes of their own, ``jobs`` at a time."""
+    """Runs cells in processes of their own, ``jobs`` at a time.
 
-    def __init__(self, grid: Grid, store: ResultsFile, outcome: Outcome, console: Console) -> None:
-        self.grid, self.store, self.outcome, self.console = grid, store, outcome, console
+    Args:
+        grid: whose cells they are.
+        store: where results are added.
+        outcome: what became of the others is added to it.
+        watch: is told how many cells are done, of how many.
+    """
+
+    def __init__(
+        self, grid: Grid, store: ResultsFile, outcome: Outcome, watch: Callable[[int, int], None]
+    ) -> None:
+        self.grid, self.store, self.outcome, self.watch = grid, store, outcome, watch
         self.config, self.out = grid.config, grid.config.out
         self.deadline = time.monotonic() + 60 * self.config.budget if self.config.budget else float("inf")
         # Forked from a server that has loaded the libraries once: a cell starts in no time.
@@ -69,30 +70,31 @@ class CellRunner:
         finished = finished_cells(self.store, self.out)
         waiting = [cell for cell in cells if keys[cell] not in finished]
         running: dict[Cell, tuple[BaseProcess, float]] = {}
-        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("took"), TimeElapsedColumn(),
-                   TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-        with Progress(*columns, console=self.console, speed_estimate_period=3600) as progress:
-            task = progress.add_task("cells", total=len(cells), completed=len(cells) - len(waiting))
-            try:
-                while waiting or running:
-                    while waiting and len(running) < self.config.jobs:
-                        cell = waiting.pop(0)
-                        if time.monotonic() + self._expected(cell) > self.deadline:
-                            self.outcome.left_out.append(cell)
-                        elif not self._collect(cell, keys[cell]):
-                            running[cell] = (self._start(cell, keys[cell]), time.monotonic())
-                        else:
-                            progress.advance(task)
-                    for cell, (process, since) in list(running.items()):
-                        if process.exitcode is not None:
-                            del running[cell]
-                            self._end(cell, keys[cell], process, time.monotonic() - since)
-                            progress.advance(task)
-                    time.sleep(_POLL)
-            finally:
-                for process, _ in running.values():
-                    process.kill()
-                    process.join()
+        done = len(cells) - len(waiting)
+        self.watch(done, len(cells))
+        try:
+            while waiting or running:
+                before = done
+                while waiting and len(running) < self.config.jobs:
+                    cell = waiting.pop(0)
+                    if time.monotonic() + self._expected(cell) > self.deadline:
+                        self.outcome.left_out.append(cell)
+                    elif not self._collect(cell, keys[cell]):
+                        running[cell] = (self._start(cell, keys[cell]), time.monotonic())
+                    else:
+                        done += 1
+                for cell, (process, since) in list(running.items()):
+                    if process.exitcode is not None:
+                        del running[cell]
+                        self._end(cell, keys[cell], process, time.monotonic() - since)
+                        done += 1
+                if done != before:
+                    self.watch(done, len(cells))
+                time.sleep(_POLL)
+        finally:
+            for process, _ in running.values():
+                process.kill()
+                process.join()
         finished = finished_cells(self.store, self.out)
         return [finished[key] for key in keys.values() if key in finished]
 
@@ -110,8 +112,8 @@ class CellRunner:
         write_json(path, options)
         (self.out / "logs").mkdir(exist_ok=True)
         threads = max(1, (os.cpu_count() or 1) // self.config.jobs)
-        log = self.out / "logs" / f"{key}.log"
-        process: BaseProcess = self.processes.Process(target=run_cell, args=(path, log, threads))
+        output = self.out / "logs" / f"{key}.log"
+        process: BaseProcess = self.processes.Process(target=run_cell, args=(path, output, threads))
         process.start()
         return process
 
@@ -121,18 +123,16 @@ class CellRunner:
             self.took.append((cell.method, spent))
             result = self.store.rows[-1]
             metric = "-" if result.metric is None else f"{result.metric:.3f}"
-            self.console.print(
-                f"{shown(said)}: {shown(result.metric_name)} {metric}, {spent:.0f} s", highlight=False
-            )
+            log.info("%s: %s %s, %.0f s", said, result.metric_name, metric, spent)
             return
-        log = self.out / "logs" / f"{key}.log"
-        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        path = self.out / "logs" / f"{key}.log"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         lines = text.replace("\r", "\n").strip().splitlines()
         error = lines[-1] if lines else f"ended with code {process.exitcode}"
         if process.exitcode is not None and process.exitcode < 0:  # its last line is a progress bar
             error = f"killed by signal {-process.exitcode}, for want of memory perhaps"
-        self.outcome.failed[cell] = f"{error} (see {log})"
-        self.console.print(f"{shown(said)}: failed: {shown(error)}", style="red", highlight=False)
+        self.outcome.failed[cell] = f"{error} (see {path})"
+        log.error("%s: failed: %s", said, error)
 
     def _collect(self, cell: Cell, key: str) -> bool:
         """Take over a finished cell's result and predictions; False if it is not finished."""

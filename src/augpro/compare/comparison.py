@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from augpro.compare.conditions import by_condition, codes_of
 from augpro.compare.cost import cost_table, equal_epochs
@@ -20,7 +19,6 @@ from augpro.compare.grid import RESULTS, Grid
 from augpro.evaluation.significance import ExampleTest, SeedTest, detectable_difference, holm, seed_interval
 from augpro.results.cell import CellResult
 from augpro.results.tables import Entry, Quantity, Table, tests_note
-from augpro.results.terminal import shown
 
 
 @dataclass
@@ -33,18 +31,12 @@ class Comparison:
     def markdown(self) -> str:
         """One Markdown page."""
         return "# Comparison\n\n" + "\n".join(
-            [*(table.markdown() for table in self.tables), self.tests_note, *self._notes(), ""]
+            [*(table.markdown() for table in self.tables), self.tests_note, *self.told, ""]
         )
 
-    def show(self, console: Console) -> None:
-        """Every table on a terminal."""
-        for table in self.tables:
-            table.show(console)
-        console.print(self.tests_note, highlight=False)
-        for note in self._notes():
-            console.print(shown(note), highlight=False)
-
-    def _notes(self) -> list[str]:
+    @property
+    def told(self) -> list[str]:
+        """The notes as lines of a list."""
         return [f"- note: {note}" for note in self.notes]
 
     @property

@@ -5,13 +5,14 @@ scored row, for the paired tests), ``samples/`` (augmented texts, where a method
 ``logs/`` and ``table.md``. Killed and started again, the same command runs what is missing.
 """
 
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from augpro.baselines.run import plan_baseline
-from augpro.compare.cells import CellRunner, Outcome, finished_cells, rows_of
-from augpro.compare.comparison import compare_rows
+from augpro.compare.cells import CellRunner, Outcome, finished_cells
+from augpro.compare.comparison import Comparison, compare_rows
 from augpro.compare.cost import equal_epochs
 from augpro.compare.figures import predictions_of, with_predictions
 from augpro.compare.grid import RESULTS, Grid, ResultsFile
@@ -26,9 +27,9 @@ from augpro.results.output import (
     claim_folder,
     folder_lock,
 )
-from augpro.results.terminal import shown
 
 TABLE = "table.md"
+log = logging.getLogger(__name__)
 
 
 def check_grid(grid: Grid) -> str:
@@ -58,16 +59,30 @@ def _check_output(out: Path) -> None:
         check_file(out / name)
 
 
-def run_compare(config: CompareConfig, console: Console, table_only: bool = False) -> int:
-    """Run what is missing and print the comparison.
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison came to.
+
+    Attributes:
+        comparison: all tables.
+        outcome: cells that failed, or that the budget had no time for.
+    """
+
+    comparison: Comparison
+    outcome: Outcome
+
+
+def run_compare(
+    config: CompareConfig,
+    table_only: bool = False,
+    watch: Callable[[int, int], None] = lambda done, cells: None,
+) -> Compared:
+    """Run what is missing, compare the methods, and write ``table.md``; finished cells are logged.
 
     Args:
         config: the grid.
-        console: where to print.
         table_only: run nothing and compare the results that are there, whatever code and models made them.
-
-    Returns:
-        0, or 1 if a cell failed.
+        watch: is told how many cells are done, of how many, whenever that changes.
 
     Raises:
         InputError: if an option does not fit, or another comparison is at work in the folder.
@@ -75,12 +90,12 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
     grid, outcome = Grid(config), Outcome()
     _check_output(config.out)
     if table_only:
-        rows = _readable(ResultsFile(config.out / RESULTS).rows, config.out, console)
+        rows = _readable(ResultsFile(config.out / RESULTS).rows, config.out)
     else:
         check_grid(grid)
         claim_folder(config.out)
         with folder_lock(config.out):
-            runner = CellRunner(grid, ResultsFile(config.out / RESULTS), outcome, console)
+            runner = CellRunner(grid, ResultsFile(config.out / RESULTS), outcome, watch)
             rows = runner.run(list(grid.cells()))
             if config.equal_seconds and not (outcome.failed or outcome.left_out):
                 rows += runner.run(equal_seconds_cells(grid, rows))
@@ -90,30 +105,35 @@ def run_compare(config: CompareConfig, console: Console, table_only: bool = Fals
             f"{config.out / RESULTS}: has no finished cell of this grid; see {config.out / 'logs'}."
         )
     write_text(config.out / TABLE, comparison.markdown())
-    comparison.show(console)
-    _report(console, outcome, config)
-    return 1 if outcome.failed else 0
+    return Compared(comparison, outcome)
 
 
-def plan_compare(config: CompareConfig, console: Console) -> None:
-    """Check everything and say what would run.
+@dataclass(frozen=True)
+class ComparePlan:
+    """What a comparison would run.
+
+    Attributes:
+        cells: all cells of the grid.
+        missing: those that are not finished.
+        label_check: what is left to be checked when the teacher is loaded, see ``Plan.label_check``.
+    """
+
+    cells: list[Cell]
+    missing: list[Cell]
+    label_check: str
+
+
+def plan_compare(config: CompareConfig) -> ComparePlan:
+    """Check everything, and find what would run.
 
     Raises:
         InputError: if anything does not fit.
     """
     grid = Grid(config)
     _check_output(config.out)
-    left = check_grid(grid)
-    cells = list(grid.cells())
+    left, cells = check_grid(grid), list(grid.cells())
     finished = finished_cells(ResultsFile(config.out / RESULTS), config.out)
-    missing = [cell for cell in cells if grid.key(cell) not in finished]
-    console.print(
-        f"Dry run: everything fits. {len(missing)} of {len(cells)} cells would run:", highlight=False
-    )
-    for cell in missing:
-        console.print(f"  {shown(cell.method)}, {rows_of(cell)}, seed {cell.seed}", highlight=False)
-    if left:
-        console.print(f"labels: {shown(left)}", highlight=False)
+    return ComparePlan(cells, [cell for cell in cells if grid.key(cell) not in finished], left)
 
 
 def equal_seconds_cells(grid: Grid, rows: list[CellResult]) -> list[Cell]:
@@ -125,27 +145,15 @@ def equal_seconds_cells(grid: Grid, rows: list[CellResult]) -> list[Cell]:
     return cells
 
 
-def _readable(rows: list[CellResult], out: Path, console: Console) -> list[CellResult]:
-    """The results that have readable predictions, or all where there are none at all; tells of what is left out."""
+def _readable(rows: list[CellResult], out: Path) -> list[CellResult]:
+    """The results that have readable predictions, or all where there are none at all; logs what is left out."""
     folder = out / "predictions"
     found = with_predictions(rows, folder)
     kept = set(map(id, found))
     for row in (row for row in rows if id(row) not in kept):
-        cell = f"{row.cell.method}, seed {row.cell.seed}"
         path = predictions_of(folder, row.cell.key)
-        said = f"left out: {cell}: {path} is missing or damaged; without --table-only that cell runs again"
-        console.print(shown(said), style="yellow", highlight=False)
+        log.warning(
+            "left out: %s, seed %d: %s is missing or damaged; without --table-only that cell runs again",
+            row.cell.method, row.cell.seed, path,
+        )  # fmt: skip
     return found
-
-
-def _report(console: Console, outcome: Outcome, config: CompareConfig) -> None:
-    for cell, error in outcome.failed.items():
-        console.print(
-            f"failed: {shown(cell.method)}, {rows_of(cell)}, seed {cell.seed}: {shown(error)}", style="red"
-        )
-    if outcome.left_out:
-        names = ", ".join(f"{cell.method} ({rows_of(cell)}, seed {cell.seed})" for cell in outcome.left_out)
-        console.print(
-            f"left out, over the budget of {config.budget:g} minutes: {shown(names)}", style="yellow"
-        )
-    console.print(f"results.jsonl and table.md are in {shown(str(config.out))}", highlight=False)

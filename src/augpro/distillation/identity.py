@@ -4,7 +4,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import augpro
 from augpro.augment import AUGMENTERS
 from augpro.augment.methods.combined import read_parts
 from augpro.config import DistillConfig, FinetuneConfig
@@ -95,5 +94,5 @@ def file_content(path: Path) -> bytes:
 
 def code_version() -> bytes:
     """Hash of the package's own source files."""
-    root = Path(augpro.__file__).parent
+    root = Path(__file__).parents[1]
     return fingerprint(path.read_bytes() for path in sorted(root.rglob("*.py"))).encode()

@@ -40,7 +40,7 @@ class Plan:
         teacher: the teacher, or None to train on gold labels.
         augmenter: the augmentation method, or None.
         objective: weights of the loss.
-        method: name in the results: "finetune", "kd" or the augmenter's.
+        method: name in the results: "finetune", "none" (plain distillation) or the augmenter's.
         matching: which hidden states and pooled vectors of the teacher the student matches, or None.
         pool: texts without labels; the teacher labels ``config.label_budget`` of them. Afterwards only these.
     """
@@ -162,7 +162,9 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
         augmenter = chosen_method(config, data, given.augmenter)
         objective = _objective(config, data.task, given.loss)
         matching = plan_matching(config, student, layers, teacher)
-        method = config.augment if augmenter else ("kd" if config.teacher_weight or matching else "finetune")
+        method = (
+            config.augment if augmenter else ("none" if config.teacher_weight or matching else "finetune")
+        )
     start, rows = student.load_config(), len(data.splits["train"])
     if isinstance(config, DistillConfig):
         config, pool = open_pool(config, data, start)

@@ -1,6 +1,7 @@
 """Scoring of the splits of a run, and of a saved model (``augpro evaluate``)."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from augpro.teachers.label_check import match_by_rows
 from augpro.teachers.teacher import Teacher
 from augpro.training.dataset import label_tensor
 from augpro.training.meter import Meter
+
+log = logging.getLogger(__name__)
 
 
 def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str, Tensor]:
@@ -94,14 +97,11 @@ def score_splits(
     return result
 
 
-def evaluate_model(
-    config: EvaluateConfig, tell: Callable[[str], None] = lambda note: None
-) -> dict[str, Scores]:
-    """Score a model on the evaluation split and, if requested, on the holdout.
+def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
+    """Score a model on the evaluation split and, if requested, on the holdout; notes are logged.
 
     Args:
         config: model, data and options.
-        tell: called with each note about the data, such as labels that were matched by number.
 
     Raises:
         InputError: if data or models do not fit.
@@ -138,14 +138,14 @@ def evaluate_model(
     if config.teacher:
         data.notes.extend(seen_rows(config.teacher, "teacher", scored))
     for note in data.notes:
-        tell(note)
+        log.warning("note: %s", note)
     logits, teacher_logits = (
         {name: one.label(split.texts, split.pairs) for name, split in scored.items()} if one else {}
         for one in (model, teacher)
     )
     result = score_splits(data.task, scored, logits, teacher_logits, config.model)
     for note in result.notes:
-        tell(note)
+        log.warning("note: %s", note)
     if config.out:
         write_json(config.out, {name: value.model_dump() for name, value in result.scores.items()})
     return result.scores

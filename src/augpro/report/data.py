@@ -22,8 +22,6 @@ from augpro.results.result import RunResult
 from augpro.results.tables import Table
 from augpro.results.texts import AugmentedText, read_texts
 
-_OF_A_RUN = {"finetune": FINETUNE, "kd": PLAIN_KD}
-
 
 @dataclass
 class Panel:
@@ -214,10 +212,9 @@ def _single(path: Path) -> CellResult:
             f"{path}: is a run without a teacher; give the --out folder of augpro compare or distill."
         )
     # Files of a single run are named by what they are; so is the key that they are looked up with.
-    cell = FinishedCell(
-        method=_OF_A_RUN.get(result.method, result.method), size=None, seed=result.seed, epochs=result.epochs,
-        key=Path(PREDICTIONS).stem,
-    )  # fmt: skip
+    method = FINETUNE if result.method == "finetune" else result.method
+    key = Path(PREDICTIONS).stem
+    cell = FinishedCell(method=method, size=None, seed=result.seed, epochs=result.epochs, key=key)
     row = CellResult.of(result, cell)
     charge_labels([row])
     _check_method(row, str(path), "give the folder of a finished augpro distill run")

@@ -19,7 +19,7 @@ _INTRODUCTION = """# Files of a run, key by key
 
 This page is made from the code by `python -m augpro.results.reference docs/reference/result.md`.
 
-`augpro distill` and `augpro finetune` write `result.json`; `augpro.RunResult.load(pathlib.Path("folder"))` reads it.
+`augpro distill` and `augpro finetune` write `result.json`; `augpro.RunResult.load("folder")` reads it.
 `null` stands for what there is not, or what is not a number. Files of earlier versions are read too: in them
 `distance_to_teacher` is called `kl_to_teacher`, and the names of the figures follow from `problem_type`.
 """

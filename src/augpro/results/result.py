@@ -27,6 +27,8 @@ from augpro.tasks import AGREEMENT_NAMES, DISTANCE_NAMES, ProblemType
 
 # JSON has no word for nan: it is written as null.
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+# Plain distillation had another name in earlier versions.
+Method = Annotated[str, BeforeValidator(lambda value: "none" if value == "kd" else value)]
 Fact = str | int | float | None
 
 
@@ -138,8 +140,8 @@ class RunResult(Stored):
 
     task: str
     """Name of the task, as `glue/sst2`, or of the file."""
-    method: str
-    """Augmentation method, `kd` for plain distillation, `finetune`, or name of a baseline."""
+    method: Method
+    """Augmentation method, `none` for plain distillation, `finetune`, or name of a baseline."""
     seed: int
     """Seed of the run."""
     train_rows: int
@@ -237,7 +239,7 @@ class RunResult(Stored):
         return "correlation" if self.problem_type == "regression" else "agreement"
 
     @classmethod
-    def load(cls, place: Path) -> Self:
+    def load(cls, place: Path | str) -> Self:
         """Read a result.
 
         Args:
@@ -246,7 +248,8 @@ class RunResult(Stored):
         Raises:
             InputError: if there is none, or it is damaged.
         """
-        path = place / RESULT if place.is_dir() else place
+        path = Path(place)
+        path = path / RESULT if path.is_dir() else path
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -257,9 +260,9 @@ class RunResult(Stored):
             raise InputError(f"{path}: is no JSON ({error}); run augpro distill again.") from error
         return checked(cls, found, str(path), "give the folder of a finished augpro distill run")
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write ``result.json`` to the folder of a run, whole or not at all; nan becomes null."""
-        write_json(folder / RESULT, self.model_dump(mode="json"))
+        write_json(Path(folder) / RESULT, self.model_dump(mode="json"))
 
 
 Kind = TypeVar("Kind", bound=Stored)

@@ -1,13 +1,8 @@
-"""A table of values, as Markdown and on a terminal: what stands in a cell is formatted where it is shown."""
+"""A table of values: what stands in a cell is formatted where it is shown."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from rich.console import Console
-from rich.table import Table as RichTable
-
-from augpro.results.terminal import shown
 
 
 @dataclass(frozen=True)
@@ -84,15 +79,6 @@ class Table:
             first, *rest = (_pipes(str(cell)) for cell in row)
             lines.append(_line([f"**{first}**" if number in self.bold else first, *rest]))
         return "\n".join([*lines, "", *[f"- {note}" for note in self.notes], ""])
-
-    def show(self, console: Console) -> None:
-        """On a terminal."""
-        table = RichTable(*map(shown, self.header), title=shown(self.title), title_justify="left")
-        for number, row in enumerate(self.rows):
-            table.add_row(*(shown(str(cell)) for cell in row), style="bold" if number in self.bold else None)
-        console.print(table)
-        for note in self.notes:
-            console.print(f"- {shown(note)}", highlight=False)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -207,7 +207,7 @@ def _ordered(data: TaskData, name: str, classes: Sequence[str], order: Sequence[
             label for label in data.task.label_names if fold(label) not in known
         ] or data.task.label_names
         raise InputError(
-            f"{option}: label {missing[0]!r} in column {data.task.label_column!r} of {_a_source(data)} is not listed; "
+            f"{option}: label {missing[0]!r} in column {data.task.label_column!r} of {_a_source(data)} is not in it; "
             f"name the labels in the order of the classes of {name} ({', '.join(classes[:10])})."
         )
     return mapping
