@@ -237,7 +237,7 @@ class RunResult(Stored):
         return "correlation" if self.problem_type == "regression" else "agreement"
 
     @classmethod
-    def load(cls, place: Path) -> Self:
+    def load(cls, place: str | Path) -> Self:
         """Read a result.
 
         Args:
@@ -246,6 +246,7 @@ class RunResult(Stored):
         Raises:
             InputError: if there is none, or it is damaged.
         """
+        place = Path(place)
         path = place / RESULT if place.is_dir() else place
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -257,9 +258,9 @@ class RunResult(Stored):
             raise InputError(f"{path}: is no JSON ({error}); run augpro distill again.") from error
         return checked(cls, found, str(path), "give the folder of a finished augpro distill run")
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write ``result.json`` to the folder of a run, whole or not at all; nan becomes null."""
-        write_json(folder / RESULT, self.model_dump(mode="json"))
+        write_json(Path(folder) / RESULT, self.model_dump(mode="json"))
 
 
 Kind = TypeVar("Kind", bound=Stored)
