@@ -113,11 +113,11 @@ def test_nothing_is_left_where_no_folder_was_asked_for(teacher, tmp_path, monkey
     ("data", "labels", "message"),
     [
         ([], None, "list holds no texts"),
-        ({"train": "text"}, None, "str holds no texts"),
+        ({"train": "text"}, None, "str holds no rows"),
         ([1, 2], None, "neither a text nor a pair"),
         ([("a", "b", "c")], None, "neither a text nor a pair"),
         (TEXTS, ["a"], "1 labels for 20 texts"),
-        (["a", 3, None], None, "several kinds"),
+        (["a", 3, None], None, "row 2: int is neither a text nor a pair"),
         ({"rows": TEXTS}, None, "no split named train, validation or test"),
     ],
 )

@@ -4,6 +4,8 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -199,6 +201,45 @@ def test_what_another_package_is_made_of_counts_for_resuming(installed, table_fi
     finally:
         source.write_text(text)
     assert changed == {"code of other packages"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """Options that belong together."""
+
+    most: int = 3
+
+
+@dataclass(frozen=True)
+class Nested(Random):
+    """A method with options within an option."""
+
+    words: Words = Words()
+
+
+def test_options_within_an_option_come_back_from_json(monkeypatch):
+    monkeypatch.setattr(AUGMENTERS, "_entries", dict(AUGMENTERS._entries))
+    register_augmenter("nested", Nested)
+    method = Nested(0.5, words=Words(7))
+    assert augmenter("nested", **json.loads(json.dumps(method.parameters))) == method
+    with pytest.raises(ValueError, match="most must be a number such as 3, not 'many'"):
+        augmenter("nested", words={"most": "many"})
+
+
+@pytest.mark.parametrize("name", ["none", "fine-tune"])
+def test_names_with_a_meaning_of_their_own_are_taken(name):
+    with pytest.raises(ValueError, match="is taken"):
+        register_augmenter(name, Random)
+
+
+def test_two_packages_with_one_name_are_both_named(monkeypatch):
+    point = EntryPoint("twin", "augpro.augment:Random", AUGMENTERS.group)
+    other = EntryPoint("twin", "augpro.augment:Crossover", AUGMENTERS.group)
+    monkeypatch.setattr("augpro.plugins.entry_points", lambda group: [point, other])
+    with pytest.raises(
+        InputError, match=r"twin is brought by several packages \(augpro.augment:Random, augpro"
+    ):
+        augmenter("twin")
 
 
 class Careless(DrawnReplacement):

@@ -4,6 +4,7 @@ The command line, YAML files and the Python API all build these objects. An unkn
 are reported together, before anything is loaded.
 """
 
+import difflib
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -280,7 +281,9 @@ def build(kind: type[C], options: dict[str, Any], source: str = "options") -> C:
 def _format_error(item: Any, kind: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"unknown option {name!r} (known: {', '.join(kind.model_fields)})"
+        near = difflib.get_close_matches(name.replace("-", "_"), kind.model_fields, 1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown option {name!r} ({guess}known: {', '.join(kind.model_fields)})"
     if item["type"] == "missing":
         return f"--{name.replace('_', '-')} is missing"
     option = f"--{name.replace('_', '-')}"

@@ -100,11 +100,17 @@ def kd_loss(
         ValueError: if the loss does not return one value per row.
     """
     loss = (LOSSES[form] if isinstance(form, str) else form)(student, teacher, problem_type, temperature)
-    if loss.shape != student.shape[:1]:
+    if not isinstance(loss, Tensor) or loss.shape != student.shape[:1]:
+        found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ValueError(
-            f"the loss {form!r} must return one value per row, shape ({len(student)},), not {tuple(loss.shape)}"
+            f"the loss {loss_name(form)!r} must return one value per row, shape ({len(student)},), not {found}"
         )
     return loss
+
+
+def loss_name(form: str | KDForm) -> str:
+    """The name of a loss, or of the function or class that it is."""
+    return form if isinstance(form, str) else getattr(form, "__name__", type(form).__name__)
 
 
 def divergence(student: Tensor, teacher: Tensor, problem_type: ProblemType) -> Tensor:

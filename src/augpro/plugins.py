@@ -6,7 +6,7 @@ is imported before its name is asked for.
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,11 +25,15 @@ class Registry(Mapping[str, T]):
     Args:
         group: of the entry points, such as ``augpro.augmenters``.
         own: our entries, which no other one replaces.
+        reserved: names with a meaning of their own, which no entry may have.
         adapt: makes an entry of what an entry point or a user gives; raises ``TypeError`` if it is none.
     """
 
-    def __init__(self, group: str, own: Mapping[str, T], adapt: Callable[[Any], T]) -> None:
+    def __init__(
+        self, group: str, own: Mapping[str, T], adapt: Callable[[Any], T], reserved: Iterable[str] = ()
+    ) -> None:
         self.group, self._entries, self._adapt, self._own = group, dict(own), adapt, frozenset(own)
+        self._reserved = frozenset(reserved)
 
     def register(self, name: str, value: Any) -> None:
         """Add an entry for this process.
@@ -40,7 +44,7 @@ class Registry(Mapping[str, T]):
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r}: a name has small letters, digits, - and _, and begins with a letter")
-        if name in self:
+        if name in self or name in self._reserved:
             raise ValueError(f"{name!r} is taken; register it under another name")
         self._entries[name] = self._adapt(value)
 
@@ -49,10 +53,11 @@ class Registry(Mapping[str, T]):
 
         Raises:
             KeyError: if there is none.
-            InputError: if the package that brings it cannot be loaded, or brings something else.
+            InputError: if the package that brings it cannot be loaded, or brings something else; or if two packages
+                bring one of that name.
         """
         if name not in self._entries:
-            self._entries[name] = self._load(self._installed()[name])
+            self._entries[name] = self._load(*self._installed()[name])
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -75,11 +80,20 @@ class Registry(Mapping[str, T]):
         file = inspect.getsourcefile(inspect.getmodule(getattr(entry, "kind", entry)) or type(entry))
         return Path(file).read_bytes() if file and Path(file).is_file() else b""
 
-    def _installed(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.group) if _NAME.fullmatch(point.name)}
+    def _installed(self) -> dict[str, list[EntryPoint]]:
+        """What packages bring, by name."""
+        found: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=self.group):
+            if _NAME.fullmatch(point.name) and point.name not in self._own | self._reserved:
+                found.setdefault(point.name, []).append(point)
+        return found
 
-    def _load(self, point: EntryPoint) -> T:
-        package = point.dist.name if point.dist else point.value
+    def _load(self, point: EntryPoint, *others: EntryPoint) -> T:
+        package, *more = (each.dist.name if each.dist else each.value for each in (point, *others))
+        if more:
+            raise InputError(
+                f"{point.name} is brought by several packages ({', '.join([package, *more])}); uninstall all but one."
+            )
         try:
             return self._adapt(point.load())
         except Exception as error:  # of code that is not ours

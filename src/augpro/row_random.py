@@ -5,10 +5,14 @@ on its batch, the number of workers, earlier draws or a restart, and a whole bat
 is SplitMix64's finalizer (Steele, Lea and Flood, OOPSLA 2014), which passes BigCrush on counters.
 """
 
+import random
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,3 +86,15 @@ class RowRandom:
         )
         steps = torch.arange(1, positions + 1, device=row_ids.device)
         return _scramble(rows[:, None] + steps * _GOLDEN)
+
+
+@contextmanager
+def global_random_kept() -> Iterator[None]:
+    """Leave the random states of the process as they were: Python's, numpy's and torch's on every device."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

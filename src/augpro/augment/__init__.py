@@ -1,6 +1,7 @@
 """The table of augmentation methods by name, and how to build and register them."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from augpro.augment.base import (
@@ -123,7 +124,7 @@ def _method_of(given: Any) -> Method:
     return method
 
 
-AUGMENTERS = Registry("augpro.augmenters", _OWN, _method_of)
+AUGMENTERS = Registry("augpro.augmenters", _OWN, _method_of, reserved=("none", "fine-tune"))
 
 
 def register_augmenter(name: str, kind: Any) -> None:
@@ -172,5 +173,22 @@ def augmenter(name: str, preset: str = "recommended", **options: Any) -> Augment
         values["perturbation"] = method.perturbation(**{k: values.pop(k) for k in moving & values.keys()})
     if "of" in known:
         values["of"] = tuple(Part(each, augmenter(each, **given)) for each, given in read_parts(values["of"]))
-    built: Augmenter = method.kind(**values)
+    built: Augmenter = _built(method.kind, values)
     return built
+
+
+def _built(kind: type[Any], values: dict[str, Any]) -> Any:
+    """An object of a dataclass from plain values, and those of its fields that are dataclasses likewise.
+
+    Raises:
+        ValueError: if text is given for a number.
+    """
+    values = dict(values)
+    for own in fields(kind):
+        default = own.default if own.default_factory is MISSING else own.default_factory()
+        given = values.get(own.name)
+        if is_dataclass(default) and not isinstance(default, type) and isinstance(given, Mapping):
+            values[own.name] = _built(type(default), dict(given))
+        elif isinstance(default, int | float) and isinstance(given, str):
+            raise ValueError(f"{own.name} must be a number such as {default}, not {given!r}")
+    return kind(**values)

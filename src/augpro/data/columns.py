@@ -169,6 +169,25 @@ def read_texts(
     return found
 
 
+def check_second_texts(tables: Sequence[Table], columns: Columns, classes: Sequence[str]) -> None:
+    """Refuse pairs whose second texts are all names of classes: they are labels.
+
+    Args:
+        tables: the splits, whose texts were read.
+        columns: of the texts.
+        classes: of the model that is to read them.
+
+    Raises:
+        InputError: naming the column.
+    """
+    names = set(classes)
+    if columns.pair and names and all(names.issuperset(table.columns[columns.pair]) for table in tables):
+        raise InputError(
+            f"{tables[0].source}: the second texts are all names of classes, such as "
+            f"{tables[0].columns[columns.pair][0]!r}; give labels as a column named label, or in Python as labels="
+        )
+
+
 def _problem(cell: object) -> str | None:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "the text is missing; remove that row or fill it in"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from augpro.data.columns import Columns, choose_columns, read_texts
+from augpro.data.columns import Columns, check_second_texts, choose_columns, read_texts
 from augpro.data.labels import Label, LabelHints, LabelSet, decode_labels
 from augpro.data.readers import listed
 from augpro.data.same_text import key_of, row_keys
@@ -109,7 +109,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> TaskData:
         spec: A CSV, TSV, JSON Lines, JSON or Parquet file, a folder of split files, ``helpdesk``,
             ``glue/sst2`` and so on, or the name of a data set on the Hugging Face hub; and how to read it.
         source: data that is already in memory; ``spec`` then only names it. See
-            :func:`augpro.data.sources.held_source`.
+            :func:`augpro.data.held.held_source`.
 
     Raises:
         InputError: If the source, a column, a row or an option is wrong; the message says where, and how to fix it.
@@ -128,6 +128,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> TaskData:
     # Not for GLUE tasks, which are pairs by their definition.
     optional = columns.pair is not None and not (spec.pair_column or glue)
     texts = read_texts(list(source.tables.values()), columns.text, columns.pair, optional)
+    check_second_texts(list(source.tables.values()), columns, spec.classes)
     decoded = decode_labels(source.tables, columns.label, LabelHints(spec.problem_type, glue, spec.classes))
     if spec.make_validation and decoded.problem_type == "single_label" and "train" in source.tables:
         _check_classes(source.tables["train"].source, columns.label, decoded)

@@ -135,7 +135,12 @@ def join_tables(tables: Sequence[Table]) -> Table:
     return Table(columns, rows, files, first.typed, first.class_names, notes)
 
 
-def _check_header(name: str, header: Sequence[str]) -> None:
+def check_columns(name: str, header: Sequence[str]) -> None:
+    """Refuse a table in which two columns have the same name.
+
+    Raises:
+        InputError: naming the column.
+    """
     doubled = sorted({column for column in header if header.count(column) > 1})
     if doubled:
         raise InputError(f"{name}: column {doubled[0]!r} is there twice; rename or remove one of the two")
@@ -163,7 +168,7 @@ def arrow_table(name: str, table: Any) -> Table:
     Raises:
         InputError: If two columns have the same name.
     """
-    _check_header(name, table.column_names)
+    check_columns(name, table.column_names)
     columns: dict[str, list[object]] = {c: table.column(c).to_pylist() for c in table.column_names}
     names = _class_names((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     return Table(columns, range(1, table.num_rows + 1), [(0, name)], typed=True, class_names=names)

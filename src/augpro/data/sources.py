@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -145,81 +145,45 @@ def _open_saved(folder: Path) -> Source:
         ) from error
     name = folder.resolve().name
     splits = data if isinstance(data, datasets.DatasetDict) else {"train": data}
-    return _open_splits(str(folder), name, splits, GLUE.get(f"glue/{name.lower()}"))
-
-
-def held_source(name: str, data: Any, labels: Sequence[Any] | None = None) -> Source:
-    """Data in memory.
-
-    Args:
-        name: name of the data, for messages.
-        data: texts; pairs of texts; a ``datasets.Dataset`` or a pandas ``DataFrame``, whose columns are chosen as in
-            a file; or a mapping (such as a ``DatasetDict``) from train, validation and test to any of these.
-        labels: of the texts, if ``data`` is a list: names, numbers or scores; None for no label.
-
-    Raises:
-        InputError: if ``data`` is none of these, or the number of labels is wrong.
-    """
-    import datasets
-
-    if isinstance(data, Mapping):
-        given = {key: _held_rows(f"{name} ({key})", rows, None) for key, rows in data.items()}
-    else:
-        given = {"train": _held_rows(name, data, labels)}
-    return _open_splits(name, name, datasets.DatasetDict(given), None)
-
-
-def _held_rows(name: str, data: Any, labels: Sequence[Any] | None) -> Any:
-    import datasets
-
-    if isinstance(data, datasets.Dataset):
-        return data
-    if hasattr(data, "iloc"):
-        return datasets.Dataset.from_pandas(data, preserve_index=False)
-    rows = [] if isinstance(data, str) or not isinstance(data, Sequence) else list(data)
-    if not rows:
-        raise InputError(
-            f"{name}: {type(data).__name__} holds no texts; give a list of texts or of pairs, a datasets.Dataset "
-            "or a pandas DataFrame"
-        )
-    first = rows[0]
-    if isinstance(first, str):
-        table = {"text": rows}
-    elif all(isinstance(row, Sequence) and len(row) == 2 for row in rows):
-        table = {"text": [row[0] for row in rows], "text_b": [row[1] for row in rows]}
-    else:
-        raise InputError(f"{name}: a row is neither a text nor a pair of texts; give one or the other")
-    if labels is not None:
-        if len(labels) != len(rows):
-            raise InputError(
-                f"{name}: {len(labels)} labels for {len(rows)} texts; give one a text, None for unknown"
-            )
-        table["label"] = list(labels)
-    try:
-        return datasets.Dataset.from_dict(table)
-    except (TypeError, ValueError) as error:  # of pyarrow: values of several kinds in a column
-        raise InputError(
-            f"{name}: texts or labels of several kinds ({error}); give text, and labels of one kind"
-        ) from error
+    return open_splits(str(folder), name, splits, GLUE.get(f"glue/{name.lower()}"))
 
 
 def _open_hub(source: str, repository: str, config: str | None, glue: Task | None) -> Source:
-    return _open_splits(source, source, _load_hub(source, repository, config), glue)
+    return open_splits(source, source, _load_hub(source, repository, config), glue)
 
 
-def _open_splits(source: str, name: str, data: Mapping[str, Any], glue: Task | None) -> Source:
+def open_splits(
+    source: str, name: str, data: Mapping[str, Any], glue: Task | None = None, fix: str = _LAYOUT
+) -> Source:
+    """The splits of a data set, under our names.
+
+    Args:
+        source: where it is from, for messages.
+        name: of the task.
+        data: a ``datasets.Dataset`` or a :class:`Table` for each split, by its own name.
+        glue: the task that it is, if it is one.
+        fix: what to do where no split has one of our names.
+
+    Raises:
+        InputError: if there is none, or it has no rows.
+    """
     tables: dict[str, Table] = {}
     left_out = []
     for own_name, rows in data.items():
         split = _ALIASES.get(str(own_name).lower())
         if split is None or split in tables or not len(rows):
             left_out.append(str(own_name))
+        elif isinstance(rows, Table):
+            tables[split] = rows
         else:
             tables[split] = arrow_table(f"{source} ({own_name})", rows.with_format("arrow")[:])
     if not tables:
+        empty = [own_name for own_name in left_out if own_name.lower() in _ALIASES]
+        if empty:
+            raise InputError(f"{source}: its split {listed(empty)} has no rows; add rows to it")
         raise InputError(
             f"{source}: the data set has no split named train, validation or test "
-            f"(it has {listed(left_out, 10) or 'none'}); {_LAYOUT}"
+            f"(it has {listed(left_out, 10) or 'none'}); {fix}"
         )
     notes = [f"left out the splits {listed(left_out, 10)} of {source}"] if left_out else []
     return Source(name, {split: tables[split] for split in SPLITS if split in tables}, glue, notes)

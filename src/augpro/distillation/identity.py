@@ -1,11 +1,15 @@
 """Fingerprints of the data, the models and the code of a run, computed from their content, not their location."""
 
 import hashlib
+import inspect
 import json
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
-from augpro.augment import AUGMENTERS
-from augpro.augment.methods.combined import read_parts
+from augpro.augment import AUGMENTERS, Augmenter
+from augpro.augment.methods.combined import Combined, read_parts
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.data.loading import TaskData
 from augpro.distillation.plan import Plan
@@ -39,6 +43,10 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
         hashes["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
     if code := _foreign_code(config):
         hashes["code of other packages"] = fingerprint(code)
+    if plan.augmenter:
+        hashes["method of augmentation"] = fingerprint(_made_of(plan.augmenter))
+    if not isinstance(plan.objective.kd_loss, str):
+        hashes["loss"] = fingerprint([_own_source(plan.objective.kd_loss)])
     for role, sources in models.items():
         if sources:
             hashes[role] = fingerprint(model_content(source) for source in sources)
@@ -54,6 +62,26 @@ def _foreign_code(config: FinetuneConfig | DistillConfig) -> list[bytes]:
     losses = [config.kd_loss] if config.kd_loss in LOSSES else []  # else a function given in Python
     sources = [*map(AUGMENTERS.source, methods), *map(LOSSES.source, losses)]
     return [source for source in sources if source]
+
+
+def _made_of(method: Augmenter) -> Iterator[bytes]:
+    """Parameters of a method, and the source of those parts of it that are not ours."""
+    yield json.dumps(method.parameters, sort_keys=True).encode()
+    parts = method.methods if isinstance(method, Combined) else ()
+    own: list[Any] = [getattr(method, field.name) for field in fields(method)] if is_dataclass(method) else []
+    for part in (method, *parts, *own):
+        if not type(part).__module__.startswith(("augpro.", "builtins")):
+            yield _own_source(part)
+
+
+def _own_source(thing: Any) -> bytes:
+    """Source of a function, or of an object's class; the code of a function for which there is none, as typed in."""
+    code = getattr(thing, "__code__", None)  # tells two functions of one line from each other
+    compiled = b"" if code is None else code.co_code + repr(code.co_names).encode()
+    try:
+        return compiled + inspect.getsource(thing if inspect.isroutine(thing) else type(thing)).encode()
+    except (OSError, TypeError):
+        return compiled
 
 
 def models_among(options: dict[str, object]) -> list[ModelSource]:

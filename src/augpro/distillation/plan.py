@@ -5,11 +5,11 @@ from typing import Any
 
 from augpro.augment import Augmenter
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
-from augpro.data.loading import Split, TaskData, load_data
+from augpro.data.loading import DataSpec, Split, TaskData, load_data
 from augpro.distillation.defaults import default_layers, resolve_defaults
 from augpro.distillation.given import NOTHING, Given
 from augpro.distillation.matching import TEACHER_STATES, plan_matching
-from augpro.distillation.method import check_shared, chosen_method
+from augpro.distillation.method import check_loss, check_shared, chosen_method
 from augpro.distillation.pool import open_pool
 from augpro.errors import InputError
 from augpro.evaluation.notes import label_notes
@@ -146,7 +146,7 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
     layers: tuple[int, ...] = ()
     teacher, augmenter, matching, pool, method = None, None, None, None, "finetune"
     if isinstance(config, FinetuneConfig):
-        data = load_data(config.data_spec(), given.data)
+        data = _rows_to_train_on(config.data_spec(), given)
         student = _source(config, config.model)
         objective = Objective(data.task.problem_type, 1.0, 0.0, 0.0)
         if not data.splits["train"].labelled:
@@ -156,7 +156,7 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
             )
     else:
         teacher = given.teacher or _source(config, config.teacher)
-        data = load_data(spec_for(config.data_spec(), teacher.load_config()), given.data)
+        data = _rows_to_train_on(spec_for(config.data_spec(), teacher.load_config()), given)
         student, layers = _student(config, teacher, given.student)
         data = align_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
         augmenter = chosen_method(config, data, given.augmenter)
@@ -187,6 +187,15 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
     if student != teacher:
         data.notes.extend(seen_rows(student.name, "model to start from", plan.scored_splits()))
     return plan
+
+
+def _rows_to_train_on(spec: DataSpec, given: Given) -> TaskData:
+    data = load_data(spec, given.data)
+    if "train" not in data.splits:
+        raise InputError(
+            f"{spec.source}: there is no train split (there are {', '.join(data.splits)}); add one to train on."
+        )
+    return data
 
 
 def _with_trainer_options(
@@ -250,6 +259,7 @@ def _objective(config: DistillConfig, task: Task, loss: KDForm | None) -> Object
         raise InputError(
             "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
         )
+    check_loss(loss or config.kd_loss, max(1, task.outputs), task.problem_type, config.temperature)
     return Objective(
         task.problem_type, *weights, temperature=config.temperature, kd_loss=loss or config.kd_loss
     )

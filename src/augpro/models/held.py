@@ -68,7 +68,9 @@ class HeldModel(ModelSource):
         return self._padded(model.float().requires_grad_(True))
 
     def load_trained_classifier(self) -> PreTrainedModel:
-        """The model in evaluation mode: a copy that shares its weights, which are not trained.
+        """The model in evaluation mode and float32, as from a folder: a copy whose weights are not trained.
+
+        Weights that are in float32 are shared, not copied.
 
         Raises:
             InputError: if the model is no classifier.
@@ -77,7 +79,7 @@ class HeldModel(ModelSource):
         shared: dict[int, Any] = {id(buffer): buffer for buffer in self.model.buffers()}
         for weight in self.model.parameters():
             shared[id(weight)] = torch.nn.Parameter(weight.detach(), requires_grad=False)
-        return self._padded(copy.deepcopy(self.model, shared).eval())
+        return self._padded(copy.deepcopy(self.model, shared).float().eval())
 
     def weights(self) -> bytes:
         """All weights as bytes, for what must know whether two models are the same."""

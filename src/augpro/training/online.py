@@ -168,4 +168,9 @@ class OnlineAugmentation:
             self.counts,
         )
         with self.meter.phase("augment"), torch.no_grad():
-            return self.augmenter(batch, context)
+            made = self.augmenter(batch, context)
+        kind = TokenBatch if self.augmenter.makes_text else VirtualRows
+        if not isinstance(made, kind):
+            name = type(self.augmenter).__name__
+            raise TypeError(f"{name} must return a {kind.__name__}, not a {type(made).__name__}")
+        return made

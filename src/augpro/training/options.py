@@ -4,14 +4,12 @@ A field is passed on, or augpro has its own option for it, or it would have no e
 are errors. The trial finds values that a library rejects before anything heavy is loaded.
 """
 
-import random
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_type_hints
 
-import numpy as np
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
@@ -24,6 +22,7 @@ from augpro.config import TrainOptions
 from augpro.errors import InputError
 from augpro.models.reading import ROWS_AT_ONCE
 from augpro.results.output import CHECKPOINTS
+from augpro.row_random import global_random_kept
 from augpro.training.fields import NEEDS, OWN, REFUSED
 
 _SAMPLING = (
@@ -237,13 +236,11 @@ def _try(options: Mapping[str, Any]) -> None:
 @contextmanager
 def _global_state_kept() -> Iterator[None]:
     """Restore random states and the libraries' verbosity afterwards, and suppress warnings; the run repeats them."""
-    states, level = (random.getstate(), np.random.get_state()), logging.get_verbosity()
-    with torch.random.fork_rng(range(torch.cuda.device_count())), warnings.catch_warnings():
+    level = logging.get_verbosity()
+    with global_random_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.set_verbosity_error()
         try:
             yield
         finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
             logging.set_verbosity(level)

@@ -106,6 +106,17 @@ def _unreadable(part: Any) -> ValueError:
     )
 
 
+def check_parts(of: Any) -> None:
+    """Refuse methods that are no named parts.
+
+    Raises:
+        TypeError: naming the first.
+    """
+    other = next((part for part in of if not isinstance(part, Part)), None)
+    if other is not None:
+        raise TypeError(f"of must hold parts such as Part('knn', augmenter('knn')), and {other!r} is none")
+
+
 def parts_as_json(parts: Sequence[Part]) -> list[dict[str, Any]]:
     """Name and options of each part, in the form of :func:`read_parts`."""
     return [{"name": part.name, "options": part.method.parameters} for part in parts]

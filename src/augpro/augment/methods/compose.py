@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from augpro.augment.base import AugmentContext
-from augpro.augment.methods.combined import Combined, Part, parts_as_json
+from augpro.augment.methods.combined import Combined, Part, check_parts, parts_as_json
 from augpro.augment.methods.replace import Replaced, TokenReplacement
 from augpro.tokens import TokenBatch
 
@@ -62,6 +62,7 @@ class Compose(Chain):
     of: tuple[Part, ...]
 
     def __post_init__(self) -> None:
+        check_parts(self.of)
         if len(self.of) < 2:
             raise ValueError(f"of must name at least 2 methods, not {[part.name for part in self.of]!r}")
         others = [part.name for part in self.of if not isinstance(part.method, TokenReplacement)]

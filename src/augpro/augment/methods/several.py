@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from augpro.augment.base import AugmentContext, Augmenter
-from augpro.augment.methods.combined import Combined, Part, parts_as_json
+from augpro.augment.methods.combined import Combined, Part, check_parts, parts_as_json
 from augpro.tokens import TokenBatch, join
 
 
@@ -33,6 +33,7 @@ class Several(Combined):
     of: tuple[Part, ...]
 
     def __post_init__(self) -> None:
+        check_parts(self.of)
         if len(self.of) < 2:
             raise ValueError(f"of must name at least 2 methods, not {[part.name for part in self.of]!r}")
         for part in self.of:
