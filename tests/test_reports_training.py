@@ -142,7 +142,7 @@ def test_a_loss_that_is_no_number_ends_the_training(given, spoiled, monkeypatch)
     label = Teacher.label_tokens
     monkeypatch.setattr(Teacher, "label_tokens", lambda *arguments: label(*arguments) * NAN)
     with pytest.raises(
-        InputError, match=r"loss of step 1 of .*: the teacher's answers to augmented texts are no"
+        InputError, match=r"loss of step 1 of .*: the teacher's logits of augmented texts are not"
     ):
         run(DistillConfig(**given | {"augment": "random"}))
 

@@ -134,7 +134,7 @@ def test_ways_to_write_the_same(of):
     [
         ("knn", "at least 2 methods"),
         ("knn+mixup", "make text, and 'mixup' makes none"),
-        ("knn+several", "no list of methods, and 'several' is one"),
+        ("knn+several", "single methods, and 'several' is a list"),
         ("knn+", "'' is none"),
         ("knn+random(rate)", "is none"),
         ("knn+nobody", "nobody"),
