@@ -102,7 +102,7 @@ def test_nor_is_it_trained_where_only_a_scored_text_is_hit(given, spoiled, table
     )
     (table_file / "validation.csv").write_text("text,label\na fine refund,positive\nthe page,negative\n")
     monkeypatch.setattr(DistillationTrainer, "train", lambda *_, **__: pytest.fail("trained"))
-    with pytest.raises(InputError, match=r"answers to 1 of 2 texts are no .* the first to 'a fine refund'"):
+    with pytest.raises(InputError, match=r"logits for 1 of 2 texts are not .* first for 'a fine refund'"):
         run(DistillConfig(**given | {"teacher": str(spoiled["word"])}))
 
 
@@ -142,7 +142,7 @@ def test_a_loss_that_is_no_number_ends_the_training(given, spoiled, monkeypatch)
     label = Teacher.label_tokens
     monkeypatch.setattr(Teacher, "label_tokens", lambda *arguments: label(*arguments) * NAN)
     with pytest.raises(
-        InputError, match=r"loss of step 1 of .*: the teacher's answers to augmented texts are no"
+        InputError, match=r"loss of step 1 of .*: the teacher's logits of augmented texts are not"
     ):
         run(DistillConfig(**given | {"augment": "random"}))
 

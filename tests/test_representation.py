@@ -150,7 +150,9 @@ def test_models_that_have_no_such_states_are_refused(tokenizer, texts):
     ):
         StateReader(model, (5,), pooled=False)(model, batch)
     model.classifier = torch.nn.Identity()
-    with pytest.raises(InputError, match="no linear layer that gives its 2 logits; leave --pooled-weight"):
+    with pytest.raises(
+        InputError, match=r"no linear layer with 2 outputs \(its logits\); leave out --pooled-weight"
+    ):
         StateReader(model, (), pooled=True)
 
 

@@ -134,16 +134,16 @@ def test_ways_to_write_the_same(of):
     [
         ("knn", "at least 2 methods"),
         ("knn+mixup", "make text, and 'mixup' makes none"),
-        ("knn+several", "no list of methods, and 'several' is one"),
-        ("knn+", "'' is none"),
-        ("knn+random(rate)", "is none"),
+        ("knn+several", "single methods, and 'several' is a list"),
+        ("knn+", "names, not ''"),
+        ("knn+random(rate)", "a list of names, not"),
         ("knn+nobody", "nobody"),
         ("knn+random(rate=2)", "no option 'rate'"),
         ("knn(top_k=0)+random", "top_k"),
-        (["knn", 3], "3 is none"),
-        (["knn", {"name": "knn", "with": {}}], "is none"),
-        (["knn", {"name": "knn", "options": "top_k"}], "is none"),
-        (3, "3 is none"),
+        (["knn", 3], "names, not 3"),
+        (["knn", {"name": "knn", "with": {}}], "a list of names, not"),
+        (["knn", {"name": "knn", "options": "top_k"}], "a list of names, not"),
+        (3, "names, not 3"),
     ],
 )
 def test_wrong_methods(of, message):

@@ -118,7 +118,9 @@ def test_the_best_checkpoint_is_kept_and_the_result_says_where_it_was_chosen(tra
         f"weights are those of step {step} of 24, which had the best {metric}" in note
         for note in result.notes
     )
-    assert re.search("is scored too: its scores are too good; .* --eval-split test", result.notes[-1])
+    assert re.search(
+        "is also scored, so its scores are too optimistic; .* --eval-split test", result.notes[-1]
+    )
     other = train("other", trainer, epochs=1, eval_split="test")
     assert "on the validation split" in other.notes[-1], (
         "where other rows are scored, that is all there is to say"
