@@ -261,7 +261,7 @@ def test_a_dry_run_checks_and_writes_nothing(options, tmp_path):
         ({"methods": "random:rate"}, "option=value"),
         ({"methods": "random:replace_fraction=7"}, "replace_fraction"),
         ({"methods": "random:candidates=0"}, "--candidates"),
-        ({"methods": "mixup:candidates=2"}, "points between texts"),
+        ({"methods": "mixup:candidates=2"}, "makes no text"),
         ({"methods": "none:train_rows=4000"}, "4000"),
         ({"methods": "none,none"}, "twice"),
         ({"reference": "knn"}, "--reference knn"),
