@@ -98,7 +98,7 @@ def test_a_teacher_with_more_or_fewer_rows(space, teacher):
     assert torch.equal(teacher_table(teacher, space.table[:-4], fewer[:-4]), weight[:-4])
     with pytest.raises(ValueError, match=r"TrainingState\.teacher"):
         teacher_table(None, space.table, space.groups)
-    with pytest.raises(ValueError, match=f"embeddings of {rows} tokens"):
+    with pytest.raises(ValueError, match=f"embeddings of only {rows} tokens"):
         teacher_table(teacher, longer, torch.zeros(rows + 8, dtype=torch.int64))
 
 
