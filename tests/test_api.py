@@ -36,6 +36,7 @@ def test_objects_give_the_student_that_names_give(teacher, tmp_path):
         assert torch.equal(value, weights[name]), name
 
 
+@pytest.mark.e2e
 def test_what_is_held_stays_as_it_is(teacher):
     model, tokenizer = teacher
     model.train()
@@ -51,6 +52,7 @@ def test_what_is_held_stays_as_it_is(teacher):
     assert len(trained.student.bert.encoder.layer) == 2
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "data",
     [
@@ -65,6 +67,7 @@ def test_rows_may_be_held_in_many_ways(teacher, data):
     assert distill(teacher, data, **SHORT).result.eval_rows in (2, 5)
 
 
+@pytest.mark.e2e
 def test_a_student_of_another_kind_and_a_pipeline(teacher):
     """Its own tokenizer, and a head of another width, which is made anew."""
     words = wordpiece(["the", "is", "great", "awful"])
@@ -80,6 +83,7 @@ def test_a_student_of_another_kind_and_a_pipeline(teacher):
     assert trained.result.method == "random"
 
 
+@pytest.mark.e2e
 def test_a_loss_of_ones_own_is_the_loss_that_is_trained_with(teacher):
     seen = []
 
@@ -94,6 +98,7 @@ def test_a_loss_of_ones_own_is_the_loss_that_is_trained_with(teacher):
     assert not torch.equal(own.student.classifier.weight, usual.student.classifier.weight)
 
 
+@pytest.mark.e2e
 def test_a_folder_keeps_what_a_run_keeps(teacher, tmp_path):
     distill(teacher, TEXTS, out=tmp_path / "kept", **SHORT)
     assert {"model.safetensors", "tokenizer.json", "result.json"} <= {

@@ -131,6 +131,7 @@ def test_the_sampler_leaves_one_token_a_row_drawn_from_its_scores(tokenizer):
     assert len(LogitsProcessorList([sampler])) == 1
 
 
+@pytest.mark.e2e
 def test_greedy_search_is_a_top_k_of_one(translator, context):
     model, tokenizer = ModelSource(str(translator)).load_seq2seq()
     model.generation_config.max_length = None

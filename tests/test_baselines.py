@@ -329,6 +329,7 @@ def test_a_run_leaves_what_a_comparison_reads(config, teacher_folder):
     assert not (folder / "model.safetensors").exists()
 
 
+@pytest.mark.e2e
 def test_seeds_give_other_rows_and_the_same_seed_the_same_answers(config):
     one, two, other = (
         run_baseline(cell_config(config, "tfidf", folder, seed))
@@ -350,6 +351,7 @@ def test_a_cell_reads_its_kind_from_its_file(config, monkeypatch, tmp_path):
     assert given == configs
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("method", "said"),
     [
@@ -385,6 +387,7 @@ def test_what_only_students_can_use_is_refused(config, changed, said, tmp_path):
         plan_compare(config.model_copy(update=changed))
 
 
+@pytest.mark.e2e
 def test_the_dry_run_lists_baselines_and_the_key_follows_their_options(config, save_model, tokenizer):
     console = Console(record=True, width=200)
     show_compare_plan(console, plan_compare(config))

@@ -92,6 +92,7 @@ def test_every_method_runs(distill, method, tmp_path):
     assert (tmp_path / "student" / "samples.md").exists() == (method != "none")
 
 
+@pytest.mark.e2e
 def test_half_precision_trains_and_saves_full_precision(distill, tmp_path):
     from safetensors.torch import load_file
 
@@ -110,6 +111,7 @@ def test_half_precision_needs_no_other_option(tmp_path):
     assert training_arguments(FinetuneConfig(data="x", out=tmp_path, trainer_options=options)).bf16
 
 
+@pytest.mark.e2e
 def test_a_word_that_yaml_would_take_for_a_boolean(distill, tmp_path):
     assert distill("--trainer-option", "save_strategy=no").exit_code == 0
     options = json.loads((tmp_path / "student" / "config.augpro.json").read_text())
@@ -123,6 +125,7 @@ def test_dry_run_writes_nothing(distill, tmp_path):
     assert not (tmp_path / "student").exists()
 
 
+@pytest.mark.e2e
 def test_flags_override_the_file(distill, tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text("temperature: 3.0\nepochs: 7\naugment: none\n")
@@ -280,6 +283,7 @@ def test_pickled_weights_are_refused(distill, teacher_folder, tmp_path):
     assert "model.safetensors" in bad(distill, tmp_path, teacher=folder)
 
 
+@pytest.mark.e2e
 def test_copies_of_every_scored_row_are_looked_for(distill, table_file, tmp_path, monkeypatch):
     """Nothing is replaced, so every augmented text is a training text, and the validation rows are those."""
     shutil.copy(table_file / "train.csv", table_file / "validation.csv")
@@ -297,12 +301,14 @@ def test_copies_of_every_scored_row_are_looked_for(distill, table_file, tmp_path
     assert len(compared) == len(TEXTS) + 8, "the evaluation rows and the holdout"
 
 
+@pytest.mark.e2e
 def test_long_rows_are_cut_and_told(distill, table_file):
     with open(table_file / "train.csv", "a") as file:
         file.write(f"{' '.join(TEXTS)},positive\n")
     assert "1 of 29 rows have more than 32 tokens" in " ".join(distill().output.split())
 
 
+@pytest.mark.e2e
 def test_unlabelled_rows_are_enough_to_distil(distill, tmp_path):
     data = tmp_path / "bare.csv"
     data.write_text("text\n" + "\n".join(TEXTS) + "\n")

@@ -247,6 +247,7 @@ def config_of(options, out):
     return CompareConfig(**{key.replace("-", "_"): str(value) for key, value in options.items()}, out=out)
 
 
+@pytest.mark.e2e
 def test_a_dry_run_checks_and_writes_nothing(options, tmp_path):
     done = invoke(*flags(options, tmp_path / "out"), "--dry-run")
     assert done.exit_code == 0, done.output
@@ -254,6 +255,7 @@ def test_a_dry_run_checks_and_writes_nothing(options, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -308,6 +310,7 @@ def test_equal_seconds_leaves_a_method_alone_that_says_how_long_it_trains(option
     assert found["none"] == 4 * found["random"]
 
 
+@pytest.mark.e2e
 def test_the_key_follows_everything_that_a_result_depends_on(options, tmp_path, table_file, save_model):
     base = config_of(options, tmp_path)
 
@@ -351,6 +354,7 @@ def test_a_damaged_results_file_names_its_row(tmp_path):
     assert ResultsFile(path).finished().keys() == {"a"}
 
 
+@pytest.mark.e2e
 def test_two_comparisons_at_a_time_in_one_folder_are_refused(options, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -119,6 +119,7 @@ def test_bold_is_only_what_is_separated_from_every_other_method(make):
     assert "No method is separated from every other one" in page
 
 
+@pytest.mark.e2e
 def test_baselines_that_the_best_student_does_not_beat_are_named(make):
     beaten = {"fine-tune": 0.6, "none": 0.7, "random": 0.9, "tfidf": 0.5}
     page = compare_rows(*make(beaten)).markdown()
@@ -311,6 +312,7 @@ def test_seeds_that_are_all_equal_or_alone_have_a_dash_for_an_interval(make, see
     assert " to " in compare_rows(*make({"fine-tune": 0.6, "none": 0.75}, noise=0.02)).markdown()
 
 
+@pytest.mark.e2e
 def test_a_small_evaluation_set_is_warned_of_with_the_difference_it_could_show(make):
     shares = {"fine-tune": 0.78, "none": 0.8, "random": 0.81}
     page = compare_rows(*make(shares, rows=60, noise=0.2)).markdown()

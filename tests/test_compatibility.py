@@ -19,6 +19,7 @@ from tiny_models import NAMES, edit, gpt2, llama, plain, roberta, told_of
 # --- the tokenizer reads the text ---
 
 
+@pytest.mark.e2e
 def test_a_folder_without_a_tokenizer_is_refused(save, refused, tokenizer):
     refused(save(tiny_bert(len(tokenizer)), None), r"this folder has no tokenizer; .*save_pretrained")
     gpt2 = GPT2ForSequenceClassification(
@@ -45,6 +46,7 @@ def strangers(save):
     return save(tiny_bert(len(tokenizer), layers=3), tokenizer)
 
 
+@pytest.mark.e2e
 def test_most_of_the_text_must_be_known(strangers, refused):
     refused(
         strangers, r"the \w+: \d+\.\d% of the tokens of all \d+ rows are unknown .* --allow-unknown-tokens"
@@ -149,6 +151,7 @@ def test_an_added_token_without_an_embedding_is_refused(save, refused, tokenizer
     )
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("sharded", [False, True])
 def test_weights_of_another_configuration_are_refused(sharded, save, refused, planned, tokenizer):
     size = len(tokenizer)

@@ -82,6 +82,7 @@ def test_no_message_is_in_two_splits(texts):
     assert repeated == []
 
 
+@pytest.mark.e2e
 def test_no_near_duplicates_across_splits(rows):
     messages = [(split, text) for split in SPLITS for text, _ in rows[split]]
     assert alike(messages, 0.5) == []

@@ -69,6 +69,7 @@ def test_wrong_input_ends_the_example_in_one_sentence(teacher_folder, tmp_path, 
         run_script("distil_your_own_file.py", *options, monkeypatch=monkeypatch)
 
 
+@pytest.mark.e2e
 def test_run_yaml(reviews, teacher_folder, tmp_path):
     out = tmp_path / "student"
     command = [

@@ -178,6 +178,7 @@ def test_a_baseline_finds_it_too(reviews, sure, tmp_path):
     assert run_baseline(BaselineConfig(**options)).teacher_metric == 1.0
 
 
+@pytest.mark.e2e
 def test_evaluation_finds_it_for_model_and_teacher(reviews, sure, caplog):
     given = {"data": reviews("1", "0"), "model": sure.named, "teacher": sure.bare}
     scores = evaluate_model(EvaluateConfig(**given))
@@ -188,6 +189,7 @@ def test_evaluation_finds_it_for_model_and_teacher(reviews, sure, caplog):
     assert "labels were matched to" not in caplog.text
 
 
+@pytest.mark.e2e
 def test_a_teacher_with_the_classes_in_another_order_is_refused(reviews, sure, save_model, tokenizer):
     turned = str(save_model(tokenizer, layers=3, seed=3, labels=("positive", "negative")))
     data = reviews("1", "0")
@@ -213,12 +215,14 @@ def test_a_plan_says_that_rows_will_show_it_and_the_order_that_is_given_holds(re
     assert given.config.label_order == DistillConfig(**options, label_order=["1", "0"]).label_order
 
 
+@pytest.mark.e2e
 def test_the_order_is_an_option_of_what_reads_a_teacher():
     for command, there in (("distill", True), ("evaluate", True), ("compare", True), ("finetune", False)):
         said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
         assert (re.search(r"--label-order +LIST ", said) is not None) is there
 
 
+@pytest.mark.e2e
 def test_a_dry_run_of_a_comparison_says_so_too(reviews, sure, tmp_path):
     arguments = [
         "compare",

@@ -117,6 +117,7 @@ def same_weights(one, other):
 # --- which texts ---
 
 
+@pytest.mark.e2e
 def test_random_is_a_draw_of_the_seed(choice):
     assert choice(label_by="random", seed=3).rows() == drawn(len(POOL), BUDGET, 3)
 
@@ -165,6 +166,7 @@ def test_the_training_before_a_choice_has_a_fifth_of_the_steps(choice, monkeypat
     assert len(steps) == pytest.approx(WARM_UP_SHARE * after, abs=1)
 
 
+@pytest.mark.e2e
 def test_bald_draws_dropout_by_the_seed(choice):
     made = choice(label_by="bald")
     table = tokenize(made.tokenizer, made.pool.texts)
@@ -178,6 +180,7 @@ def test_bald_draws_dropout_by_the_seed(choice):
     assert made.rows() == highest(bald(passes, "single_label"), BUDGET).tolist()
 
 
+@pytest.mark.e2e
 def test_labels_alone_are_no_warm_up(choice):
     """With --teacher-weight 0 and augmentation the rows at hand still are what the student is trained on first."""
     made = choice(label_by="uncertainty", teacher_weight=0.0, augment="random", epochs=20)
@@ -209,6 +212,7 @@ def test_what_is_labelled_is_trained_on_and_nothing_else(train, read, tmp_path, 
     assert same_weights(tmp_path / "student", tmp_path / "again")
 
 
+@pytest.mark.e2e
 def test_each_row_of_the_training_has_the_teachers_answer_to_it(
     train, teacher_folder, tokenizer, monkeypatch
 ):

@@ -147,6 +147,7 @@ def judge(tokenizer):
     return make
 
 
+@pytest.mark.e2e
 def test_the_student_that_is_the_teacher_is_nearest(judge):
     judge = judge()
     distances = {keep: judge.distance(keep, 8) for keep in itertools.combinations(range(4), 3)}
@@ -155,6 +156,7 @@ def test_the_student_that_is_the_teacher_is_nearest(judge):
     assert distances[0, 1, 2] > 1e-2
 
 
+@pytest.mark.e2e
 def test_training_brings_a_student_nearer(judge):
     judge = judge()
     assert judge.distance((0, 2), 32) < judge.distance((0, 2), 8)
@@ -307,6 +309,7 @@ def refuse(monkeypatch):
     return start
 
 
+@pytest.mark.e2e
 def test_layers_that_the_model_cannot_be_cut_to_are_passed_over(options, refuse, monkeypatch):
     """As of ModernBERT, whose first layer must stay the first."""
     refuse(lambda layers: layers[0] != 0 or layers == (0, 1))

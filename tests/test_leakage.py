@@ -147,6 +147,7 @@ def test_equal_n_grams_have_one_column_wherever_they_stand():
     assert len(shared & set(counts[2].indices)) == 1
 
 
+@pytest.mark.e2e
 def test_the_memory_does_not_grow_with_the_references():
     def peak(times):
         rng = random.Random(0)

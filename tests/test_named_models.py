@@ -293,6 +293,7 @@ def test_the_parts_read_as_one_file(tmp_path):
 # --- MPNet as teacher and student ---
 
 
+@pytest.mark.e2e
 def test_mpnet_is_cut_saved_and_loaded(tiny_mpnet, tmp_path):
     """Its layers share one relative position bias, which lies beside them."""
     source = ModelSource(str(tiny_mpnet))
@@ -313,6 +314,7 @@ def test_mpnet_is_cut_saved_and_loaded(tiny_mpnet, tmp_path):
     assert (full - logits).abs().max() > 1e-3
 
 
+@pytest.mark.e2e
 def test_a_student_of_another_kind_learns_from_mpnet(tiny_mpnet, teacher_folder, table_file, tmp_path):
     """The teacher's tokens are others: it reads the augmented text."""
     config = DistillConfig(

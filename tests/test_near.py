@@ -62,6 +62,7 @@ def test_few_rows_and_empty_ones(tokenizer, embeddings):
     assert [sorted(row) for row in found.tolist()] == [[1, 2], [0, 2], [0, 1]]
 
 
+@pytest.mark.e2e
 def test_a_partner_is_one_of_the_near_rows_each_as_likely():
     near = torch.tensor([[1, 2, 3], [0, 2, 3], [3, 0, 1], [2, 1, 0]])
     counts = torch.zeros(4, 4)

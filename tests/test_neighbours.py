@@ -141,6 +141,7 @@ def test_equal_mixes_are_searched_once():
     assert torch.equal(found[0], found[2])
 
 
+@pytest.mark.e2e
 def test_memory_does_not_grow_with_the_number_of_mixes():
     """Look-ups go through in blocks: no tensor that one call makes is as large as all of its list entries."""
     generator = seeded(6)

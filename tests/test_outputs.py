@@ -147,6 +147,7 @@ def test_what_a_command_reads_is_not_replaced(refused, tmp_path, table_file, tea
 # --- printing ---
 
 
+@pytest.mark.e2e
 def test_a_terminal_without_the_letters_of_a_name(tmp_path, table_file, teacher_folder):
     out = tmp_path / "студент"
     arguments = ["distill", "--data", table_file, "--teacher", teacher_folder, "--student-layers", 0, "--out", out,

@@ -117,6 +117,7 @@ def test_data_in_python(home):
     assert load_data(DataSpec("~/few.csv")).task.label_names == ("a", "b")
 
 
+@pytest.mark.e2e
 def test_a_run_whose_folder_a_file_names(home, table_file, teacher_folder):
     """Model, checkpoints and the file of options are all in the home folder, so that the run can be resumed."""
     (home / "reviews").symlink_to(table_file)

@@ -165,6 +165,7 @@ def test_step_for_rate_by_hand():
     assert steps.tolist() == pytest.approx([3.95, 5.5, 0.0])  # half way to the next, which is near
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.6])
 @pytest.mark.parametrize("perturbation", [FGSM, Noise])
 def test_target_rate_is_met_on_average(perturbation, rate, table, context_of):
@@ -284,6 +285,7 @@ def test_partner_tokens_come_first_and_the_rest_is_projected(table, space, conte
     assert context.counts.partner <= 0.02 * context.counts.editable
 
 
+@pytest.mark.e2e
 def test_the_share_of_partner_tokens_and_of_moved_ones_are_drawn_apart(table, context_of):
     batch = table.batch(range(20))
     both = [AugPro(Noise(), replace_fraction=0.5, partner_fraction=0.5)(batch, context_of(range(20), copy=c)).ids

@@ -71,7 +71,8 @@ def test_no_more_is_made_anew_than_is_chosen_from(resolve_defaults):
         resolve_defaults(augment="mixup", new_candidates=0.5)
     assert resolve_defaults(augment="several", new_candidates=2).new_candidates == 2
     with pytest.raises(
-        InputError, match=r"--new-candidates 0.5: the methods of several take turns, which needs a whole number"
+        InputError,
+        match=r"--new-candidates 0.5: the methods of several take turns, which needs a whole number",
     ):
         resolve_defaults(augment="several", new_candidates=0.5)
 

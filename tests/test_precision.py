@@ -45,6 +45,7 @@ def test_the_stored_predictions_are_those_of_the_saved_model(config, table_file,
         assert again[name].distance_to_teacher == pytest.approx(scores.distance_to_teacher, abs=1e-6)
 
 
+@pytest.mark.e2e
 def test_autocast_is_on_in_training_and_off_after_it(config, monkeypatch):
     """For the student, and for the teacher that labels what was augmented; in the check of the samples as well."""
     seen = {"student": [], "teacher": []}

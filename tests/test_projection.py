@@ -14,6 +14,7 @@ from augpro.projection import allowed as module
 from projection_cases import KINDS, METRICS, brute_force, make_queries, make_table, seeded, similarity
 
 
+@pytest.mark.e2e
 @settings(max_examples=80, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),

@@ -84,6 +84,7 @@ def test_what_a_model_began_as_has_seen_it_has_seen(tmp_path):
     assert "was trained on 2 of the 3 evaluation rows" in note
 
 
+@pytest.mark.e2e
 def test_the_hash_of_labels_is_that_of_their_names(table_file, save_model, tokenizer, tmp_path):
     """Another teacher may have the same labels in another order, and the rows stay the same rows."""
     found = []

@@ -68,6 +68,7 @@ def test_flips_are_their_definition(size, width, metric, room, block, kept, coar
     assert (found[~finite] > 100).all()
 
 
+@pytest.mark.e2e
 @settings(max_examples=100, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),

@@ -79,6 +79,7 @@ def page(grid, tmp_path_factory):
 # --- content ---
 
 
+@pytest.mark.e2e
 def test_it_says_what_was_run_and_who_was_best(page):
     for told in (
         "reviews",
@@ -95,6 +96,7 @@ def test_it_says_what_was_run_and_who_was_best(page):
     )
 
 
+@pytest.mark.e2e
 def test_tables_are_those_of_the_comparison(grid, page):
     tables = Page(page).tables
     panels = read_studies([grid])[0].panels
@@ -136,6 +138,7 @@ def test_long_names_leave_room_for_the_curves():
     assert width[3] > 0.95 * width[1]
 
 
+@pytest.mark.e2e
 def test_one_size_has_no_learning_curve_and_no_text_no_explorer(tmp_path):
     folder = write_results(tmp_path / "plain", methods=("fine-tune", "none"))
     page = report(tmp_path / "r.html", folder)
@@ -144,6 +147,7 @@ def test_one_size_has_no_learning_curve_and_no_text_no_explorer(tmp_path):
     assert embedded(page)["texts"] == []
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("by_metric", [True, False])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_the_headline_is_about_the_figure_it_names(tmp_path, monkeypatch, labelled, by_metric):
@@ -158,6 +162,7 @@ def test_the_headline_is_about_the_figure_it_names(tmp_path, monkeypatch, labell
     assert ("It is separated from every other" in page) == (labelled == by_metric)
 
 
+@pytest.mark.e2e
 def test_the_size_with_the_most_runs_comes_first(tmp_path):
     """A few runs of a larger size do not push aside the one that everything was run with."""
     folder = write_results(tmp_path / "grid", sizes=(100.0, 400.0, 900.0))
@@ -179,6 +184,7 @@ def test_runs_of_other_models_are_other_studies(tmp_path):
     assert methods == [{"fine-tune", "none"}, {"random"}]
 
 
+@pytest.mark.e2e
 def test_a_run_that_diverged_can_be_reported(tmp_path):
     folder = write_results(tmp_path / "grid")
     rows = read_lines(folder)
@@ -187,12 +193,14 @@ def test_a_run_that_diverged_can_be_reported(tmp_path):
     assert "random" in report(tmp_path / "r.html", folder)
 
 
+@pytest.mark.e2e
 def test_a_task_without_labels_is_told_by_its_distance(tmp_path):
     folder = write_results(tmp_path / "un", evaluation=UNLABELLED, teacher={"evaluation": UNLABELLED})
     page = report(tmp_path / "r.html", folder)
     assert "the lowest mean KL to the teacher, 0.200" in page
 
 
+@pytest.mark.e2e
 def test_a_single_run_can_be_reported(tmp_path):
     grid = write_results(tmp_path / "grid", methods=("random",), seeds=(4,))
     row = read_lines(grid)[0]
@@ -209,6 +217,7 @@ def test_a_single_run_can_be_reported(tmp_path):
     assert len(embedded(page)["texts"]) == 60
 
 
+@pytest.mark.e2e
 def test_folders_can_be_combined(grid, tmp_path):
     other = write_results(tmp_path / "other", task="tickets", samples=5)
     page = report(tmp_path / "r.html", grid, other)
@@ -217,6 +226,7 @@ def test_folders_can_be_combined(grid, tmp_path):
     assert [(group["study"], group["rows"]) for group in groups] == [(0, 180), (1, 15)]
 
 
+@pytest.mark.e2e
 def test_runs_of_other_epochs_are_left_out_and_counted(tmp_path):
     folder = write_results(tmp_path / "grid")
     lines = read_lines(folder)
@@ -277,6 +287,7 @@ def test_exact_and_near_duplicates_and_how_many_texts_were_checked_are_in_the_ta
 # --- texts ---
 
 
+@pytest.mark.e2e
 def test_texts_are_drawn_evenly_and_rebuild_both_sides(grid):
     found = explorer(read_studies([grid]))
     assert [group.rows for group in found.groups] == [180]
@@ -367,6 +378,7 @@ def test_nothing_is_loaded_and_the_policy_allows_only_what_is_there(page):
             assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
+@pytest.mark.e2e
 def test_the_same_results_give_the_same_bytes(grid, page, tmp_path):
     assert report(tmp_path / "again.html", grid) == page
 

@@ -92,6 +92,7 @@ def test_of_a_cut_pair_both_texts_are_left(tokenizer):
     assert all({0, 1} <= set(table.batch([row]).segments[0].tolist()) for row in (0, 1))
 
 
+@pytest.mark.e2e
 def test_a_dry_run_tells_what_is_cut(planned, changed, table_file, caplog):
     """pysentimiento/robertuito#3: a tokenizer without a limit, and a model of few positions.
 
@@ -180,6 +181,7 @@ def rename(folder, prefix, part=""):
     save_file(renamed, path, {"format": "pt"})
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("prefix", "part"),
     [("_orig_mod.", ""), ("module.", ""), ("_orig_mod.", "layer.1."), ("0.auto_model.", "")],
@@ -194,6 +196,7 @@ def test_weights_of_a_wrapped_model(prefix, part, changed, refused):
     refused(changed, rf"wrapped model \(their names start with '{prefix}'\); save the model inside it")
 
 
+@pytest.mark.e2e
 def test_weights_that_are_missing_below_the_head(changed, refused, planned):
     """pytorch/pytorch#101107, for any reason. was: a start got new weights there without a word."""
     edit(changed / "config.json", num_hidden_layers=4)
@@ -202,6 +205,7 @@ def test_weights_that_are_missing_below_the_head(changed, refused, planned):
         load_student(ModelSource(str(changed)), planned().task)
 
 
+@pytest.mark.e2e
 def test_a_start_needs_no_head(save, planned, tokenizer):
     """pytorch/pytorch#101107: a new head, and its pooler, is as usual."""
     torch.manual_seed(0)
@@ -214,6 +218,7 @@ def test_a_start_needs_no_head(save, planned, tokenizer):
         planned(teacher=folder)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[] if kind in USUAL else pytest.mark.e2e) for kind in kinds()]
 )
@@ -225,6 +230,7 @@ def test_no_weights_are_missing_in_a_saved_model(kind, tmp_path):
         check_shapes(model.config, stored_shapes(tmp_path, kind), kind, finished, trusted=False)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model-00001-of-00002.safetensors", "tf_model.h5"])
 @pytest.mark.parametrize("later", [3600, 60, -3600])
 def test_newer_weights_that_are_not_read(name, later, changed, planned):

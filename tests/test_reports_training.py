@@ -128,6 +128,7 @@ def test_a_cut_of_such_a_model_is_refused_for_that(spoiled):
         load_student(ModelSource(str(spoiled["inf"])), TASK, (0, 1))
 
 
+@pytest.mark.e2e
 def test_a_loss_that_is_no_number_ends_the_training(given, spoiled, monkeypatch):
     """The same; was: the log showed the mean of the losses before, and the student was saved."""
     options = {key: given[key] for key in ("data", "epochs", "batch_size", "out")}

@@ -258,6 +258,7 @@ def test_the_terms_add_up_to_their_definition(make_trainer, tokenizer, texts, au
     assert trainer.representation.meter.seconds["teacher"] > 0
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("changed", ["hidden_weight", "relation_weight", "pooled_weight", "layers"])
 def test_every_weight_and_the_layers_change_what_is_learned(make_trainer, changed):
     base = make_trainer(ALL, num_train_epochs=1)
@@ -285,6 +286,7 @@ def test_training_brings_the_states_nearer(make_trainer, matching, wide):
     assert loss_of(trainer) < 0.7 * before
 
 
+@pytest.mark.e2e
 def test_a_map_is_learned_where_widths_differ_and_only_there(make_trainer):
     assert not make_trainer(wide=False).representation.maps
     assert not make_trainer(Matching(relation_weight=1.0, layers=LAYERS), wide=True).representation.maps
@@ -300,6 +302,7 @@ def test_a_map_is_learned_where_widths_differ_and_only_there(make_trainer):
     assert not any(torch.equal(before[name], value) for name, value in maps.state_dict().items())
 
 
+@pytest.mark.e2e
 def test_the_finished_student_has_no_map_and_no_hook(make_trainer, tmp_path, tokenizer):
     trainer = make_trainer(wide=True, augment="random")
     plain = tiny_bert(len(tokenizer)).state_dict().keys()
@@ -329,6 +332,7 @@ def test_scoring_during_training_asks_for_logits_alone(make_trainer):
 PLAIN = {"num_train_epochs": 1, "optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("augment", ["random", "mixup"])
 def test_accumulated_gradients_equal_one_large_batch(make_trainer, augment):
     objective = Objective("single_label")
@@ -396,6 +400,7 @@ def test_a_teacher_with_another_tokenizer_reads_the_text(make_trainer, texts, au
         make_trainer(ALL, other=True)
 
 
+@pytest.mark.e2e
 def test_in_bfloat16_and_compiled_it_trains_as_well(make_trainer):
     """The loss itself is float32; compiled code gives out the head's input and the hidden states too."""
     plain = make_trainer(wide=True, objective=Objective("single_label"), **PLAIN)
@@ -448,6 +453,7 @@ def config(table_file, wide_teacher, save_model, tokenizer, tmp_path):
     return build
 
 
+@pytest.mark.e2e
 def test_a_run_matches_and_writes_an_ordinary_student(config):
     config = config(hidden_weight=1, relation_weight=5, pooled_weight=0.5, augment="augpro-mix")
     result = run(config)
@@ -493,6 +499,7 @@ def test_hidden_states_of_other_tokens_are_refused(config, save_model, other_tok
     assert make_plan(config(student=student, pooled_weight=1)).matching == Matching(pooled_weight=1.0)
 
 
+@pytest.mark.e2e
 def test_a_run_matches_pooled_vectors_of_other_tokens_and_another_width(config, save_model, other_tokenizer):
     student = str(save_model(other_tokenizer, layers=2, seed=4))
     result = run(config(student=student, pooled_weight=1, augment="augpro-mix"))

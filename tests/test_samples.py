@@ -169,6 +169,7 @@ def augmentation(model, tokenizer):
     )
 
 
+@pytest.mark.e2e
 def test_samples_are_the_first_epochs_texts_with_the_teachers_labels(augmentation, tokenizer, texts, model):
     teacher = augmentation.teacher
     table, logits = tokenize(tokenizer, texts), teacher.label(texts)
@@ -218,6 +219,7 @@ def test_rows_that_are_no_text_leave_no_samples(augmentation, tokenizer, texts, 
     assert (checked.samples, checked.lines, checked.shares) == ([], [], {})
 
 
+@pytest.mark.e2e
 def test_at_most_500_rows_are_labelled_of_the_1000_that_are_tokenized_again(
     augmentation, tokenizer, texts, model
 ):

@@ -244,6 +244,7 @@ def test_candidates_of_other_texts_have_gradients_of_their_own(make, gradients):
         assert any(torch.equal(ids, each[row]) for each in alone)
 
 
+@pytest.mark.e2e
 def test_memory_does_not_grow_with_the_candidates(make):
     """Both models read them in parts of equal size; the choice is that of one pass."""
     augmentation, _, given = make(candidates=16)

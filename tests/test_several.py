@@ -71,6 +71,7 @@ def test_texts_of_another_length_are_padded(table, context_of, wordnet):
         assert torch.equal(made.mask[row], expected.mask[row])
 
 
+@pytest.mark.e2e
 def test_with_a_candidate_for_each_method_the_choice_is_one_of_kinds(tokenizer, table, model, context_of):
     teacher = Teacher(tiny_bert(len(tokenizer), layers=3, seed=7), tokenizer)
     dataset = DistillationDataset(table, torch.zeros(20, dtype=torch.int64), teacher.label(TEXTS, OTHERS))
@@ -169,6 +170,7 @@ def test_models_of_its_methods_are_known(tmp_path):
     assert [source.name for source in found] == [str(tmp_path)]
 
 
+@pytest.mark.e2e
 def test_a_run_from_the_command_line_to_the_texts(table_file, teacher_folder, tmp_path):
     of = "augpro-mix(partner=near;partner_unit=two-spans)+knn(space=teacher)+crossover(unit=clause)"
     options = method_options(f"several:of={of}")

@@ -210,6 +210,7 @@ def test_one_row_is_not_proof():
 # --- error rates and power ---
 
 
+@pytest.mark.e2e
 def test_equal_methods_are_told_apart_by_seeds_in_five_percent():
     rng, trials, seeds = np.random.default_rng(1), 1000, 5
     shared = rng.normal(0.9, 0.02, (trials, 1, seeds))
@@ -219,6 +220,7 @@ def test_equal_methods_are_told_apart_by_seeds_in_five_percent():
     assert low <= rejected <= high
 
 
+@pytest.mark.e2e
 def test_equal_methods_are_told_apart_by_rows_in_five_percent():
     """Two methods of 85 % accuracy that are mostly right on the same rows."""
     rng, trials, rows = np.random.default_rng(10), 400, 300
@@ -232,6 +234,7 @@ def test_equal_methods_are_told_apart_by_rows_in_five_percent():
     assert low <= rejected <= high
 
 
+@pytest.mark.e2e
 def test_copies_of_a_text_are_no_evidence():
     """Equal methods on 60 texts, each there 5 times: 5 % are rejected; with copies as rows of their own, 44 %."""
     rng, trials, texts, copies = np.random.default_rng(12), 400, 60, 5
@@ -249,6 +252,7 @@ def test_copies_of_a_text_are_no_evidence():
     assert careless > 0.3 * trials
 
 
+@pytest.mark.e2e
 def test_a_detectable_difference_is_detected_with_its_power():
     """A KL-like value of each row; the standard error of the mean difference is known."""
     rng, trials, rows = np.random.default_rng(11), 400, 300

@@ -138,6 +138,7 @@ def test_any_kind_of_tokenizer(family, cut):
     ]
 
 
+@pytest.mark.e2e
 @settings(max_examples=60, deadline=None)
 @given(
     text=st.lists(

@@ -73,6 +73,7 @@ def method(request, wordnet, masked_lm, translator):
     }[request.param]()
 
 
+@pytest.mark.e2e
 def test_same_seed_same_text_other_seed_or_copy_other_text(method, pairs, context):
     batch = pairs.batch(ROWS)
     first = rows_of(method(batch, context(pairs)))
@@ -82,6 +83,7 @@ def test_same_seed_same_text_other_seed_or_copy_other_text(method, pairs, contex
         assert first != rows_of(method(batch, other))
 
 
+@pytest.mark.e2e
 def test_a_row_does_not_depend_on_its_batch(method, pairs, context):
     whole = rows_of(method(pairs.batch(ROWS), context(pairs)))
     for rows in ([0], [7, 3], list(range(19, 4, -1))):
@@ -105,6 +107,7 @@ def test_training_in_half_precision_gives_the_same_text(method, context):
         assert method.rewrite([TEXTS], ROWS, context()) == plain
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("method", ["eda", "back-translation"], indirect=True)
 def test_both_texts_of_a_pair_change_from_the_original(method, context):
     """Not the second beside a changed first; for masked-lm see test_the_model_reads_both_original_texts."""

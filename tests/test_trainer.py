@@ -162,6 +162,7 @@ def test_every_epoch_has_other_augmented_text(make_trainer, teacher, monkeypatch
     assert sum(texts[0][row] != texts[1][row] for row in range(20)) > 10
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("weight", ["label_weight", "teacher_weight", "augmented_weight", "temperature"])
 def test_every_weight_changes_what_is_learned(make_trainer, weight):
     base = Objective("single_label", 0.5, 1.0, 1.0, 2.0)
@@ -182,6 +183,7 @@ def test_labels_of_unlabelled_rows_do_not_matter(make_trainer, dataset):
     assert not differ(before, weights(trainer))
 
 
+@pytest.mark.e2e
 def test_ids_and_text_give_the_teacher_the_same_augmented_rows(make_trainer, teacher, monkeypatch):
     results = []
     for by_ids in (True, False):
@@ -192,6 +194,7 @@ def test_ids_and_text_give_the_teacher_the_same_augmented_rows(make_trainer, tea
     assert_same(*results, tolerance=1e-4)
 
 
+@pytest.mark.e2e
 def test_the_trainers_own_features_work(make_trainer, dataset):
     stopping = EarlyStoppingCallback(early_stopping_patience=1)
     trainer = make_trainer(
@@ -220,6 +223,7 @@ def test_other_rows_are_scored_as_they_are(make_trainer, teacher, tokenizer, dat
     assert measured["eval_train_loss"] == pytest.approx(trainer.evaluate(dataset)["eval_loss"], abs=1e-6)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("augment", "changes", "labelled"),
     [
@@ -264,6 +268,7 @@ def test_label_tensor_marks_missing_labels():
     assert bool(several[2].isnan().all())
 
 
+@pytest.mark.e2e
 def test_of_several_gpus_one_is_used_and_that_is_told(make_trainer, monkeypatch):
     """Two GPUs as the Trainer counts them; without any, its DataParallel hands all rows to the model itself."""
     alone = make_trainer()

@@ -180,6 +180,7 @@ def test_the_direction_of_a_metric_is_its_own(plan, metric, greater):
     assert arguments.lr_scheduler_kwargs == {"mode": "max" if greater else "min"}
 
 
+@pytest.mark.e2e
 def test_checkpoints_are_chosen_on_the_validation_split_where_the_test_split_is_scored(plan, table_file):
     (table_file / "validation.csv").rename(table_file / "test.csv")
     assert plan(BEST).validation_split == plan(BEST).eval_split == "test"

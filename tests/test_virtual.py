@@ -117,6 +117,7 @@ def by_hand(model, own, other, share, depth):
     return model.classifier(bert.pooler(mixed))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("depth", [0.0, 0.5, 1.0])
 def test_tmix_is_the_forward_pass_mixed_after_the_layer(depth, table, model, context_of):
     """0 is the output of the embedding layer, 1 the last hidden state; a deeper teacher at the same share."""
@@ -291,6 +292,7 @@ def test_other_methods_take_any_teacher(augment, plan_of, save_model, other_toke
     assert plan_of(augment, save_model(other_tokenizer)).method == augment
 
 
+@pytest.mark.e2e
 def test_a_teacher_of_another_width_is_refused_by_fgsm_alone(plan_of, tokenizer, tmp_path):
     teacher = tmp_path / "wide"
     wide_bert(len(tokenizer)).save_pretrained(teacher)
