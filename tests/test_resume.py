@@ -249,7 +249,7 @@ def test_the_model_of_a_method_is_an_input(table_file, teacher_folder, masked_lm
         **given, augment="masked-lm", augment_options={"model": str(masked_lm)}, out=tmp_path / "out"
     )
     found = input_fingerprints(make_plan(config))
-    assert found.keys() == {"data", "teacher", "student", "model of the method"}
+    assert found.keys() == {"data", "teacher", "student", "model of the method", "method of augmentation"}
     assert found["teacher"] == found["student"] != found["model of the method"]
 
 

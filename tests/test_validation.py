@@ -165,7 +165,7 @@ def test_a_rate_that_follows_a_metric(train):
     trainer = {"eval_strategy": "epoch", "lr_scheduler_type": "reduce_lr_on_plateau"}
     notes = train("rate", trainer, epochs=1).notes
     assert any("the learning rate followed the accuracy on the validation split" in note for note in notes)
-    assert "too good" in notes[-1]
+    assert "too optimistic" in notes[-1]
 
 
 def test_a_run_that_ends_before_it_is_evaluated_says_so(train):
