@@ -5,6 +5,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,8 @@ def model_content(source: ModelSource) -> bytes:
     """Hash of a model's configuration, tokenizer and weights; for a hub model its name and commit."""
     if isinstance(source, HeldModel):
         tokenizer = json.dumps(source.tokenizer.backend_tokenizer.to_str()).encode()
-        return fingerprint(
-            [source.load_config().to_json_string().encode(), tokenizer, source.weights()]
-        ).encode()
+        config = source.load_config().to_json_string().encode()
+        return fingerprint(chain([config, tokenizer], source.weights())).encode()
     folder = Path(model_location(source.name))
     if not folder.is_dir():
         commit = getattr(source.load_config(), "_commit_hash", None)

@@ -1,6 +1,7 @@
 """A model and a tokenizer that a program holds, in the place of a folder or hub name."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.errors import InputError
-from augpro.models.padding import agree_on_padding, limit_to_positions
 from augpro.models.source import ModelSource
 
 
@@ -38,10 +38,7 @@ class HeldModel(ModelSource):
             raise InputError(f"{self.name}: augpro needs a fast tokenizer; load it with AutoTokenizer.")
         tokenizer = copy.deepcopy(self.tokenizer)
         tokenizer.split_special_tokens = True
-        config = self.load_config()
-        agree_on_padding(config, tokenizer, self.name)
-        limit_to_positions(config, tokenizer, self.trust_remote_code)
-        return tokenizer
+        return self._fitted(tokenizer)
 
     def load_classifier(self, **options: Any) -> PreTrainedModel:
         """A copy of the model in float32, with these changes of its configuration; a head that does not fit is new.
@@ -81,12 +78,10 @@ class HeldModel(ModelSource):
             shared[id(weight)] = torch.nn.Parameter(weight.detach(), requires_grad=False)
         return self._padded(copy.deepcopy(self.model, shared).float().eval())
 
-    def weights(self) -> bytes:
-        """All weights as bytes, for what must know whether two models are the same."""
-        values = [
-            value.detach().cpu().contiguous().view(torch.uint8) for value in self.model.state_dict().values()
-        ]
-        return b"".join(value.numpy().tobytes() for value in values)
+    def weights(self) -> Iterator[bytes]:
+        """The bytes of every weight, one by one: a copy of all of them at once might not fit."""
+        for value in self.model.state_dict().values():
+            yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
     def _check(self) -> None:
         if "ForSequenceClassification" not in type(self.model).__name__:

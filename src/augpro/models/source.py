@@ -61,6 +61,10 @@ class ModelSource:
                 f"{self.name}: augpro needs a fast tokenizer; save the model with its tokenizer.json beside it."
             )
         self._check_tokenizer_files(tokenizer)
+        return self._fitted(tokenizer)
+
+    def _fitted(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """The tokenizer, changed in place to pad as the model does and to know its positions."""
         config = self.load_config()
         agree_on_padding(config, tokenizer, self.name)
         limit_to_positions(config, tokenizer, self.trust_remote_code)

@@ -107,14 +107,17 @@ def _unreadable(part: Any) -> ValueError:
 
 
 def check_parts(of: Any) -> None:
-    """Refuse methods that are no named parts.
+    """Refuse methods that are no named parts, and fewer than two.
 
     Raises:
-        TypeError: naming the first.
+        TypeError: naming the first that is no part.
+        ValueError: if there are fewer than two.
     """
     other = next((part for part in of if not isinstance(part, Part)), None)
     if other is not None:
         raise TypeError(f"of must hold parts such as Part('knn', augmenter('knn')), and {other!r} is none")
+    if len(of) < 2:
+        raise ValueError(f"of must name at least 2 methods, not {[part.name for part in of]!r}")
 
 
 def parts_as_json(parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -63,8 +63,6 @@ class Compose(Chain):
 
     def __post_init__(self) -> None:
         check_parts(self.of)
-        if len(self.of) < 2:
-            raise ValueError(f"of must name at least 2 methods, not {[part.name for part in self.of]!r}")
         others = [part.name for part in self.of if not isinstance(part.method, TokenReplacement)]
         if others:
             raise ValueError(f"of must name methods that replace tokens, and {others[0]!r} does not")

@@ -141,11 +141,8 @@ class AugPro(Chain):
     @property
     def methods(self) -> tuple[TokenReplacement, ...]:
         """A crossover with the perturbation's partner, if there is one, and the projection."""
-        move, values = (
-            self.perturbation,
-            (self.replace_fraction, self.exclude_parents, self.metric, self.top_k),
-        )
-        projected = Projected(move, *values)
+        move = self.perturbation
+        projected = Projected(move, self.replace_fraction, self.exclude_parents, self.metric, self.top_k)
         if not self.partner_fraction:
             return (projected,)
         share = self.partner_fraction, self.partner_unit

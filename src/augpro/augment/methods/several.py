@@ -34,8 +34,6 @@ class Several(Combined):
 
     def __post_init__(self) -> None:
         check_parts(self.of)
-        if len(self.of) < 2:
-            raise ValueError(f"of must name at least 2 methods, not {[part.name for part in self.of]!r}")
         for part in self.of:
             if not part.method.makes_text:
                 raise ValueError(f"of must name methods that make text, and {part.name!r} makes none")
