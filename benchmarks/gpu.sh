@@ -10,15 +10,15 @@
 #   --out FOLDER         where everything goes; default is $OUT
 #   --python PYTHON      interpreter to use; without it a virtual environment is made in the output folder
 #   --teachers FOLDER    teachers to use, FOLDER/rte, ...; none is trained then
-#   --large MODEL        what the teachers of rte, mrpc, stsb and cola start as; default mpnet, and the small one
-#                        where that is not to be had
+#   --large MODEL        what the teachers of rte, mrpc, stsb, cola, qnli and qqp start as; default mpnet, and the small
+#                        one where that is not to be had
 #   --small MODEL        what the other teachers start as, whose students are cut from them, and the students of the large
 #                        ones; default minilm
 #   --tasks A,B          some of: rte,mrpc,stsb,cola,sst2,banking77,clinc150,qnli,qqp
 #   --steps A,B          some of: teachers,tests,speed,students
 #   --minutes N          time budget, installation included; default 11.5. What no longer fits is left out and named
-#   --jobs N             processes side by side on the GPU; default 18 for students (cells of all tasks together) and
-#                        5 for teachers
+#   --jobs N             processes side by side on the GPU; default 27 for students (cells of all tasks together) and
+#                        6 for teachers
 #
 # In the output folder: seconds.jsonl (each step), logs/, teachers/TASK in half precision, which is what the students
 # learn from, students/TASK as augpro compare leaves it, speed.jsonl, and results.tar.gz with everything that is no
@@ -52,12 +52,13 @@ for step in ${steps//,/ }; do
 done
 budget=$(awk "BEGIN { print int(60 * $minutes) }")
 
-# Of each task: rows set aside; the teacher's start, epochs and learning rate; the students' epochs on 1,000 rows.
+# Of each task: rows set aside; the teacher's start, epochs and learning rate; layers of the student, where not the default.
 declare -A plan=(
-    [rte]="0 large 4 3e-5 10" [mrpc]="1500 large 4 3e-5 6" [stsb]="2000 large 4 3e-5 10" [cola]="2000 large 3 3e-5 8"
-    [sst2]="5000 small 1 1e-4 8" [banking77]="0 small 8 1e-4 20" [clinc150]="0 small 6 1e-4 20"
-    [qnli]="0 small 4 1e-4 8" [qqp]="2000 small 2 1e-4 8"
+    [rte]="0 large 8 3e-5" [mrpc]="1500 large 6 3e-5" [stsb]="2000 large 6 3e-5" [cola]="2000 large 4 3e-5"
+    [sst2]="5000 small 1 1e-4 1,4" [banking77]="0 small 8 1e-4" [clinc150]="0 small 6 1e-4"
+    [qnli]="0 large 4 3e-5" [qqp]="2000 large 2 3e-5"
 )
+epochs_of_students=20
 # By --methods; fine-tune and none are in every comparison. The rates of random and knn are those of benchmarks/README.md.
 methods=augpro-mix,knn:replace_fraction=0.6,random:replace_fraction=0.45,tfidf,embeddings,embeddings:model=student
 there=()
@@ -89,29 +90,23 @@ run() { # name, seconds it needs at least, command: runs it until the budget end
     return $code
 }
 
-# Moved to its place when it is whole.
-half='import os, shutil, sys; from augpro.models.source import ModelSource; trained, half = sys.argv[1:]; '
-half+='source = ModelSource(trained); source.load_finished().half().save_pretrained(half + ".part"); '
-half+='source.load_tokenizer().save_pretrained(half + ".part"); '
-half+='[shutil.copy(f"{trained}/{name}", half + ".part") for name in ("result.json", "training-rows.safetensors")]; '
-half+='os.rename(half + ".part", half)'
-
 teacher() { # task: trains its teacher and keeps it in half precision, with the record of its training rows
     local holdout start epochs rate trained=$out/trained/$1
     read -r holdout start epochs rate _ <<<"${plan[$1]}"
     run "teacher-$1" 40 "$python" -m augpro.cli finetune --data "$data/$1" --model "${!start}" --holdout-rows "$holdout" \
         --epochs "$epochs" --learning-rate "$rate" --trainer-option bf16=true --trainer-option save_strategy=no \
         --out "$trained" &&
-        run "half-$1" 5 "$python" -c "$half" "$trained" "$teachers/$1"
+        run "half-$1" 5 "$python" "$here/benchmarks/half_precision.py" "$trained" "$teachers/$1"
 }
 
 students() { # task, jobs: budgets leave out seeds, not methods
-    local holdout start epochs from=()
-    read -r holdout start _ _ epochs <<<"${plan[$1]}"
+    local holdout start layers from=()
+    read -r holdout start _ _ layers <<<"${plan[$1]}"
     # Else the student is cut from the teacher.
     [[ ${!start} == "$small" ]] || from=(--student "$small")
+    [[ -z $layers ]] || from+=(--student-layers "$layers")
     run "students-$1" 60 "$python" -m augpro.cli compare --data "$data/$1" --teacher "$teachers/$1" "${from[@]}" \
-        --holdout-rows "$holdout" --sizes 1000 --epochs "$epochs" --seeds 0,1,2 \
+        --holdout-rows "$holdout" --sizes 1000 --epochs "$epochs_of_students" --seeds 0,1,2 \
         --methods "$methods" --jobs "$2" --budget "$(awk "BEGIN { print ($(left) - 30) / 60 }")" \
         --trainer-option bf16=true --out "$out/students/$1"
 }
@@ -156,12 +151,26 @@ if [[ ! $dry ]]; then
     fi
 fi
 
+# One process at a time has the GPU without it.
+if [[ ! $dry ]] && command -v nvidia-cuda-mps-control >/dev/null; then
+    export CUDA_MPS_PIPE_DIRECTORY=$out/mps CUDA_MPS_LOG_DIRECTORY=$out/mps
+    mkdir -p "$out/mps" && nvidia-cuda-mps-control -d
+    trap 'echo quit | nvidia-cuda-mps-control >/dev/null' EXIT
+    if timeout 60 "$python" -c 'import torch; torch.zeros(1, device="cuda").item()' >"$out/logs/mps.log" 2>&1; then
+        says "processes share the GPU through MPS"
+    else
+        echo quit | nvidia-cuda-mps-control >/dev/null
+        trap - EXIT
+        unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY
+    fi
+fi
+
 # --- the steps: what takes a fixed time first, then students until the budget ends ---
 
 if wants teachers && [[ -z $given ]]; then
     for task in "${there[@]}"; do
         [[ -e $teachers/$task/config.json ]] && continue
-        while (($(jobs -rp | wc -l) >= ${jobs:-5})); do wait -n; done
+        while (($(jobs -rp | wc -l) >= ${jobs:-6})); do wait -n; done
         if [[ $dry ]]; then teacher "$task"; else teacher "$task" & fi
     done
     wait
@@ -183,7 +192,7 @@ if wants students; then
             says "left out: students of $task, which has no teacher in $teachers"
         fi
     done
-    each=$((${jobs:-18} / (${#ready[@]} ? ${#ready[@]} : 1)))
+    each=$((${jobs:-27} / (${#ready[@]} ? ${#ready[@]} : 1)))
     # All at once, so that a budget leaves the same seeds out of every task.
     for task in "${ready[@]}"; do
         if [[ $dry ]]; then students "$task" $((each ? each : 1)); else students "$task" $((each ? each : 1)) & fi

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from augpro.config import CompareConfig, FinetuneConfig, build
 
@@ -58,7 +60,7 @@ def test_a_dry_run_prints_commands_that_augpro_takes(data, tmp_path):
     grids = [build(CompareConfig, options) for name, options in found if name == "compare"]
     assert [Path(config.data).name for config in teachers] == list(TASKS)
     assert [Path(config.data).name for config in grids] == list(TASKS)
-    assert [config.model for config in teachers] == ["mpnet"] * 4 + ["minilm"] * 5
+    assert [config.model for config in teachers] == ["mpnet"] * 4 + ["minilm"] * 3 + ["mpnet"] * 2
     for teacher, grid in zip(teachers, grids, strict=True):
         assert teacher.holdout_rows == grid.holdout_rows
         methods = {"augpro-mix", "knn", "random", "tfidf", "embeddings"}
@@ -94,3 +96,18 @@ def test_what_does_not_fit_is_told_in_one_sentence(options, told, data, tmp_path
     assert done.stderr.startswith("gpu.sh: ")
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_teacher_in_half_precision_keeps_its_record(save_model, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import half_precision
+
+    trained = save_model(tokenizer)
+
+    for name in ("result.json", "training-rows.safetensors"):
+        (trained / name).write_bytes(b"kept")
+    half_precision.main(str(trained), str(tmp_path / "half"))
+    weights = load_file(tmp_path / "half" / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    assert (tmp_path / "half" / "training-rows.safetensors").read_bytes() == b"kept"
+    assert not (tmp_path / "half.part").exists()

@@ -49,7 +49,10 @@ _evaluates: Needed = ("eval_strategy=epoch", lambda given: given.eval_strategy !
 _saves: Needed = ("save_strategy", lambda given: given.save_strategy != "no")
 _reports: Needed = ("report_to", lambda given: bool(given.report_to))
 _trackio: Needed = ("report_to=trackio", lambda given: "trackio" in (given.report_to or ()))
-_checkpoints: Needed = ("activation_checkpointing=true", lambda given: bool(given.activation_checkpointing))
+_checkpoints: Needed = (
+    "activation_checkpointing=true",  # its name is gradient_checkpointing in older versions of transformers
+    lambda given: any(getattr(given, f"{kind}_checkpointing", False) for kind in ("activation", "gradient")),
+)
 # What a field needs to have an effect.
 NEEDS: dict[str, Needed] = {
     "save_steps": ("save_strategy=steps", lambda given: given.save_strategy == "steps"),

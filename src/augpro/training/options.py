@@ -125,9 +125,10 @@ def check_trainer_options(config: TrainOptions, augmenter: Augmenter | None = No
         return given
     _check_names(given)
     arguments = _tried(config, given)
-    for name, (needed, there) in NEEDS.items():
+    for name in (name for name in NEEDS if name in given):
+        needed, there = NEEDS[name]
         default = TrainingArguments.__dataclass_fields__[name].default
-        off = name not in given or (given[name] in (None, False) and given[name] == default)
+        off = given[name] in (None, False) and given[name] == default
         if not off and not there(arguments):
             raise InputError(f"--trainer-option {name}: has no effect without {needed}; leave it out.")
     for option in augmenter.excludes if augmenter else ():
