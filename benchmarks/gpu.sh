@@ -60,7 +60,7 @@ declare -A plan=(
 )
 epochs_of_students=20
 # By --methods; fine-tune and none are in every comparison. The rates of random and knn are those of benchmarks/README.md.
-methods=augpro-mix,knn:replace_fraction=0.6,random:replace_fraction=0.45,tfidf,embeddings,embeddings:model=student
+methods=augpro-mix,knn:replace_fraction=0.6,random:replace_fraction=0.45,tfidf,embeddings:model=$small,embeddings:model=student
 there=()
 for task in ${tasks//,/ }; do
     [[ -n ${plan[$task]:-} ]] || fail "--tasks $task: is none of ${!plan[*]}."
