@@ -17,8 +17,8 @@
 #   --tasks A,B          some of: rte,mrpc,stsb,cola,sst2,banking77,clinc150,qnli,qqp
 #   --steps A,B          some of: teachers,tests,speed,students
 #   --minutes N          time budget, installation included; default 11.5. What no longer fits is left out and named
-#   --jobs N             processes side by side on the GPU; default 27 for students (cells of all tasks together) and
-#                        6 for teachers
+#   --jobs N             processes side by side on the GPU; default 18 for students (cells of all tasks together) and
+#                        9 for teachers
 #
 # In the output folder: seconds.jsonl (each step), logs/, teachers/TASK in half precision, which is what the students
 # learn from, students/TASK as augpro compare leaves it, speed.jsonl, and results.tar.gz with everything that is no
@@ -121,7 +121,10 @@ pack() { # what is small, in one file
 
 export PYTHONPATH=$here/src${PYTHONPATH:+:$PYTHONPATH}
 # Many processes share the cores, and the GPU does the work.
-export OMP_THREAD_LIMIT=2 RAYON_NUM_THREADS=2 TOKENIZERS_PARALLELISM=false
+export OMP_NUM_THREADS=1 RAYON_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+# Without it each of a hundred processes compiles the libraries again where their folders are not writable.
+export PYTHONPYCACHEPREFIX=$out/bytecode
+unset PYTHONDONTWRITEBYTECODE
 teachers=${given:-$out/teachers}
 [[ $dry ]] || mkdir -p "$out/logs" "$teachers" || fail "$out: cannot be made; name another folder."
 if [[ ! $dry && -z $python ]] && ! nvidia-smi -L >/dev/null 2>&1; then
@@ -170,7 +173,7 @@ fi
 if wants teachers && [[ -z $given ]]; then
     for task in "${there[@]}"; do
         [[ -e $teachers/$task/config.json ]] && continue
-        while (($(jobs -rp | wc -l) >= ${jobs:-6})); do wait -n; done
+        while (($(jobs -rp | wc -l) >= ${jobs:-9})); do wait -n; done
         if [[ $dry ]]; then teacher "$task"; else teacher "$task" & fi
     done
     wait
@@ -192,7 +195,7 @@ if wants students; then
             says "left out: students of $task, which has no teacher in $teachers"
         fi
     done
-    each=$((${jobs:-27} / (${#ready[@]} ? ${#ready[@]} : 1)))
+    each=$((${jobs:-18} / (${#ready[@]} ? ${#ready[@]} : 1)))
     # All at once, so that a budget leaves the same seeds out of every task.
     for task in "${ready[@]}"; do
         if [[ $dry ]]; then students "$task" $((each ? each : 1)); else students "$task" $((each ? each : 1)) & fi

@@ -28,7 +28,7 @@ def run_cell(config: Path, log: Path, threads: int) -> None:
         os.dup2(descriptor, stream)
     forgive_output("utf-8")  # as the log is read
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, torch.get_num_threads()))  # OMP_NUM_THREADS may ask for fewer
     quiet_libraries()
     try:
         options = json.loads(config.read_text(encoding="utf-8"))
