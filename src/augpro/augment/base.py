@@ -71,11 +71,6 @@ class EmbeddingSpace:
             *(sum(getattr(part, field.name) for part in parts) for field in fields(SearchStats))
         )
 
-    def shares(self) -> dict[str, float]:
-        """Share of the distinct queries that needed a full search; empty without a query."""
-        stats = self.searched()
-        return {"searched_in_full": stats.in_full / stats.distinct} if stats.distinct else {}
-
 
 @dataclass(frozen=True)
 class TrainingState:

@@ -42,12 +42,14 @@ _DRY_RUN = {
 def _train(config: FinetuneConfig | DistillConfig, dry_run: bool) -> None:
     from augpro.cli.display import show_plan, show_result
     from augpro.distillation.plan import make_plan
+    from augpro.models import processes
     from augpro.results.output import check_output
 
     quiet_libraries()
-    check_output(config)
+    if processes.leads():
+        check_output(config)
     plan = make_plan(config)
-    console = Console()
+    console = Console(quiet=not processes.leads())
     if dry_run:
         show_plan(console, plan, plan.config)
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -12,9 +13,10 @@ from augpro.distillation.labelling import add_pool
 from augpro.distillation.layer_search import load_start, search_layers
 from augpro.distillation.plan import Plan, make_plan
 from augpro.distillation.samples import check_rows, joined, samples_markdown
-from augpro.distillation.scoring import label_scored, score_splits
+from augpro.distillation.scoring import label_scored, label_split, score_splits
 from augpro.distillation.summary import notes_of, summarize
 from augpro.distillation.train import (
+    check_processes,
     load_teacher,
     online_augmentation,
     representation_loss,
@@ -22,6 +24,7 @@ from augpro.distillation.train import (
     validation_notes,
 )
 from augpro.files import finalize_files, write_json_lines, write_tensors, write_text
+from augpro.models import processes
 from augpro.models.reading import predict_logits
 from augpro.results.output import PREDICTIONS, SAMPLES, OutputFolder, check_output
 from augpro.results.provenance import write_training_rows
@@ -65,12 +68,14 @@ def run(config: FinetuneConfig | DistillConfig, callbacks: Sequence[TrainerCallb
     Raises:
         augpro.errors.InputError: if an input or option is wrong; nothing is written then.
     """
-    check_output(config)
+    if processes.leads():
+        check_output(config)
     return run_plan(make_plan(config), callbacks).result
 
 
 def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
-    """:func:`run` for a given plan."""
+    """:func:`run` for a given plan; under ``torchrun`` in several processes, of which the first alone writes."""
+    check_processes(plan)
     config, meter, arguments = plan.config, Meter(), training_arguments(plan.config, bool(callbacks))
     with meter.phase("load"):
         tokenizer = plan.student.load_tokenizer()
@@ -84,10 +89,10 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         }
         inputs = input_fingerprints(plan)
 
-    with OutputFolder(config, inputs) as folder:
+    with processes.first_enters(OutputFolder(config, inputs, processes.leads())) as folder:
         with meter.phase("teacher_originals"):
             uses_labels = plan.augmenter or plan.objective.teacher_weight or plan.searched_layers or plan.pool
-            teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
+            teacher_logits = label_split(teacher, train) if teacher and uses_labels else None
         plan, student, search = search_layers(plan, student, tokenizer, teacher, teacher_logits, meter)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         if plan.pool and teacher:
@@ -104,16 +109,12 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         with meter.phase("student"):
             trainer.train(resume_from_checkpoint=folder.checkpoint)
             student = trainer.finished_student()
-            # Saved first, before anything else can fail.
-            student.save_pretrained(folder.path)
-            tokenizer.save_pretrained(folder.path)
-            finalize_files(folder.path)
-            write_training_rows(folder.path, plan.data.splits["train"], plan.student.name)
+            if processes.leads():
+                _save(plan, student, tokenizer, folder.path)  # before anything else can fail
 
         with meter.phase("evaluate"):
             logits = {name: predict_logits(student, tables[name]) for name in scored}
             scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
-            write_tensors(folder.path / PREDICTIONS, scores.predictions)
         checked = None
         if augmentation and augmentation.augmenter.makes_text:
             with meter.phase("check"):
@@ -123,9 +124,19 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         result.label_seconds, result.layer_search = label_seconds, search
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
-            write_text(folder.path / "samples.md", samples_markdown(result))
-            write_json_lines(folder.path / SAMPLES, (line.model_dump() for line in checked.lines))
         result.notes = notes_of(plan, result) + scores.notes + validation_notes(plan, trainer)
-        result.save(folder.path)
-        folder.finish()
+        if processes.leads():
+            write_tensors(folder.path / PREDICTIONS, scores.predictions)
+            if checked:
+                write_text(folder.path / "samples.md", samples_markdown(result))
+                write_json_lines(folder.path / SAMPLES, (line.model_dump() for line in checked.lines))
+            result.save(folder.path)
+            folder.finish()
         return Trained(student, tokenizer, result)
+
+
+def _save(plan: Plan, student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    student.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    finalize_files(path)
+    write_training_rows(path, plan.data.splits["train"], plan.student.name)

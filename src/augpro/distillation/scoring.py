@@ -15,6 +15,7 @@ from augpro.errors import InputError
 from augpro.evaluation.metrics import score
 from augpro.evaluation.notes import answer_notes, label_notes
 from augpro.files import write_json
+from augpro.models import processes
 from augpro.models.compatibility import Role, check_models
 from augpro.models.finite import check_logits
 from augpro.models.source import ModelSource
@@ -31,6 +32,15 @@ from augpro.training.meter import Meter
 log = logging.getLogger(__name__)
 
 
+def label_split(teacher: Teacher, split: Split) -> Tensor:
+    """The teacher's logits of a split, [N, C]; several processes label a part each."""
+
+    def label(rows: slice) -> Tensor:
+        return teacher.label(split.texts[rows], None if split.pairs is None else split.pairs[rows])
+
+    return processes.in_shares(len(split), label, teacher.model.device)
+
+
 def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str, Tensor]:
     """The teacher's logits of every scored split, [N, C]; empty without a teacher.
 
@@ -39,7 +49,7 @@ def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str,
     if teacher is None:
         return {}
     with meter.phase("evaluate"):
-        return {name: teacher.label(split.texts, split.pairs) for name, split in plan.scored_splits().items()}
+        return {name: label_split(teacher, split) for name, split in plan.scored_splits().items()}
 
 
 @dataclass

@@ -7,11 +7,13 @@ from augpro.data.loading import Label, Split
 from augpro.distillation.plan import Plan
 from augpro.evaluation.metrics import majority_share
 from augpro.files import fingerprint
+from augpro.projection.allowed import SearchStats
 from augpro.results.environment import library_versions, machine_facts
 from augpro.results.result import RowsHash, RunResult, Scores
 from augpro.tasks import Task
 from augpro.training.dataset import label_tensor
 from augpro.training.meter import Meter
+from augpro.training.online import Counted
 from augpro.training.trainer import DistillationTrainer
 
 
@@ -32,10 +34,9 @@ def summarize(
         trainer: after training.
     """
     assert trainer.model is not None
-    augmentation = trainer.augmentation
-    counts = augmentation.counts if augmentation else ReplacementCounts()
-    seen = {"student": trainer.rows_seen, "augment": counts.rows}
-    seen["teacher"] = augmentation.labelled if augmentation else 0
+    none = Counted(0, ReplacementCounts(), SearchStats())
+    done = trainer.augmentation.counted() if trainer.augmentation else none
+    seen = {"student": trainer.rows_seen, "augment": done.replaced.rows, "teacher": done.labelled}
     seen["teacher"] += trainer.representation.rows if trainer.representation else 0
     result = describe_run(plan, scores, teacher_scores, meter)
     result.epochs = float(trainer.state.epoch or 0.0)
@@ -44,7 +45,7 @@ def summarize(
         for phase, texts in seen.items()
         if texts and meter.seconds.get(phase)
     }
-    result.replacement = counts.shares() | (augmentation.space.shares() if augmentation else {})
+    result.replacement = done.replaced.shares() | done.searched.shares()
     result.parameters = {"student": sum(p.numel() for p in trainer.model.parameters())}
     return result
 

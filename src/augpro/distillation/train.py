@@ -8,6 +8,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from augpro.augment import EmbeddingSpace
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.distillation.plan import Plan
+from augpro.distillation.scoring import label_split
+from augpro.errors import InputError
+from augpro.models import processes
 from augpro.results.output import CHECKPOINTS
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenTable, tokenize
@@ -19,6 +22,29 @@ from augpro.training.representation import RepresentationLoss
 from augpro.training.trainer import DistillationTrainer
 from augpro.training.validation import compute_metrics
 from augpro.vocabulary import Vocabulary
+
+
+def check_processes(plan: Plan) -> None:
+    """Refuse what several processes cannot share.
+
+    Raises:
+        InputError: names it, and the fix.
+    """
+    config = plan.config
+    sampling = config.trainer_options.get("train_sampling_strategy", "group_by_length")
+    reasons = {
+        f"--augment {plan.method}: makes no text": plan.augmenter and not plan.augmenter.makes_text,
+        "a loss on hidden states or pooled vectors": plan.matching,
+        "a search for the student's layers": plan.searched_layers,
+        "--unlabelled": plan.pool,
+        f"--trainer-option train_sampling_strategy={sampling}": sampling != "group_by_length",
+    }
+    for reason, applies in reasons.items():
+        if applies and processes.count() > 1:
+            raise InputError(
+                f"{reason}: runs in one process, and there are {processes.count()}; leave it out, or start the run "
+                "without torchrun."
+            )
 
 
 def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: torch.device) -> Teacher | None:
@@ -98,7 +124,7 @@ def validation(
         return {}
     split = plan.data.splits[plan.validation_split]
     with meter.phase("evaluate"):
-        logits = teacher.label(split.texts, split.pairs) if teacher else None
+        logits = label_split(teacher, split) if teacher else None
         table = tokenize(tokenizer, split.texts, split.pairs, plan.config.max_tokens)
     if logits is not None:
         arguments.label_names = ["labels", "teacher_logits"]

@@ -37,6 +37,10 @@ class SearchStats:
     in_full: int = 0
     multiply_adds: int = 0
 
+    def shares(self) -> dict[str, float]:
+        """Share of the distinct queries that needed a full search; empty without a query."""
+        return {"searched_in_full": self.in_full / self.distinct} if self.distinct else {}
+
 
 class AllowedTokens:
     """The allowed tokens of one group.

@@ -30,6 +30,7 @@ class OutputFolder:
             must be those that the run was started with.
         inputs: fingerprints of what the run reads, by name, see :mod:`augpro.distillation.identity`; they are kept
             with the options, and with ``resume`` they must be the same, where there were any.
+        leads: False for a process that writes nothing, as another of its run has claimed the folder.
 
     Attributes:
         path: the folder.
@@ -40,14 +41,19 @@ class OutputFolder:
             nothing to resume, or if options or inputs have changed.
     """
 
-    def __init__(self, config: TrainOptions, inputs: dict[str, str] | None = None) -> None:
-        self.config, self.path, self.inputs = config, config.out, inputs or {}
+    def __init__(
+        self, config: TrainOptions, inputs: dict[str, str] | None = None, leads: bool = True
+    ) -> None:
+        self.config, self.path, self.inputs, self.leads = config, config.out, inputs or {}, leads
         self.checkpoint: str | None = None
         self._held = ExitStack()
         self._made: list[Path] = []  # folders that were not there before
 
     def __enter__(self) -> Self:
         """Lock the folder and write the options to it."""
+        if not self.leads:
+            self.checkpoint = self._find_checkpoint() if self.config.resume else None
+            return self
         _check(self.config)
         self._made = [part for part in (self.path, *self.path.parents) if not part.exists()]
         claim_folder(self.path)
@@ -67,7 +73,7 @@ class OutputFolder:
 
         So the same command, or a better one, can be given again. What a kill or Ctrl-C has left is gone on with.
         """
-        if kind is not None and issubclass(kind, Exception) and not self.config.resume:
+        if self.leads and kind is not None and issubclass(kind, Exception) and not self.config.resume:
             self._free()
         self._held.close()
 

@@ -7,6 +7,8 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from augpro.models import processes
+
 # Key in trainer_state.json. The Trainer writes that file last, so an interrupted checkpoint without counts has no
 # state either and is not resumed from.
 KEY = "augpro"
@@ -35,7 +37,8 @@ class CountsCallback(TrainerCallback):
         if self.trainer.representation is not None:
             self.trainer.representation.rows = stored["matched"]
         augmentation = self.trainer.augmentation
-        if augmentation is not None and "labelled" in stored:
+        # What all processes have counted goes on in one of them, as it will be added up again.
+        if augmentation is not None and "labelled" in stored and processes.leads():
             augmentation.labelled = stored["labelled"]
             vars(augmentation.counts).update(stored["replaced"])
             vars(augmentation.space.earlier).update(stored["searched"])
@@ -49,9 +52,5 @@ def store_counts(trainer: Any) -> None:
         counts["matched"] = trainer.representation.rows
     augmentation = trainer.augmentation
     if augmentation is not None:
-        counts |= {
-            "labelled": augmentation.labelled,
-            "replaced": asdict(augmentation.counts),
-            "searched": asdict(augmentation.space.searched()),
-        }
+        counts |= asdict(augmentation.counted())
     trainer.state.stateful_callbacks[KEY] = counts

@@ -34,7 +34,7 @@ _REASONS = {
     "it would end the training early, and the run would count as finished; use --resume for an interrupted run": (
         "enable_jit_checkpoint",
     ),
-    "a run is one process on one device": (
+    "augpro divides the batches among processes itself, see torchrun in docs/recipes.md": (
         "local_rank", "ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph",
         "ddp_backend", "ddp_timeout", "fsdp", "fsdp_config", "deepspeed", "parallelism_config",
         "average_tokens_across_devices", "log_on_each_node", "save_on_each_node", "log_level_replica",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial, reduce
 from typing import Any
 
@@ -20,14 +20,32 @@ from augpro.augment.base import (
 from augpro.augment.counts import ReplacementCounts
 from augpro.augment.gradient import without_dropout
 from augpro.losses import Objective
+from augpro.models import processes
 from augpro.models.reading import ROWS_AT_ONCE, autocast
+from augpro.projection.allowed import SearchStats
 from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
 from augpro.training.candidates import Candidates, CandidateStore
 from augpro.training.dataset import DistillationDataset
+from augpro.training.exchange import every_candidate, summed
 from augpro.training.meter import Meter
 from augpro.training.selection import new_texts, select_hardest
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What an augmentation has done so far, in all processes.
+
+    Attributes:
+        labelled: rows that the teacher has labelled.
+        replaced: counts of replaced tokens.
+        searched: cost of the projection.
+    """
+
+    labelled: int
+    replaced: ReplacementCounts
+    searched: SearchStats
 
 
 @dataclass
@@ -82,12 +100,31 @@ class OnlineAugmentation:
             assert isinstance(virtual, VirtualRows)
             return virtual, self._label_virtual(virtual)
         made = self._make(batch, teacher_logits, dataset, student, epoch)
-        if made:
-            texts = reduce(partial(join, pad_id=dataset.table.pad_id), made)
-            self.kept.add(texts, self._label_text(texts))
+        if made or processes.count() > 1:
+            self._keep(made, batch, teacher_logits, dataset)
         candidates = self.kept.of(batch.row_ids, dataset.table)
         chosen = self._choose(candidates, student)
         return candidates.rows.take(chosen), candidates.logits[chosen]
+
+    def counted(self) -> Counted:
+        """Its counts, with those of other processes."""
+        device = self.space.table.device
+        labelled = int(processes.gather(torch.tensor([self.labelled], device=device)).sum())
+        return Counted(labelled, summed(self.counts, device), summed(self.space.searched(), device))
+
+    def _keep(
+        self, made: list[TokenBatch], batch: TokenBatch, teacher_logits: Tensor, dataset: DistillationDataset
+    ) -> None:
+        """Have new candidates labelled, and keep them, with those of other processes."""
+        table = dataset.table
+        texts = reduce(partial(join, pad_id=table.pad_id), made or [batch.take(batch.row_ids[:0])])
+        logits = self._label_text(texts) if made else teacher_logits[:0]
+        if processes.count() > 1:
+            numbers = [torch.full_like(part.row_ids, number) for number, part in enumerate(made)]
+            copies = torch.cat([texts.row_ids[:0], *numbers])
+            texts, logits = every_candidate(texts, logits, copies, table.pad_id)
+            texts = replace(texts, texts=table.texts_of(texts.row_ids.tolist()))
+        self.kept.add(texts, logits)
 
     def _make(
         self,

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from augpro.augment.base import VirtualRows
 from augpro.errors import InputError
 from augpro.losses import Objective
+from augpro.models import processes
 from augpro.models.finite import blamed
 from augpro.tokens import TokenBatch, join
 from augpro.training.counting import CountsCallback, store_counts
@@ -132,9 +134,22 @@ class DistillationTrainer(Trainer):
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return EpochOrder(rows.table.lengths.tolist(), batch_size, seed, lambda: self.finished_epochs)
 
+    def get_train_dataloader(self) -> Any:
+        """The Trainer's; with several processes all read the same batches, of which each takes its share."""
+        if processes.count() == 1:
+            return super().get_train_dataloader()
+        return DataLoader(
+            self.rows,
+            self.args.train_batch_size,
+            sampler=self._get_train_sampler(),
+            collate_fn=self.data_collator,
+            drop_last=self.args.dataloader_drop_last,
+            num_workers=self.args.dataloader_num_workers,
+        )
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         store_counts(self)
-        if self.augmentation is not None:
+        if self.augmentation is not None and processes.leads():
             # Before the state, which is written last: a checkpoint without a state is not resumed from.
             folder = (
                 Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -169,32 +184,48 @@ class DistillationTrainer(Trainer):
             # Evaluation rows have other row ids, and nothing needs their texts.
             self.rows.table.texts_of(inputs["row_ids"].tolist()) if model.training else None,
         )
-        teacher_logits = inputs.get("teacher_logits")
-        rows, forward, augmented, targets = len(batch.ids), batch, None, None
-        if self.augmentation is not None and model.training and teacher_logits is not None:
-            # Compiled code would ignore the hooks for gradients at the embeddings.
-            student = self.accelerator.unwrap_model(model, keep_torch_compile=False)
-            epoch = self.finished_epochs
-            augmented, targets = self.augmentation(batch, teacher_logits, self.rows, student, epoch)
-            if isinstance(augmented, TokenBatch):
-                forward = join(batch, augmented, self.rows.table.pad_id)
-        if self.representation is not None and model.training:
+        teacher_logits, labels = inputs.get("teacher_logits"), inputs.get("labels")
+        if not model.training:
+            logits = model(**batch.model_inputs()).logits
+            loss = self.objective.originals(logits, labels, teacher_logits)
+            return (loss, {"logits": logits}) if return_outputs else loss
+        rows, own = len(batch.ids), batch
+        if processes.count() > 1:
+            own = batch.take(processes.share(rows).to(batch.ids.device))
+        augmented, targets = self._augmented(own, batch, teacher_logits, model)
+        forward = (
+            own if not isinstance(augmented, TokenBatch) else join(own, augmented, self.rows.table.pad_id)
+        )
+        if self.representation is not None:
             logits, loss = self.representation(model, forward)
         else:
             logits = model(**forward.model_inputs()).logits
             loss = logits.new_zeros(())
-        loss = loss + self.objective.originals(logits[:rows], inputs.get("labels"), teacher_logits)
-        if model.training:
-            self.rows_seen += rows * (1 if augmented is None else 2)
+        mine = logits[: len(own.ids)]
+        loss = loss + self.objective.originals(processes.gather(mine)[:rows], labels, teacher_logits)
+        self.rows_seen += rows * (1 if augmented is None else 2)
         if augmented is not None:
-            outputs = augmented.run(model) if isinstance(augmented, VirtualRows) else logits[rows:]
+            outputs = augmented.run(model) if isinstance(augmented, VirtualRows) else logits[len(mine) :]
             if targets is None:
-                loss = loss + self.objective.smoothness(outputs, logits[:rows])
+                loss = loss + self.objective.smoothness(outputs, mine)
             else:
-                loss = loss + self.objective.augmented(outputs, targets)
-        if model.training:
-            self._check_finite(loss, targets)
-        return (loss, {"logits": logits[:rows]}) if return_outputs else loss
+                targets = processes.gather(targets)[:rows]
+                loss = loss + self.objective.augmented(processes.gather(outputs)[:rows], targets)
+        self._check_finite(loss, targets)
+        loss = processes.gradient_of_all(loss)
+        return (loss, {"logits": mine}) if return_outputs else loss
+
+    def _augmented(
+        self, own: TokenBatch, batch: TokenBatch, teacher_logits: Tensor | None, model: Any
+    ) -> tuple[TokenBatch | VirtualRows | None, Tensor | None]:
+        """Augmented rows of this process and the teacher's logits for them, see :class:`OnlineAugmentation`."""
+        if self.augmentation is None or teacher_logits is None:
+            return None, None
+        if own is not batch:
+            teacher_logits = teacher_logits[processes.share(len(batch.ids)).to(teacher_logits.device)]
+        # Compiled code would ignore the hooks for gradients at the embeddings.
+        student = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        return self.augmentation(own, teacher_logits, self.rows, student, self.finished_epochs)
 
     def _check_finite(self, loss: Tensor, teacher_logits: Tensor | None) -> None:
         """Stop at a loss that is not finite, before it reaches the weights; the Trainer would hide it in its log.

@@ -1,0 +1,88 @@
+"""The processes of one run, as ``torchrun`` and ``accelerate launch`` start them.
+
+Each holds the whole run and takes its share of every batch; outputs are gathered, and all compute the loss of the
+whole batch. So batches, texts and steps do not depend on the number of processes. The first one alone writes.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+Entered = TypeVar("Entered")
+
+
+def leads() -> bool:
+    """Whether this is the first process, which alone writes and prints; also before they are connected."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def count() -> int:
+    """The number of processes of this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share(rows: int) -> Tensor:
+    """The rows of a batch that this process takes, int64 [ceil(rows / processes)].
+
+    All processes take as many, so that none waits for another: the last row is repeated where rows run out. What
+    :func:`gather` puts together has the batch's rows first, in their order.
+    """
+    size = -(-rows // count())
+    own = torch.arange(size) + size * int(os.environ.get("RANK", "0"))
+    return own.clamp_max(rows - 1)
+
+
+def gather(own: Tensor) -> Tensor:
+    """The tensors of all processes, [N, ...] each, as one, [processes N, ...]; gradients flow into its own part."""
+    if count() == 1:
+        return own
+    every = [torch.empty_like(own) for _ in range(count())]
+    distributed.all_gather(every, own.detach().contiguous())
+    every[distributed.get_rank()] = own
+    return torch.cat(every)
+
+
+def largest(value: int, device: torch.device) -> int:
+    """The largest of the values of all processes."""
+    if count() == 1:
+        return value
+    found = torch.tensor(value, device=device)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return int(found)
+
+
+def in_shares(rows: int, compute: Callable[[slice], Tensor], device: torch.device) -> Tensor:
+    """What ``compute`` gives for all rows, on the CPU, [rows, ...], when each process computes a part of them.
+
+    Args:
+        rows: their number, at least 1.
+        compute: maps some of the rows to a tensor with as many, [n, ...].
+        device: of the processes' models, over which they exchange.
+    """
+    if count() == 1:
+        return compute(slice(0, rows))
+    own = share(rows)
+    first, last = int(own[0]), int(own[-1]) + 1
+    part = compute(slice(first, last))
+    filled = part[(own - first).clamp_max(len(part) - 1)].to(device)
+    return gather(filled)[:rows].cpu()
+
+
+def gradient_of_all(loss: Tensor) -> Tensor:
+    """The same value with a gradient as many times as large: processes average the gradients of their own parts."""
+    return loss if count() == 1 else loss.detach() + count() * (loss - loss.detach())
+
+
+@contextmanager
+def first_enters(context: AbstractContextManager[Entered]) -> Iterator[Entered]:
+    """Enter a context in the first process, and then in the others."""
+    if count() > 1 and not leads():
+        distributed.barrier()
+    with context as entered:
+        if count() > 1 and leads():
+            distributed.barrier()
+        yield entered
