@@ -211,7 +211,7 @@ class DistillationTrainer(Trainer):
             else:
                 targets = processes.gather(targets)[:rows]
                 loss = loss + self.objective.augmented(processes.gather(outputs)[:rows], targets)
-        self._check_finite(loss, targets)
+        self._check_finite(loss, targets, own, logits)
         loss = processes.gradient_of_all(loss)
         return (loss, {"logits": mine}) if return_outputs else loss
 
@@ -227,13 +227,18 @@ class DistillationTrainer(Trainer):
         student = self.accelerator.unwrap_model(model, keep_torch_compile=False)
         return self.augmentation(own, teacher_logits, self.rows, student, self.finished_epochs)
 
-    def _check_finite(self, loss: Tensor, teacher_logits: Tensor | None) -> None:
+    def _check_finite(
+        self, loss: Tensor, teacher_logits: Tensor | None, batch: TokenBatch, logits: Tensor
+    ) -> None:
         """Stop at a loss that is not finite, before it reaches the weights; the Trainer would hide it in its log.
 
         Not in float16, where loss scaling skips such a step.
         """
         if self.accelerator.scaler is not None or torch.isfinite(loss):
             return
+        wrong = torch.nonzero(~torch.isfinite(logits[: len(batch.ids)]).all(1))[:, 0].tolist()
+        some = [repr(batch.texts[row][0][:60]) for row in wrong[:2]] if batch.texts else []
+        where = f", in {len(wrong)} of {len(batch.ids)} rows, first {', '.join(some)}" if some else ""
         if teacher_logits is not None and not torch.isfinite(teacher_logits).all():
             why = "the teacher's logits of augmented texts are not finite; give another teacher"
         elif self.flaw:
@@ -244,5 +249,5 @@ class DistillationTrainer(Trainer):
             why = "the training has diverged; give a lower --learning-rate"
         self.callback_handler.on_train_end(self.args, self.state, self.control)  # closes its progress bar
         raise InputError(
-            f"the loss of step {self.state.global_step + 1} of {self.state.max_steps} is not finite: {why}."
+            f"the loss of step {self.state.global_step + 1} of {self.state.max_steps} is not finite{where}: {why}."
         )
