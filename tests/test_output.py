@@ -4,7 +4,7 @@ import pytest
 
 from augpro.config import DistillConfig
 from augpro.errors import InputError
-from augpro.results.output import CONFIG, OutputFolder
+from augpro.results.output import CONFIG, OutputFolder, check_output
 
 
 @pytest.fixture
@@ -59,3 +59,12 @@ def test_an_interrupted_run_keeps_what_it_has_and_can_be_resumed(config, error):
     fail(config, "checkpoints/teacher-labels/block.safetensors", error=error)
     fail(config.model_copy(update={"resume": True}))
     assert (config.out / "checkpoints" / "teacher-labels" / "block.safetensors").is_file()
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_options_can_be_started_again(config):
+    """The temporary file is no run that could be resumed, and nothing that a new run must not write over."""
+    config.out.mkdir(parents=True)
+    (config.out / f".{CONFIG}.6460a4299310").write_text("{")
+    check_output(config)
+    with OutputFolder(config):
+        assert {path.name for path in config.out.iterdir()} == {CONFIG, ".lock"}

@@ -136,7 +136,9 @@ def test_a_loss_that_is_no_number_ends_the_training(given, spoiled, monkeypatch)
     with pytest.raises(InputError, match=said):
         run(FinetuneConfig(**options, model=str(spoiled["nan"])))
     assert not given["out"].exists()
-    said = r"loss of step 2 of 10 is not finite, in \d+ of \d+ rows, .*: the training has diverged; .*--learning"
+    said = (
+        r"loss of step 2 of 10 is not finite, in \d+ of \d+ rows, .*: the training has diverged; .*--learning"
+    )
     with pytest.raises(InputError, match=said):
         run(DistillConfig(**given, learning_rate=1e38))
     label = Teacher.label_tokens

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -45,6 +46,18 @@ def _create(path: Path) -> tuple[Path, int]:
         return temporary, stat.S_IMODE(os.fstat(descriptor).st_mode)
     finally:
         os.close(descriptor)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a killed process had begun to write: it has the name of a temporary file."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{12}", path.name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files of killed processes; no other process may be writing to the folder."""
+    for path in folder.iterdir():
+        if is_leftover(path) and path.is_file():
+            path.unlink()
 
 
 def _bring_to_disk(path: Path, mode: int) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from augpro.config import TrainOptions
 from augpro.errors import InputError
-from augpro.files import make_folder, try_file, write_json
+from augpro.files import is_leftover, make_folder, remove_leftovers, try_file, write_json
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
 PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"
@@ -60,6 +60,7 @@ class OutputFolder:
         with ExitStack() as held:
             held.enter_context(folder_lock(self.path))
             _check(self.config)  # once more: of two started at once, one may have written since
+            remove_leftovers(self.path)
             options = self.config.model_dump(mode="json", exclude=_MAY_CHANGE)
             if self.config.resume:
                 self._check_unchanged(options)
@@ -180,7 +181,7 @@ def _check(config: TrainOptions) -> None:
             )
         if (path / RESULT).is_file():
             raise InputError(f"{path}: this run is finished; read {path / RESULT} or give another --out.")
-    elif path.is_dir() and any(entry.name != _LOCK for entry in path.iterdir()):
+    elif path.is_dir() and any(entry.name != _LOCK and not is_leftover(entry) for entry in path.iterdir()):
         raise InputError(f"{path}: is not empty; use --resume to go on with that run or give another --out.")
 
 
