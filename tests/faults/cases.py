@@ -1,4 +1,4 @@
-"""The commands that are killed, on 24 rows and models of one and two layers."""
+"""The commands that are killed, on some rows and models of one and two layers."""
 
 import json
 from pathlib import Path
@@ -13,16 +13,20 @@ _VARIES = {
 }  # fmt: skip
 
 
-def inputs(folder: Path) -> dict[str, str]:
+def inputs(folder: Path, rows: int) -> dict[str, str]:
     """Data and models, made once; returns their paths."""
     from augpro.testing import TEXTS, tiny_classifier, tiny_tokenizer
+
+    train = [
+        f"{TEXTS[number % 20]} {TEXTS[number // 20 % 20]} {TEXTS[number // 400]}" for number in range(rows)
+    ]
 
     if not folder.exists():
         tokenizer = tiny_tokenizer()
         (folder / "data").mkdir(parents=True)
         labels = ["negative", "positive"]
-        for split, rows in {"train": 20, "validation": 8}.items():
-            lines = [f"{text},{labels[number % 2]}" for number, text in enumerate(TEXTS[:rows])]
+        for split, texts in {"train": train, "validation": TEXTS[:8]}.items():
+            lines = [f"{text},{labels[number % 2]}" for number, text in enumerate(texts)]
             (folder / "data" / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
         for name, layers in {"teacher": 2, "student": 1}.items():
             tiny_classifier(len(tokenizer), layers=layers, seed=layers).save_pretrained(folder / name)
@@ -49,8 +53,8 @@ def files(folder: Path) -> dict[str, Any]:
 class Distil:
     """``augpro distill``, with --resume if there is something to go on with."""
 
-    def __init__(self, given: dict[str, str]) -> None:
-        self.given = given
+    def __init__(self, given: dict[str, str], **options: Any) -> None:
+        self.given, self.options = given, options
 
     def __call__(self, folder: Path) -> None:
         from augpro.config import DistillConfig
@@ -60,12 +64,86 @@ class Distil:
             return
         resume = (folder / "config.augpro.json").exists()
         run(DistillConfig(
-            **self.given, out=folder, augment="augpro-mix", epochs=2, batch_size=8, learning_rate=0.01, resume=resume,
+            **self.given, **self.options, out=folder, epochs=2, batch_size=8, learning_rate=0.01, resume=resume,
             label_store=folder.parent / "labels.sqlite", trainer_options={"disable_tqdm": True},
         ))  # fmt: skip
 
 
+class Augment:
+    """``augpro augment`` in four files, with the teacher's labels or without."""
+
+    def __init__(self, given: dict[str, str], labels: bool) -> None:
+        self.given, self.labels = given, labels
+
+    def __call__(self, folder: Path) -> None:
+        from augpro.shards.options import AugmentConfig
+        from augpro.shards.plan import make_augment_plan
+        from augpro.shards.run import run_augment
+
+        given = self.given if self.labels else {**self.given, "teacher": None}
+        store = {"label_store": folder.parent / "labels.sqlite"} if self.labels else {}
+        run_augment(make_augment_plan(AugmentConfig(**given, **store, copies=2, shard_rows=256, out=folder)))
+
+
+class Label:
+    """``augpro label`` of the rows that ``augpro augment`` has made."""
+
+    def __init__(self, given: dict[str, str]) -> None:
+        self.given = given
+
+    def __call__(self, folder: Path) -> None:
+        from augpro.shards.options import LabelConfig
+        from augpro.shards.relabel import make_label_plan, run_label
+
+        if not (folder / "manifest.json").exists():
+            Augment(self.given, labels=False)(folder)
+        store = folder.parent / "labels.sqlite"
+        run_label(
+            make_label_plan(LabelConfig(augmented=folder, teacher=self.given["teacher"], label_store=store))
+        )
+
+
+class DistilStored:
+    """``augpro distill --augmented`` of rows that are there."""
+
+    def __init__(self, given: dict[str, str], augmented: Path) -> None:
+        self.given, self.augmented = given, augmented
+
+    def __call__(self, folder: Path) -> None:
+        if not self.augmented.exists():
+            Augment(self.given, labels=True)(self.augmented)
+        Distil(self.given, augmented=self.augmented, augment=None, candidates=2)(folder)
+
+
+class Compare:
+    """``augpro compare`` of two methods, whose cells are processes of their own."""
+
+    def __init__(self, given: dict[str, str]) -> None:
+        self.given = given
+
+    def __call__(self, folder: Path) -> None:
+        from augpro.compare.runner import run_compare
+        from augpro.config import CompareConfig
+
+        run_compare(CompareConfig(
+            **self.given, methods=("augpro-mix",), epochs=1, batch_size=8, seeds=(0,), jobs=2, out=folder,
+        ))  # fmt: skip
+
+
+def tables(folder: Path) -> dict[str, Any]:
+    """What a comparison leaves: predictions, and its results without what is measured."""
+    lines = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
+    results = {line["cell"]["key"]: {key: line[key] for key in line if key not in _VARIES} for line in lines}
+    return results | {path.name: path.read_bytes() for path in sorted((folder / "predictions").iterdir())}
+
+
 def all_cases(scratch: Path) -> list[Case]:
-    """Every command."""
-    given = inputs(scratch / "inputs")
-    return [Case("distill", Distil(given), files)]
+    """Every command; the data of ``augment`` and ``label`` are four files of rows."""
+    few, many = inputs(scratch / "few", 20), inputs(scratch / "many", 1000)
+    return [
+        Case("augment", Augment(many, labels=True), files),
+        Case("label", Label(many), files),
+        Case("distill", Distil(few, augment="augpro-mix"), files),
+        Case("distill --augmented", DistilStored(few, scratch / "stored"), files),
+        Case("compare", Compare(few), tables),
+    ]
