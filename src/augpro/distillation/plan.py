@@ -19,6 +19,7 @@ from augpro.models.source import ModelSource
 from augpro.results.provenance import seen_rows
 from augpro.tasks import Task
 from augpro.teachers.alignment import align_labels, spec_for
+from augpro.teachers.store import check_store
 from augpro.training.options import check_trainer_options
 from augpro.training.representation import Matching
 from augpro.training.steps import step_notes
@@ -182,6 +183,8 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
     trained = len(data.splits["train"]) + (getattr(config, "label_budget", None) or 0)
     data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(config, trained)])
     data.notes.extend(_check_models(plan))
+    if isinstance(config, DistillConfig) and config.label_store:
+        data.notes.extend(check_store(config.label_store))
     if teacher:
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:

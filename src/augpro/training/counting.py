@@ -37,6 +37,7 @@ class CountsCallback(TrainerCallback):
         augmentation = self.trainer.augmentation
         if augmentation is not None and "labelled" in stored:
             augmentation.labelled = stored["labelled"]
+            augmentation.saved_seconds = stored.get("saved_seconds", 0.0)
             vars(augmentation.counts).update(stored["replaced"])
             vars(augmentation.space.earlier).update(stored["searched"])
 
@@ -51,6 +52,7 @@ def store_counts(trainer: Any) -> None:
     if augmentation is not None:
         counts |= {
             "labelled": augmentation.labelled,
+            "saved_seconds": augmentation.saved_seconds,
             "replaced": asdict(augmentation.counts),
             "searched": asdict(augmentation.space.searched()),
         }

@@ -45,6 +45,7 @@ class OnlineAugmentation:
         meter: records the phases "prepare", "augment", "teacher" and "select".
         counts: counts of replaced tokens so far.
         labelled: number of rows that the teacher has labelled so far.
+        saved_seconds: what computing the labels of those that were in the label store took when it was done.
         loaded: objects that the method has loaded.
         kept: the candidates.
         half: precision of both models on augmented rows, bfloat16 or float16; None for float32. The Trainer sets it.
@@ -61,6 +62,7 @@ class OnlineAugmentation:
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     labelled: int = 0
+    saved_seconds: float = 0.0
     loaded: dict[Hashable, Any] = field(default_factory=dict)
     kept: CandidateStore = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
@@ -123,8 +125,10 @@ class OnlineAugmentation:
 
     def _label_text(self, rows: TokenBatch) -> Tensor:
         """The teacher's logits of augmented texts, [B, C]."""
+        before = self.teacher.saved_seconds
         with self.meter.phase("teacher"), self._precision():
             logits = self.teacher.label_tokens(rows, self.space.vocabulary)
+        self.saved_seconds += self.teacher.saved_seconds - before
         self.labelled += len(logits)
         return logits
 
