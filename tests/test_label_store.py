@@ -1,10 +1,8 @@
 """What a label store keeps: every label once, for the same model reading the same text and for no other."""
 
 import os
+import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -18,7 +16,7 @@ from augpro.teachers.store import check_store, store_path
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, tiny_bert
+from conftest import OTHERS, TEXTS, WORDS, tiny_bert, wordpiece
 
 
 @pytest.fixture
@@ -148,40 +146,27 @@ def test_labels_in_half_precision_are_kept_apart(teacher, tokenizer):
 
 # --- kills and other processes ---
 
-PROGRAM = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from augpro.teachers.teacher import Teacher
-from augpro.testing import TEXTS, tiny_classifier, tiny_tokenizer
-
-store, kill_at, texts = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or TEXTS
-tokenizer = tiny_tokenizer()
-teacher = Teacher(tiny_classifier(len(tokenizer), seed=3), tokenizer, store=store)
-batches = []
-def before(*_):
-    if len(batches) == kill_at:
-        import os, signal
-        os.kill(os.getpid(), signal.SIGKILL)
-    batches.append(1)
-teacher.model.register_forward_pre_hook(before)
-teacher.label(texts)
-print(teacher.counts.computed, teacher.counts.read)
-"""
+FORKED = get_context("fork")  # nothing is imported again
 
 
-def run(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), *map(str, arguments)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+def label_until_killed(store, tokenizer):
+    teacher, batches = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=store), []
+
+    def before(*_):
+        if len(batches) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        batches.append(1)
+
+    teacher.model.register_forward_pre_hook(before)
+    teacher.label(TEXTS)
 
 
-def test_a_killed_labelling_pays_for_no_label_twice(teacher, tmp_path):
+def test_a_killed_labelling_pays_for_no_label_twice(teacher, tokenizer, tmp_path):
     """Killed by the system between two batches; every answer before that is in the file."""
-    process = run(tmp_path / "labels", 2)
-    assert process.wait() < 0
+    process = FORKED.Process(target=label_until_killed, args=(tmp_path / "labels", tokenizer))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     kept = rows_in(tmp_path / "labels")
     assert 0 < kept < 20
     again = teacher()
@@ -191,20 +176,17 @@ def test_a_killed_labelling_pays_for_no_label_twice(teacher, tmp_path):
 
 
 def label_all(store):
-    from augpro.testing import tiny_classifier, tiny_tokenizer
-
-    torch.set_num_threads(1)
-    tokenizer = tiny_tokenizer()
-    teacher = Teacher(tiny_classifier(len(tokenizer), seed=3), tokenizer, store=store)
-    texts = [f"{a} {b}" for a in TEXTS for b in TEXTS]
+    tokenizer = wordpiece(WORDS)
+    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=store)
+    texts = [f"{a} {b}" for a in TEXTS for b in TEXTS[:5]]
     return teacher.label(texts).tolist(), teacher.counts.computed
 
 
 def test_processes_at_once_do_not_fail_and_keep_one_of_each(tmp_path):
-    with ProcessPoolExecutor(3, get_context("fork")) as pool:
-        found = list(pool.map(label_all, [tmp_path / "labels"] * 3))
-    assert found[0][0] == found[1][0] == found[2][0]
-    assert rows_in(tmp_path / "labels") == 400
+    with ProcessPoolExecutor(2, FORKED) as pool:
+        found = list(pool.map(label_all, [tmp_path / "labels"] * 2))
+    assert found[0][0] == found[1][0]
+    assert rows_in(tmp_path / "labels") == 100
 
 
 # --- damage ---

@@ -20,7 +20,7 @@ class TeacherRecord:
 
     Attributes:
         identity: hash of everything that decides its logits: weights, configuration, tokenizer, limit, precision.
-        name: folder or hub name, as it was given when it was first seen.
+        name: folder or hub name, as it was given when it was last used.
         kind: class of the model.
         precision: in which it computes, such as "float32".
         tokens: maximum number of tokens of a row.
@@ -35,6 +35,10 @@ class TeacherRecord:
     tokens: int
     classes: int
     config: str
+
+    def checksum(self) -> int:
+        """CRC-32 of the description."""
+        return zlib.crc32(repr(tuple(vars(self).values())).encode())
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,23 @@ class Label:
         for text in (self.text, self.pair):
             found = zlib.crc32(b"\x00" if text is None else b"\x01" + text.encode(), found)
         return found
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """All labels of a teacher.
+
+    Attributes:
+        labels: how many.
+        first: date of the first, in seconds since 1970.
+        last: date of the last.
+        size: bytes of texts and logits.
+    """
+
+    labels: int = 0
+    first: int = 0
+    last: int = 0
+    size: int = 0
 
 
 def text_key(text: str, pair: str | None = None) -> bytes:

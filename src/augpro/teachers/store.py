@@ -19,7 +19,7 @@ import numpy as np
 from augpro.errors import InputError
 from augpro.files import make_folder
 from augpro.results.output import check_folder
-from augpro.teachers.labels import Label, TeacherRecord
+from augpro.teachers.labels import Label, LabelSummary, TeacherRecord
 
 FILE = "labels.sqlite"
 _APPLICATION = int.from_bytes(b"augL", "big")  # marks the file as a label store
@@ -27,12 +27,13 @@ _VERSION = 1
 _MAGIC = b"SQLite format 3\x00"
 _WAIT = 60.0  # seconds for another process to end its transaction
 _KEYS_AT_ONCE = 500
+_TEACHER = "identity, name, kind, precision, tokens, classes, config"
 _COLUMNS = "id, key, text, pair, logits, crc, seconds, date"
 _SCHEMA = """
 CREATE TABLE teachers (
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, name TEXT NOT NULL, kind TEXT NOT NULL,
     precision TEXT NOT NULL, tokens INTEGER NOT NULL, classes INTEGER NOT NULL, config TEXT NOT NULL,
-    seen INTEGER NOT NULL
+    seen INTEGER NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE TABLE labels (
     id INTEGER PRIMARY KEY, teacher INTEGER NOT NULL REFERENCES teachers (id), key BLOB NOT NULL,
@@ -135,11 +136,16 @@ class LabelStore:
 
     def teachers(self) -> list[TeacherRecord]:
         """All teachers, the first seen first."""
+        query = f"SELECT {_TEACHER}, checksum FROM teachers ORDER BY id"
         with _one_sentence(self.path):
-            query = (
-                "SELECT identity, name, kind, precision, tokens, classes, config FROM teachers ORDER BY id"
-            )
-            return [TeacherRecord(*row) for row in self.connection.execute(query)]
+            rows = [(TeacherRecord(*row), crc) for *row, crc in self.connection.execute(query)]
+        for teacher, crc in rows:
+            if teacher.checksum() != crc:
+                raise InputError(
+                    f"{self.path}: the description of the teacher {str(teacher.name)!r} is damaged; start a run with "
+                    "that teacher and this label store, which writes it anew."
+                )
+        return [teacher for teacher, _ in rows]
 
     def rows(self) -> Iterator[tuple[int, str, Label | None]]:
         """Everything in the file: the number of the row, its teacher's identity, and the label; None if damaged."""
@@ -148,13 +154,32 @@ class LabelStore:
             for *row, identity in self.connection.execute(f"{query} ORDER BY labels.id"):
                 yield row[0], str(identity), _checked(row, str(identity))
 
+    def summary(self) -> list[tuple[TeacherRecord, LabelSummary]]:
+        """Every teacher with the sum of its labels, the first seen first."""
+        size = "LENGTH(logits) + LENGTH(CAST(text AS BLOB)) + COALESCE(LENGTH(CAST(pair AS BLOB)), 0)"
+        query = f"""
+            SELECT identity, COUNT(*), MIN(date), MAX(date), SUM({size})
+            FROM labels JOIN teachers ON teachers.id = teacher GROUP BY teacher
+        """
+        with _one_sentence(self.path):
+            sums = {row[0]: LabelSummary(*row[1:]) for row in self.connection.execute(query)}
+        return [(teacher, sums.get(teacher.identity, LabelSummary())) for teacher in self.teachers()]
+
+    def check_structure(self) -> None:
+        """Raise ``InputError`` if a page of the file is damaged; checksums are another matter."""
+        with _one_sentence(self.path):
+            (found,) = self.connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise InputError(f"{self.path}: {_PROBLEMS[sqlite3.SQLITE_CORRUPT]}.")
+
     def _number(self, teacher: TeacherRecord) -> int:
-        """The teacher's number in the file; a new one is added."""
+        """The teacher's number in the file; it is described there as it is now."""
         if teacher.identity not in self._numbers:
-            values = (*vars(teacher).values(), int(time.time()))
+            values = (*vars(teacher).values(), int(time.time()), teacher.checksum())
+            new = ", ".join(f"{name} = excluded.{name}" for name in (*vars(teacher), "checksum"))
             self.connection.execute(
-                "INSERT OR IGNORE INTO teachers (identity, name, kind, precision, tokens, classes, config, seen)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+                f"INSERT INTO teachers ({_TEACHER}, seen, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                f" ON CONFLICT (identity) DO UPDATE SET {new}", values
             )  # fmt: skip
             query = "SELECT id FROM teachers WHERE identity = ?"
             (self._numbers[teacher.identity],) = self.connection.execute(query, [teacher.identity]).fetchone()
