@@ -22,7 +22,12 @@ def in_parts(teacher, texts, pairs, size):
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind in USUAL else pytest.mark.e2e) for kind in kinds()]
+    "kind",
+    # The longformer pads every row to its window of 512 tokens.
+    [
+        pytest.param(kind, marks=[] if kind in {*USUAL} - {"longformer"} else pytest.mark.e2e)
+        for kind in kinds()
+    ],
 )
 def test_a_label_is_the_same_alone_in_any_order_and_in_any_part(kind, tmp_path):
     tokenizer = plain()

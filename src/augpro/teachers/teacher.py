@@ -190,34 +190,31 @@ class Teacher:
     def _computed(self, rows: _Rows, block: Sequence[int], what: str) -> Tensor:
         """The model's logits of different rows, [N, C]; stored batch by batch."""
         table = rows.tokens(block)
+        texts: Sequence[tuple[str, str | None]] = rows.texts(block) if self.store or rows.checked else []
         result = torch.empty(len(block), self.model.config.num_labels)
         started = time.perf_counter()
         for part, logits in logits_in_fixed_shapes(self.model, table, self.limit, what):
             result[part] = logits
             self.counts.computed += len(part)
             if self.store is not None:
-                finite = logits.isfinite().all(1).tolist()
-                stored = [int(row) for row, good in zip(part, finite, strict=True) if good]
                 spent = (time.perf_counter() - started) / len(part)
-                texts = rows.texts([block[row] for row in stored]) if stored else []
-                self.store.write(
-                    self.record,
-                    [
-                        Label(rows.keys[block[row]], result[row].numpy(), *text, spent)
-                        for row, text in zip(stored, texts, strict=True)
-                    ],
-                )
+                finite = part[logits.isfinite().all(1).numpy()].tolist()
+                new = [
+                    Label(rows.keys[block[row]], result[row].numpy(), texts[row][0], texts[row][1], spent)
+                    for row in finite
+                ]
+                self.store.write(self.record, new)
             started = time.perf_counter()
         if rows.checked:
-            read = [text for text, _ in rows.texts(block)]
-            check_logits(result, read, self.model.name_or_path or type(self.model).__name__, self.model)
+            name = self.model.name_or_path or type(self.model).__name__
+            check_logits(result, [text for text, _ in texts], name, self.model)
         return result
 
     @property
     def record(self) -> TeacherRecord:
         """The teacher for the store, in the precision that is in force."""
-        kind = self.model.device.type
-        mixed = f" in {torch.get_autocast_dtype(kind)}" if torch.is_autocast_enabled(kind) else ""
+        device = self.model.device.type
+        mixed = f" in {torch.get_autocast_dtype(device)}" if torch.is_autocast_enabled(device) else ""
         precision = f"{self.model.dtype}{mixed}".replace("torch.", "")
         if precision not in self._records:
             parts = [self._key, tokenizer_fingerprint(self.tokenizer).encode(), str(self.limit).encode()]
