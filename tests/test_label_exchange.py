@@ -104,7 +104,7 @@ def test_a_file_is_read_by_people(store, tmp_path):
     ],
 )  # fmt: skip
 def test_what_a_teacher_decides(config, logits, expected):
-    teacher = TeacherRecord("i", "t", "k", "float32", 32, len(logits), config)
+    teacher = TeacherRecord("i", "t", "k", "m", "t", "float32", 32, 32, len(logits), config)
     assert decision(np.array(logits, dtype=np.float32), teacher) == expected
 
 

@@ -22,8 +22,11 @@ class TeacherRecord:
         identity: hash of everything that decides its logits: weights, configuration, tokenizer, limit, precision.
         name: folder or hub name, as it was given when it was last used.
         kind: class of the model.
+        model: hash of its weights and configuration, a part of the identity.
+        tokenizer: hash of its tokenizer, likewise.
         precision: in which it computes, such as "float32".
         tokens: maximum number of tokens of a row.
+        longest: the same without a limit of the run.
         classes: number of logits of a row, C.
         config: the model's configuration, as JSON.
     """
@@ -31,8 +34,11 @@ class TeacherRecord:
     identity: str
     name: str
     kind: str
+    model: str
+    tokenizer: str
     precision: str
     tokens: int
+    longest: int
     classes: int
     config: str
 

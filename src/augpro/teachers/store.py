@@ -27,12 +27,13 @@ _VERSION = 1
 _MAGIC = b"SQLite format 3\x00"
 _WAIT = 60.0  # seconds for another process to end its transaction
 _KEYS_AT_ONCE = 500
-_TEACHER = "identity, name, kind, precision, tokens, classes, config"
+_TEACHER = "identity, name, kind, model, tokenizer, precision, tokens, longest, classes, config"
 _COLUMNS = "id, key, text, pair, logits, crc, seconds, date"
 _SCHEMA = """
 CREATE TABLE teachers (
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, name TEXT NOT NULL, kind TEXT NOT NULL,
-    precision TEXT NOT NULL, tokens INTEGER NOT NULL, classes INTEGER NOT NULL, config TEXT NOT NULL,
+    model TEXT NOT NULL, tokenizer TEXT NOT NULL, precision TEXT NOT NULL, tokens INTEGER NOT NULL,
+    longest INTEGER NOT NULL, classes INTEGER NOT NULL, config TEXT NOT NULL,
     seen INTEGER NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE TABLE labels (
@@ -176,9 +177,10 @@ class LabelStore:
         """The teacher's number in the file; it is described there as it is now."""
         if teacher.identity not in self._numbers:
             values = (*vars(teacher).values(), int(time.time()), teacher.checksum())
+            marks = ", ".join("?" * len(values))
             new = ", ".join(f"{name} = excluded.{name}" for name in (*vars(teacher), "checksum"))
             self.connection.execute(
-                f"INSERT INTO teachers ({_TEACHER}, seen, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                f"INSERT INTO teachers ({_TEACHER}, seen, checksum) VALUES ({marks})"
                 f" ON CONFLICT (identity) DO UPDATE SET {new}", values
             )  # fmt: skip
             query = "SELECT id FROM teachers WHERE identity = ?"

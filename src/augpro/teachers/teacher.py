@@ -60,7 +60,7 @@ class LabelCounts:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class RowsToLabel:
     """Rows to label.
 
     Attributes:
@@ -108,6 +108,11 @@ class Teacher:
         self._records: dict[str, TeacherRecord] = {}
 
     @property
+    def outputs(self) -> int:
+        """Logits of a row, C."""
+        return int(self.model.config.num_labels)
+
+    @property
     def saved_seconds(self) -> float:
         """Time that computing the labels that were read from the store took when it was done."""
         return self.counts.saved_seconds
@@ -145,7 +150,7 @@ class Teacher:
             return tokenize(self.tokenizer, [texts[row] for row in rows], second, self.limit)
 
         keys = [text_key(*row) for row in columns]
-        return self._labels(_Rows(keys, tokens, lambda rows: [columns[row] for row in rows], checked))
+        return self._labels(RowsToLabel(keys, tokens, lambda rows: [columns[row] for row in rows], checked))
 
     def label_tokens(self, batch: TokenBatch, vocabulary: Vocabulary) -> Tensor:
         """Logits of the student's token rows, float32 on their device, [B, C].
@@ -158,19 +163,19 @@ class Teacher:
         if as_text.all():
             return self._label_texts(*vocabulary.decode(batch), checked=False).to(batch.ids.device)
         if as_text.any():  # row by row, so that a row does not depend on longer ones
-            logits = torch.empty(len(as_text), self.model.config.num_labels, device=batch.ids.device)
+            logits = torch.empty(len(as_text), self.outputs, device=batch.ids.device)
             for chosen in (as_text, ~as_text):
                 logits[chosen] = self.label_tokens(batch.take(torch.nonzero(chosen)[:, 0]), vocabulary)
             return logits
-        table = unpadded(batch, int(self.tokenizer.pad_token_id or 0))
+        table = unpadded(batch, int(vocabulary.tokenizer.pad_token_id or 0))
 
         def texts(rows: Sequence[int]) -> Sequence[tuple[str, str | None]]:
             # From the tokens alone: what the teacher has read, and quick.
             return _columns(*vocabulary.decode(replace(batch.take(torch.tensor(rows)), texts=None)))
 
-        return self._labels(_Rows(_token_keys(table), table.select, texts)).to(batch.ids.device)
+        return self._labels(RowsToLabel(_token_keys(table), table.select, texts)).to(batch.ids.device)
 
-    def _labels(self, rows: _Rows) -> Tensor:
+    def _labels(self, rows: RowsToLabel) -> Tensor:
         """Logits of every row, [N, C], from the store or the model."""
         places = {key: row for row, key in reversed(list(enumerate(rows.keys)))}
         self.counts.asked += len(rows.keys)
@@ -184,14 +189,14 @@ class Teacher:
             logits = self._computed(rows, block, f"teacher labels, part {number} of {len(blocks)}")
             found |= zip([rows.keys[row] for row in block], logits, strict=True)
         if not found:
-            return torch.empty(0, self.model.config.num_labels)
+            return torch.empty(0, self.outputs)
         return torch.stack([found[key] for key in rows.keys])
 
-    def _computed(self, rows: _Rows, block: Sequence[int], what: str) -> Tensor:
+    def _computed(self, rows: RowsToLabel, block: Sequence[int], what: str) -> Tensor:
         """The model's logits of different rows, [N, C]; stored batch by batch."""
         table = rows.tokens(block)
         texts: Sequence[tuple[str, str | None]] = rows.texts(block) if self.store or rows.checked else []
-        result = torch.empty(len(block), self.model.config.num_labels)
+        result = torch.empty(len(block), self.outputs)
         started = time.perf_counter()
         for part, logits in logits_in_fixed_shapes(self.model, table, self.limit, what):
             result[part] = logits
@@ -213,18 +218,18 @@ class Teacher:
     @property
     def record(self) -> TeacherRecord:
         """The teacher for the store, in the precision that is in force."""
-        device = self.model.device.type
-        mixed = f" in {torch.get_autocast_dtype(device)}" if torch.is_autocast_enabled(device) else ""
-        precision = f"{self.model.dtype}{mixed}".replace("torch.", "")
+        precision = precision_of(self.model.dtype, self.model.device)
         if precision not in self._records:
-            parts = [self._key, tokenizer_fingerprint(self.tokenizer).encode(), str(self.limit).encode()]
-            identity = fingerprint([*parts, precision.encode()])
+            model, tokenizer = self._key.decode(), tokenizer_fingerprint(self.tokenizer)
+            parts = (model, tokenizer, str(self.limit), precision)
+            identity = fingerprint(part.encode() for part in parts)
             name, kind = self.model.name_or_path, type(self.model).__name__
             config = self.model.config.to_json_string(use_diff=False)
-            outputs = self.model.config.num_labels
             self._records[precision] = TeacherRecord(
-                identity, name or kind, kind, precision, self.limit, outputs, config
-            )
+                identity=identity, name=name or kind, kind=kind, model=model, tokenizer=tokenizer,
+                precision=precision, tokens=self.limit, longest=max_length(self.tokenizer),
+                classes=self.outputs, config=config,
+            )  # fmt: skip
         return self._records[precision]
 
     @cached_property
@@ -250,6 +255,12 @@ class Teacher:
         if getattr(self, "_compared", None) is not tokenizer:
             self._compared, self._same = tokenizer, same_tokenizer(self.tokenizer, tokenizer)
         return self._same
+
+
+def precision_of(dtype: torch.dtype, device: torch.device) -> str:
+    """The precision of a model with weights of this type, in the autocast that is in force; such as "float32"."""
+    mixed = f" in {torch.get_autocast_dtype(device.type)}" if torch.is_autocast_enabled(device.type) else ""
+    return f"{dtype}{mixed}".replace("torch.", "")
 
 
 def _columns(texts: Sequence[str], pairs: Sequence[str] | None) -> list[tuple[str, str | None]]:
