@@ -31,13 +31,15 @@ MOODS = ("negative", "neutral", "positive")
 class Answering:
     """A teacher that gives each text the class that is written into it."""
 
-    store = "a folder"
-
     def __init__(self, classes):
-        self.classes, self.read = classes, []
+        self.classes, self.read, self.beside = classes, [], False
+
+    def beside_the_run(self):
+        self.beside = True
+        return self
 
     def label(self, texts, pairs=None):
-        assert self.store is None
+        assert self.beside
         self.read += texts
         return torch.eye(10)[[int(text.split()[-1]) for text in texts]][:, : self.classes]
 

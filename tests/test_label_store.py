@@ -1,161 +1,366 @@
-"""What a label store keeps: each block of rows once, for the same model reading the same tokens and for no other."""
+"""What a label store keeps: every label once, for the same model reading the same text and for no other."""
+
+import os
+import signal
+import sqlite3
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
+from augpro.errors import InputError
 from augpro.models.source import ModelSource
-from augpro.teachers import teacher as teacher_module
+from augpro.teachers import store as store_module
+from augpro.teachers.store import check_store, store_path
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import tiny_bert
+from conftest import OTHERS, TEXTS, WORDS, tiny_bert, wordpiece
 
 
 @pytest.fixture
-def blocks_of_five(monkeypatch):
-    """Twenty rows are four blocks, each of which is one batch."""
-    monkeypatch.setattr(teacher_module, "_BLOCK", 5)
+def teacher(tokenizer, tmp_path):
+    """The same teacher as often as it is called, with a new connection to one store."""
+
+    def make(seed=3, limit=None, store=tmp_path / "labels", own=tokenizer, **options):
+        return Teacher(tiny_bert(len(tokenizer), seed=seed, **options), own, limit, store=store)
+
+    return make
 
 
-def count_batches(model, fail_at=None):
-    """The rows of every batch that a model reads from now on; the batch of number ``fail_at`` kills it."""
+def count_rows(model):
+    """The rows of every batch that a model reads from now on."""
     batches = []
-
-    def before(_module, _args, kwargs):
-        if len(batches) == fail_at:
-            raise KeyboardInterrupt
-        batches.append(len(kwargs["input_ids"]))
-
-    model.register_forward_pre_hook(before, with_kwargs=True)
+    model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: batches.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
     return batches
 
 
-def test_stored_labels_are_fresh_labels(tokenizer, tmp_path, texts):
-    """The second teacher with the same weights reads the store; other weights, texts or limits do not."""
-    model = tiny_bert(len(tokenizer), seed=3)
-    fresh = Teacher(model, tokenizer).label(texts)
-    store = tmp_path / "labels"
-    assert torch.equal(Teacher(model, tokenizer, store=store).label(texts), fresh)
-    again = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=store)
+def rows_in(path):
+    with sqlite3.connect(store_path(path)) as connection:
+        return connection.execute("SELECT COUNT(*) FROM labels").fetchone()[0]
+
+
+def test_stored_labels_are_fresh_labels(teacher, tmp_path):
+    fresh = teacher(store=None).label(TEXTS)
+    assert torch.equal(teacher().label(TEXTS), fresh)
+    again = teacher()
     again.model.forward = None  # cannot be asked any more
-    assert torch.equal(again.label(texts), fresh)
-    for other in (
-        Teacher(tiny_bert(len(tokenizer), seed=4), tokenizer, store=store).label(texts),
-        Teacher(model, tokenizer, 5, store=store).label(texts),
-        Teacher(model, tokenizer, store=store).label(texts[::-1]),
-    ):
-        assert not torch.equal(other, fresh)
-    assert len(list(store.iterdir())) == 4
+    assert torch.equal(again.label(TEXTS), fresh)
+    assert torch.equal(again.label(TEXTS[::-1]), fresh.flip(0))
+    assert torch.equal(again.label(TEXTS[3:5]), fresh[3:5])
+    assert (again.counts.asked, again.counts.read, again.counts.computed) == (42, 42, 0)
+    assert again.counts.saved_seconds > 0
+    assert rows_in(tmp_path / "labels") == 20
 
 
-def test_augmented_rows_are_not_stored(tokenizer, other_tokenizer, texts, tmp_path):
-    """They come once: a store would grow by a file a batch."""
-    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), other_tokenizer, store=tmp_path / "labels")
-    batch = tokenize(tokenizer, texts).batch(range(20))
-    labels = teacher.label_tokens(batch, Vocabulary(tokenizer, len(tokenizer)))
-    assert labels.shape == (20, 2)
-    assert not (tmp_path / "labels").exists()
-
-
-# --- what a label belongs to ---
+def test_new_texts_alone_are_read(teacher):
+    teacher().label(TEXTS[:17])
+    again = teacher()
+    batches = count_rows(again.model)
+    again.label([*TEXTS[:17], "a slow page", "help", "a slow page"])
+    assert again.counts.computed == 2
+    assert len(batches) <= 2
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"hidden_act": "relu"}, {"layer_norm_eps": 0.1}, {"is_decoder": True}],
-    ids=lambda change: next(iter(change)),
+    "options",
+    [{"seed": 4}, {"limit": 5}, {"hidden_act": "relu"}, {"layer_norm_eps": 0.1}, {"is_decoder": True}],
+    ids=lambda options: next(iter(options)),
 )
-def test_the_same_weights_in_another_configuration_are_another_teacher(change, tokenizer, texts, tmp_path):
-    """Nothing but the configuration tells them apart, and the answers are others."""
-    one, other = tiny_bert(len(tokenizer), seed=3), tiny_bert(len(tokenizer), seed=3, **change)
-    first = Teacher(one, tokenizer, store=tmp_path).label(texts)
-    second = Teacher(other, tokenizer, store=tmp_path).label(texts)
-    assert torch.equal(second, Teacher(other, tokenizer).label(texts))
-    assert (first - second).abs().max() > 1e-3
+def test_another_model_configuration_or_limit_is_another_teacher(options, teacher):
+    first, other = teacher().label(TEXTS), teacher(**options)
+    labels = other.label(TEXTS)
+    assert other.counts.computed == 20
+    assert torch.equal(labels, teacher(store=None, **options).label(TEXTS))
+    assert (first - labels).abs().max() > 1e-3
 
 
-def test_the_same_numbers_in_another_place_are_another_teacher(tokenizer, texts, tmp_path):
+def test_another_tokenizer_is_another_teacher(teacher, other_tokenizer):
+    """The same texts and weights, and other token ids."""
+    first, other = teacher().label(TEXTS), teacher(own=other_tokenizer)
+    assert (other.label(TEXTS) - first).abs().max() > 1e-3
+
+
+def test_the_same_numbers_in_another_place_are_another_teacher(teacher):
     """Two tensors of the same shape that have changed their names: all bytes are those of before, in their order."""
-    model = tiny_bert(len(tokenizer), seed=3)
-    first = Teacher(model, tokenizer, store=tmp_path)
-    renamed = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=tmp_path)
-    state = {name.replace(".query.", ".other."): value for name, value in model.state_dict().items()}
-    renamed.model.state_dict = lambda: state
-    first.label(texts)
-    batches = count_batches(renamed.model)
-    renamed.label(texts)
-    assert sum(batches) == 20
+    teacher().label(TEXTS)
+    renamed = teacher()
+    state = renamed.model.state_dict()
+    renamed.model.state_dict = lambda: {k.replace(".query.", ".other."): v for k, v in state.items()}
+    renamed.label(TEXTS)
+    assert renamed.counts.computed == 20
 
 
-def test_where_a_model_lies_and_how_its_labels_are_called_does_not_count(tokenizer, texts, tmp_path):
-    model = tiny_bert(len(tokenizer), seed=3)
-    labels = Teacher(model, tokenizer, store=tmp_path / "labels").label(texts)
-    model.config.id2label = {0: "bad", 1: "good"}
-    model.config.label2id = {"bad": 0, "good": 1}
-    model.save_pretrained(tmp_path / "model")
-    again = Teacher(
-        ModelSource(str(tmp_path / "model")).load_trained_classifier(), tokenizer, store=tmp_path / "labels"
-    )
-    batches = count_batches(again.model)
-    assert torch.equal(again.label(texts), labels)
-    assert not batches
+def test_where_a_model_lies_and_how_its_labels_are_called_does_not_count(teacher, tokenizer, tmp_path):
+    first = teacher()
+    labels = first.label(TEXTS)
+    first.model.config.id2label = {0: "bad", 1: "good"}
+    first.model.config.label2id = {"bad": 0, "good": 1}
+    first.model.save_pretrained(tmp_path / "model")
+    model = ModelSource(str(tmp_path / "model")).load_trained_classifier()
+    again = Teacher(model, tokenizer, store=tmp_path / "labels")
+    assert torch.equal(again.label(TEXTS), labels)
+    assert not again.counts.computed
 
 
-# --- blocks ---
+# --- augmented rows ---
 
 
-def test_a_killed_labelling_goes_on_where_it_was(blocks_of_five, tokenizer, texts, tmp_path):
-    whole = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=tmp_path / "whole").label(texts)
-    killed = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=tmp_path / "killed")
-    first = count_batches(killed.model, fail_at=3)
-    with pytest.raises(KeyboardInterrupt):
-        killed.label(texts)
-    assert first == [5, 5, 5]
-    again = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=tmp_path / "killed")
-    second = count_batches(again.model)
-    assert torch.equal(again.label(texts), whole)
-    assert second == [5]
+@pytest.mark.parametrize("same", [True, False], ids=["token ids", "text"])
+def test_augmented_rows_are_stored_too(same, teacher, tokenizer, other_tokenizer):
+    """By their token ids, or by the text that they are decoded to."""
+    own, vocabulary = tokenizer if same else other_tokenizer, Vocabulary(tokenizer, len(tokenizer))
+    batch = tokenize(tokenizer, TEXTS, OTHERS).batch(range(20))
+    labels = teacher(own=own).label_tokens(batch, vocabulary)
+    again = teacher(own=own)
+    assert torch.equal(again.label_tokens(batch.take(torch.arange(19, -1, -1)), vocabulary).flip(0), labels)
+    assert (again.counts.read, again.counts.computed) == (20, 0)
+    kept = {(label.text, label.pair) for _, _, label in again.store.rows()}
+    assert kept == set(zip(TEXTS, OTHERS, strict=True))
 
 
-def test_pairs_are_stored_in_blocks_too(blocks_of_five, tokenizer, texts, tmp_path):
-    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=tmp_path)
-    labels = teacher.label(texts, texts[::-1])
-    assert len(list(tmp_path.iterdir())) == 4
-    torch.testing.assert_close(
-        labels, Teacher(teacher.model, tokenizer).label(texts, texts[::-1]), rtol=1e-4, atol=1e-5
-    )
+def test_token_types_belong_to_the_key(teacher, tokenizer):
+    """A text and a pair of the same token ids."""
+    vocabulary = Vocabulary(tokenizer, len(tokenizer))
+    pair = tokenize(tokenizer, ["good film"], ["bad app"]).batch([0])
+    one = pair.__class__(pair.ids, pair.mask, pair.segments, pair.row_ids, torch.zeros_like(pair.ids))
+    asked = teacher()
+    assert not torch.equal(asked.label_tokens(pair, vocabulary), asked.label_tokens(one, vocabulary))
+    assert asked.counts.computed == 2
 
 
-def test_blocks_that_are_the_same_are_not_read_again(blocks_of_five, tokenizer, texts, tmp_path):
-    """Rows at the end that have changed, or are new, leave the blocks before them as they are."""
-    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=tmp_path)
-    before = teacher.label(texts)
-    batches = count_batches(teacher.model)
-    after = teacher.label([*texts[:17], "a slow page", "help", "never", "my bill", "good"])
-    assert batches == [5, 2]
-    assert torch.equal(after[:15], before[:15])
-    assert not torch.allclose(after[17], before[17])
+def test_labels_in_half_precision_are_kept_apart(teacher, tokenizer):
+    vocabulary, batch = Vocabulary(tokenizer, len(tokenizer)), tokenize(tokenizer, TEXTS).batch(range(20))
+    full = teacher().label_tokens(batch, vocabulary)
+    again = teacher()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = again.label_tokens(batch, vocabulary)
+    assert again.counts.computed == 20
+    assert 0 < (half - full).abs().max() < 0.1 * full.abs().max()
+    assert {record.precision for record in again.store.teachers()} == {"float32", "float32 in bfloat16"}
+    assert torch.equal(again.label_tokens(batch, vocabulary), full)
+
+
+# --- kills and other processes ---
+
+FORKED = get_context("fork")  # nothing is imported again
+
+
+def label_until_killed(store, tokenizer):
+    teacher, batches = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=store), []
+
+    def before(*_):
+        if len(batches) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        batches.append(1)
+
+    teacher.model.register_forward_pre_hook(before)
+    teacher.label(TEXTS)
+
+
+def test_a_killed_labelling_pays_for_no_label_twice(teacher, tokenizer, tmp_path):
+    """Killed by the system between two batches; every answer before that is in the file."""
+    process = FORKED.Process(target=label_until_killed, args=(tmp_path / "labels", tokenizer))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    kept = rows_in(tmp_path / "labels")
+    assert 0 < kept < 20
+    again = teacher()
+    labels = again.label(TEXTS)
+    assert (again.counts.read, again.counts.computed) == (kept, 20 - kept)
+    assert torch.equal(labels, teacher(store=None).label(TEXTS))
+
+
+def label_all(store):
+    tokenizer = wordpiece(WORDS)
+    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=store)
+    texts = [f"{a} {b}" for a in TEXTS for b in TEXTS[:5]]
+    return teacher.label(texts).tolist(), teacher.counts.computed
+
+
+def test_processes_at_once_do_not_fail_and_keep_one_of_each(tmp_path):
+    with ProcessPoolExecutor(2, FORKED) as pool:
+        found = list(pool.map(label_all, [tmp_path / "labels"] * 2))
+    assert found[0][0] == found[1][0]
+    assert rows_in(tmp_path / "labels") == 100
+
+
+# --- damage ---
+
+
+def change(path, statement, *values):
+    connection = sqlite3.connect(store_path(path))
+    connection.execute(statement, values)
+    connection.commit()
+    connection.close()
 
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        lambda path: path.write_bytes(path.read_bytes()[:-4]),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"not a tensor"),
-        lambda path: save_file({"others": torch.zeros(5, 2)}, path),
-        lambda path: save_file({"logits": torch.zeros(4, 2)}, path),
-    ],
-    ids=["cut off", "empty", "no tensors", "other tensors", "other rows"],
-)
-def test_a_damaged_file_is_made_again(damage, blocks_of_five, tokenizer, texts, tmp_path):
-    teacher = Teacher(tiny_bert(len(tokenizer), seed=3), tokenizer, store=tmp_path)
-    labels = teacher.label(texts)
-    path = min(tmp_path.iterdir())
-    good = load_file(path)["logits"].clone()
-    damage(path)
-    batches = count_batches(teacher.model)
-    assert torch.equal(teacher.label(texts), labels)
-    assert batches == [5]
-    assert torch.equal(load_file(path)["logits"], good)
+    ["logits = zeroblob(8)", "logits = x'00'", "logits = NULL", "crc = crc + 1", "text = 'other'", "pair = 'more'",
+     "text = CAST(x'ff' AS TEXT)", "key = randomblob(16)"],
+)  # fmt: skip
+def test_a_damaged_row_is_removed_and_made_anew(damage, teacher, tmp_path, caplog):
+    labels = teacher().label(TEXTS)
+    with sqlite3.connect(store_path(tmp_path / "labels")) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, 'logits BLOB NOT NULL', 'logits BLOB')"
+        )
+    change(tmp_path / "labels", f"UPDATE labels SET {damage} WHERE id = 7")
+    again = teacher()
+    assert torch.equal(again.label(TEXTS), labels)
+    assert (again.counts.read, again.counts.computed) == (19, 1)
+    lost = "key" in damage  # such a row is not found at all
+    assert ("is damaged and was removed" in caplog.text) == (not lost)
+    assert rows_in(tmp_path / "labels") == 20 + lost
+    assert sum(label is None for _, _, label in teacher().store.rows()) == lost
+
+
+def damaged(teacher, tmp_path, change):
+    """Labels are all right after a change of the file's bytes, or one sentence names the file."""
+    first = teacher()
+    labels = first.label(TEXTS)
+    first.store.connection.close()
+    path = store_path(tmp_path / "labels")
+    path.write_bytes(change(path.read_bytes()))
+    again = teacher()
+    try:
+        assert torch.equal(again.label(TEXTS), labels)
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""
+
+
+@pytest.mark.parametrize("place", [0, 16, 30, 70, 100, 2000, 4100, 5000, 9000, 13000, -2000, -100, -5])
+def test_flipped_bits_give_no_wrong_label(place, teacher, tmp_path):
+    def flip(content):
+        assert len(content) > 13_000
+        content = bytearray(content)
+        content[place] ^= 0x24
+        return content
+
+    said = damaged(teacher, tmp_path, flip)
+    assert not said or said[0].islower()
+    if place in (0, 70):
+        assert said == "is no label store; name another file as --label-store."
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_file_that_was_cut_off_gives_no_wrong_label(share, teacher, tmp_path):
+    said = damaged(teacher, tmp_path, lambda content: content[: int(share * len(content))])
+    if share < 0.9:
+        assert said == "is damaged; move it away, and its labels are made anew, or restore a copy."
+
+
+def test_an_empty_file_becomes_a_store(teacher, tmp_path):
+    """As of a process that was killed when it had just made the file."""
+    (tmp_path / "labels.sqlite").write_bytes(b"")
+    assert check_store(tmp_path / "labels.sqlite") == []
+    teacher(store=tmp_path / "labels.sqlite").label(TEXTS)
+    assert rows_in(tmp_path / "labels.sqlite") == 20
+
+
+def write_text_file(path):
+    path.write_text("text,label\ngood,1\n" * 20)
+
+
+def write_other_database(path):
+    change(path, "CREATE TABLE theirs (a)")
+
+
+@pytest.mark.parametrize("write", [write_text_file, write_other_database])
+def test_another_file_is_refused_and_left_as_it_is(write, teacher, tmp_path):
+    path = tmp_path / "file.sqlite"
+    write(path)
+    before = path.read_bytes()
+    for work in (lambda: check_store(path), lambda: teacher(store=path).label(TEXTS)):
+        with pytest.raises(
+            InputError, match=r"file.sqlite: is no label store; name another file as --label-st"
+        ):
+            work()
+    assert path.read_bytes() == before
+
+
+def test_a_store_of_a_later_version_is_refused(teacher, tmp_path):
+    teacher().label(TEXTS)
+    change(tmp_path / "labels", "PRAGMA user_version = 9")
+    with pytest.raises(InputError, match="was written by a later version of augpro; update augpro"):
+        teacher().label(TEXTS)
+
+
+# --- what the system refuses ---
+
+
+def test_a_full_disk_is_told(teacher):
+    asked = teacher()
+    asked.store.connection.execute("PRAGMA max_page_count = 5")
+    with pytest.raises(InputError, match="cannot grow, because the disk is full; make room there"):
+        asked.label([f"{a} {b}" for a in TEXTS for b in TEXTS])
+
+
+def test_a_store_that_may_not_be_written_is_told(teacher, tmp_path, monkeypatch):
+    teacher().label(TEXTS)
+    asked = teacher()
+    asked.store.connection.execute("PRAGMA query_only = ON")  # root may write everywhere
+    with pytest.raises(InputError, match=r"labels.sqlite: cannot be used \(attempt to write a readonly"):
+        asked.label(["new"])
+
+    def closed(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store_module, "open", closed, raising=False)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); change its permissions"):
+        check_store(tmp_path / "labels")
+
+
+def test_a_lock_that_does_not_end_is_told(teacher, tmp_path, monkeypatch):
+    teacher().label(TEXTS)
+    monkeypatch.setattr(store_module, "_WAIT", 0.05)
+    with sqlite3.connect(store_path(tmp_path / "labels"), isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match="has been locked by another program"):
+            teacher().label(["new"])
+
+
+# --- the path ---
+
+
+def test_a_path_is_a_file_or_a_folder(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    names = {"there": "there/labels.sqlite", "new": "new/labels.sqlite", "new.db": "new.db", "file": "file"}
+    for given, expected in names.items():
+        assert store_path(tmp_path / given) == tmp_path / expected
+
+
+def test_files_of_earlier_versions_are_told(planned, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / f"{'0' * 32}.safetensors").write_bytes(b"")
+    notes = planned(label_store=tmp_path / "store").data.notes
+    assert any(
+        "store holds 1 label files of an earlier version of augpro, which are not read" in n for n in notes
+    )
+    assert not (tmp_path / "store" / "labels.sqlite").exists()
+
+
+def test_a_store_that_is_none_is_refused_in_the_plan(planned, tmp_path):
+    write_text_file(tmp_path / "rows.csv")
+    with pytest.raises(InputError, match=r"rows.csv: is no label store"):
+        planned(label_store=tmp_path / "rows.csv")
+
+
+def test_before_a_run_nothing_is_written_and_nothing_counted(teacher, tmp_path):
+    asked = teacher()
+    asked.beside_the_run().label(TEXTS)
+    assert not (tmp_path / "labels").exists()
+    assert asked.counts.asked == 0
+    asked.label(TEXTS)
+    later = teacher()
+    beside = later.beside_the_run()
+    beside.label(TEXTS)
+    assert (beside.counts.read, later.counts.asked) == (20, 0)

@@ -87,10 +87,11 @@ def test_a_file_where_a_comparison_makes_a_folder(refused, tmp_path, table_file,
 
 
 def test_a_label_store_that_cannot_be_made(refused, tmp_path, table_file, teacher_folder):
-    (tmp_path / "store").write_text("")
+    (tmp_path / "file").write_text("")
     said = refused("distill", "--data", table_file, "--teacher", teacher_folder, "--student-layers", 0,
-                   "--out", tmp_path / "out", "--label-store", tmp_path / "store")  # fmt: skip
-    assert "store: is a file; give a folder as --label-store" in said
+                   "--batch-size", 4, "--out", tmp_path / "out",
+                   "--label-store", tmp_path / "file" / "labels.sqlite")  # fmt: skip
+    assert "file: is a file; give a folder as --label-store" in said
 
 
 def test_a_run_in_python_is_checked_before_its_data(tmp_path):

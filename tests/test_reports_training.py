@@ -117,9 +117,12 @@ def test_a_model_whose_answers_are_no_numbers_is_not_scored(table_file, teacher_
 def test_such_answers_are_never_kept(spoiled, tokenizer, tmp_path):
     """The same, with a store of labels; was: kept for the next run."""
     model = ModelSource(str(spoiled["word"])).load_trained_classifier()
+    teacher = Teacher(model, tokenizer, store=tmp_path)
     with pytest.raises(InputError, match="my refund works"):
-        Teacher(model, tokenizer, store=tmp_path).label(TEXTS)
-    assert not list(tmp_path.iterdir())
+        teacher.label(TEXTS)
+    kept = [label for _, _, label in teacher.store.rows()]
+    assert all(np.isfinite(label.logits).all() for label in kept)
+    assert {label.text for label in kept} < set(TEXTS)
 
 
 def test_a_cut_of_such_a_model_is_refused_for_that(spoiled):

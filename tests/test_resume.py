@@ -288,26 +288,28 @@ def test_a_folder_is_locked_as_long_as_its_run_lasts(tmp_path):
 
 
 def test_killed_while_the_teacher_reads_a_run_goes_on_where_it_was(train, tmp_path, monkeypatch):
-    """Blocks of 8 rows: the second is not asked for again, and its seconds are still charged."""
+    """No label is computed again, and the seconds of those that the killed run has made are still charged."""
     from augpro.teachers import teacher
 
-    monkeypatch.setattr(teacher, "_BLOCK", 8)
-    predict, read = teacher.predict_logits, []
+    predict, read = teacher.logits_in_fixed_shapes, []
 
-    def killed(model, table, **options):
-        read.append(len(table))
-        if len(read) == 3:
-            raise Stopped
-        return predict(model, table, **options)
+    def watched(*args, stop=99):
+        for rows, logits in predict(*args):
+            if len(read) == stop:
+                raise Stopped
+            read.append(len(rows))
+            yield rows, logits
 
     with monkeypatch.context() as patch:
-        patch.setattr(teacher, "predict_logits", killed)
+        patch.setattr(teacher, "logits_in_fixed_shapes", lambda *args: watched(*args, stop=2))
         with pytest.raises(Stopped):
             train(augment="none", stop=None)
-    assert read == [8, 8, 4]
-    monkeypatch.setattr(teacher, "predict_logits", lambda *a, **k: read.append(len(a[1])) or predict(*a, **k))
+    done = sum(read)
+    assert 0 < done < 20
+    monkeypatch.setattr(teacher, "logits_in_fixed_shapes", watched)
     result, _ = train(augment="none", resume=True)
-    assert read[3:] == [4, 8], "the last training rows and the evaluation rows"
+    assert sum(read) == 20, "the evaluation rows are among the training rows"
+    assert result.teacher_labels == {"asked": 28, "read": done + 8, "computed": 20 - done}
     stored = result.label_seconds - result.phase_seconds["teacher_originals"]
     assert stored > 0
     assert not (tmp_path / "student" / "checkpoints").exists()

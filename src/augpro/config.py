@@ -200,7 +200,9 @@ class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
         default_factory=dict, description="An option of the augmentation method, e.g. replace_fraction=0.3."
     )
     label_store: OptionalPath = Field(
-        None, description="Folder that stores the teacher's logits for other runs."
+        None,
+        description="SQLite file that keeps every label of the teacher, for this and other runs; in a folder it is "
+        "called labels.sqlite.",
     )
 
 

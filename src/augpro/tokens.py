@@ -103,6 +103,13 @@ class TokenTable:
         """Number of tokens of each row, including special tokens, int64 [rows]."""
         return np.diff(self.offsets)
 
+    def select(self, rows: Sequence[int]) -> "TokenTable":
+        """The rows with these numbers, without texts."""
+        parts = [self.flat[:, self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        offsets = np.cumsum([0, *(part.shape[1] for part in parts)], dtype=np.int64)
+        flat = np.concatenate([self.flat[:, :0], *parts], axis=1)
+        return replace(self, flat=flat, offsets=offsets, texts=(), pairs=None)
+
     def batch(self, rows: Sequence[int] | np.ndarray | Tensor) -> TokenBatch:
         """Pad the given rows to the longest of them.
 
@@ -153,6 +160,15 @@ def padded(batch: TokenBatch, length: int, pad_id: int) -> TokenBatch:
         key: F.pad(value, (0, more), value=fill[key]) for key, value in batch.tensors().items() if key in fill
     }
     return replace(batch, **longer)
+
+
+def unpadded(batch: TokenBatch, pad_id: int) -> TokenTable:
+    """The rows of a batch without their padding, on the CPU, without texts."""
+    types = torch.zeros_like(batch.ids) if batch.type_ids is None else batch.type_ids
+    columns = torch.stack([batch.ids, batch.segments, types]).to("cpu", torch.int32)
+    present = batch.mask.cpu() > 0
+    offsets = np.concatenate([[0], np.cumsum(present.sum(1).numpy())]).astype(np.int64)
+    return TokenTable(columns[:, present].numpy(), offsets, pad_id, batch.type_ids is not None)
 
 
 def max_length(tokenizer: PreTrainedTokenizerBase, limit: int | None = None) -> int:

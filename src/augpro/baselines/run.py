@@ -86,7 +86,7 @@ def run_baseline(config: BaselineConfig) -> RunResult:
             logits = {name: head.logits(features.of(split)) for name, split in scored.items()}
             scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
             write_tensors(folder.path / PREDICTIONS, scores.predictions)
-        result = describe_run(plan, scores.scores, scores.teacher, meter)
+        result = describe_run(plan, scores.scores, scores.teacher, meter, teacher)
         result.label_seconds, result.notes = label_seconds, notes_of(plan, result) + scores.notes
         result.parameters = {"baseline": features.parameters + head.weights.size}
         result.save(folder.path)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.results.terminal import forgive_output, quiet_libraries, visible
@@ -157,6 +158,9 @@ def report(
         out = at_home(out)
         write_report([at_home(folder) for folder in results], out)
     Console().print(f"open {visible(str(out))} in a browser", markup=False, highlight=False)
+
+
+app.add_typer(labels, name="labels")
 
 
 @app.command()

@@ -93,7 +93,7 @@ def search_layers(
     """
     if not plan.searched_layers or teacher is None:
         return plan, student, None
-    config, train, store = plan.config, plan.data.splits["train"], teacher.store
+    config, train, store = plan.config, plan.data.splits["train"], teacher.layer_searches
     if store is not None:
         make_folder(store)
     with folder_lock(store, wait=True) if store is not None else nullcontext(), meter.phase("layer_search"):

@@ -120,7 +120,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
             with meter.phase("check"):
                 eval_texts = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
                 checked = check_rows(augmentation, dataset, student, plan.task, eval_texts)
-        result = summarize(plan, scores.scores, scores.teacher, meter, trainer)
+        result = summarize(plan, scores.scores, scores.teacher, meter, trainer, teacher)
         result.label_seconds, result.layer_search = label_seconds, search
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares

@@ -18,6 +18,7 @@ from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.provenance import seen_rows
 from augpro.tasks import Task
+from augpro.teachers.absent import AbsentTeacher, store_notes, teacher_source
 from augpro.teachers.alignment import align_labels, spec_for
 from augpro.training.options import check_trainer_options
 from augpro.training.representation import Matching
@@ -155,7 +156,7 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
                 "name the column with --label-column."
             )
     else:
-        teacher = given.teacher or _source(config, config.teacher)
+        teacher = given.teacher or teacher_source(config)
         data = _rows_to_train_on(spec_for(config.data_spec(), teacher.load_config()), given)
         student, layers = _student(config, teacher, given.student)
         data = align_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
@@ -182,7 +183,9 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
     trained = len(data.splits["train"]) + (getattr(config, "label_budget", None) or 0)
     data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(config, trained)])
     data.notes.extend(_check_models(plan))
-    if teacher:
+    if teacher and isinstance(config, DistillConfig):
+        read = [data.splits["train"], *plan.scored_splits().values()]
+        data.notes.extend(store_notes(config, teacher, read))
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:
         data.notes.extend(seen_rows(student.name, "model to start from", plan.scored_splits()))
@@ -242,7 +245,7 @@ def _check_models(plan: Plan) -> list[str]:
     """Notes on the models; raises ``InputError`` if a model does not fit its tokenizer or cannot read the texts."""
     start = "student" if plan.teacher else "model"
     roles = [Role(start, plan.student, finished=plan.student == plan.teacher, trained=True)]
-    if plan.teacher and plan.teacher != plan.student:
+    if plan.teacher and plan.teacher != plan.student and not isinstance(plan.teacher, AbsentTeacher):
         roles.append(Role("teacher", plan.teacher, finished=True))
     splits = [plan.data.splits["train"], *plan.scored_splits().values(), *([plan.pool] if plan.pool else [])]
     return check_models(roles, splits, plan.config.max_tokens, plan.config.allow_unknown_tokens)

@@ -38,7 +38,7 @@ def label_split(teacher: Teacher, split: Split) -> Tensor:
     def label(rows: slice) -> Tensor:
         return teacher.label(split.texts[rows], None if split.pairs is None else split.pairs[rows])
 
-    return processes.in_shares(len(split), label, teacher.model.device)
+    return processes.in_shares(len(split), label, teacher.device)
 
 
 def label_scored(plan: Plan, teacher: Teacher | None, meter: Meter) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from augpro.projection.allowed import SearchStats
 from augpro.results.environment import library_versions, machine_facts
 from augpro.results.result import RowsHash, RunResult, Scores
 from augpro.tasks import Task
+from augpro.teachers.teacher import Teacher
 from augpro.training.dataset import label_tensor
 from augpro.training.meter import Meter
 from augpro.training.online import Counted
@@ -23,6 +24,7 @@ def summarize(
     teacher_scores: dict[str, Scores],
     meter: Meter,
     trainer: DistillationTrainer,
+    teacher: Teacher | None = None,
 ) -> RunResult:
     """The result of a run.
 
@@ -32,18 +34,21 @@ def summarize(
         teacher_scores: the teacher's, likewise.
         meter: seconds and memory of each phase.
         trainer: after training.
+        teacher: the run's teacher, for the counts of its labels.
     """
     assert trainer.model is not None
-    none = Counted(0, ReplacementCounts(), SearchStats())
+    none = Counted(0, 0.0, ReplacementCounts(), SearchStats())
     done = trainer.augmentation.counted() if trainer.augmentation else none
     seen = {"student": trainer.rows_seen, "augment": done.replaced.rows, "teacher": done.labelled}
     seen["teacher"] += trainer.representation.rows if trainer.representation else 0
-    result = describe_run(plan, scores, teacher_scores, meter)
+    result = describe_run(plan, scores, teacher_scores, meter, teacher)
+    if done.saved_seconds:
+        result.phase_seconds["teacher"] += done.saved_seconds
     result.epochs = float(trainer.state.epoch or 0.0)
     result.texts_per_second = {
-        phase: texts / meter.seconds[phase]
+        phase: texts / result.phase_seconds[phase]
         for phase, texts in seen.items()
-        if texts and meter.seconds.get(phase)
+        if texts and result.phase_seconds.get(phase)
     }
     result.replacement = done.replaced.shares() | done.searched.shares()
     result.parameters = {"student": sum(p.numel() for p in trainer.model.parameters())}
@@ -51,10 +56,14 @@ def summarize(
 
 
 def describe_run(
-    plan: Plan, scores: dict[str, Scores], teacher_scores: dict[str, Scores], meter: Meter
+    plan: Plan,
+    scores: dict[str, Scores],
+    teacher_scores: dict[str, Scores],
+    meter: Meter,
+    teacher: Teacher | None,
 ) -> RunResult:
     """The part of a result that baselines have too; arguments as of :func:`summarize`."""
-    evaluation, teacher = scores["evaluation"], teacher_scores.get("evaluation")
+    evaluation, scored = scores["evaluation"], teacher_scores.get("evaluation")
     pool_labels = len(plan.pool) if plan.pool else 0
     return RunResult(
         task=plan.task.name,
@@ -67,7 +76,7 @@ def describe_run(
         epochs=0.0,
         metric_name=plan.task.metric,
         metric=evaluation.metric,
-        teacher_metric=teacher.metric if teacher else None,
+        teacher_metric=scored.metric if scored else None,
         agreement=evaluation.agreement,
         agreement_name=evaluation.agreement_name,
         distance_to_teacher=evaluation.distance_to_teacher,
@@ -79,6 +88,7 @@ def describe_run(
         teacher=teacher_scores,
         scored_rows={name: _rows_hash(split, plan.task) for name, split in plan.scored_splits().items()},
         phase_seconds=dict(meter.seconds),
+        teacher_labels=teacher.counts.rows() if teacher else {},
         peak_memory_mib=dict(meter.peak_mib),
         config=plan.config.model_dump(mode="json")
         | ({"augmenter": json.loads(json.dumps(plan.augmenter.parameters))} if plan.augmenter else {}),

@@ -12,6 +12,7 @@ from augpro.distillation.scoring import label_split
 from augpro.errors import InputError
 from augpro.models import processes
 from augpro.results.output import CHECKPOINTS
+from augpro.teachers.absent import AbsentTeacher, StoredTeacher
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenTable, tokenize
 from augpro.training.dataset import DistillationDataset, label_tensor
@@ -55,6 +56,8 @@ def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: tor
     """
     if plan.teacher is None or not isinstance(config, DistillConfig):
         return None
+    if isinstance(plan.teacher, AbsentTeacher):
+        return StoredTeacher(plan.teacher, device)
     resumable = config.trainer_options.get("save_strategy") != "no"
     store = config.label_store or (config.out / CHECKPOINTS / "teacher-labels" if resumable else None)
     model, tokenizer = plan.teacher.load_trained_classifier(), plan.teacher.load_tokenizer()

@@ -162,9 +162,6 @@ def check_output(config: TrainOptions) -> None:
         InputError: naming the fix.
     """
     _check(config)
-    store = getattr(config, "label_store", None)
-    if store is not None:
-        check_folder(store, "--label-store")
     if config.resume and (config.out / _LOCK).exists():
         with folder_lock(config.out):
             pass

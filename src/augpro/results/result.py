@@ -181,9 +181,13 @@ class RunResult(Stored):
     scored_rows: dict[str, RowsHash] = Field(default_factory=dict)
     """Hashes of the rows that were scored, by `evaluation` and `holdout`."""
     phase_seconds: dict[str, float] = Field(default_factory=dict)
-    """Seconds of each phase."""
+    """Seconds of each phase. Those of `teacher` include what labels of augmented texts that were read from a label
+    store took when they were computed."""
     label_seconds: float = 0.0
     """What the teacher's labels of the training rows take, also where they were read from a store."""
+    teacher_labels: dict[str, int] = Field(default_factory=dict)
+    """Rows that the teacher was `asked` for; of different ones, how many labels were `read` from the label store and
+    how many were `computed`. Of a resumed run, since it was resumed."""
     pool_labels: int = 0
     """Texts of `--unlabelled` that the student was trained on; they are all that the teacher labelled of them."""
     texts_per_second: dict[str, float] = Field(default_factory=dict)

@@ -5,7 +5,6 @@ predicts as each class. It is accepted if it is clearly better than every other 
 number, names sorted) needs less evidence, because it is likely a priori.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -42,9 +41,7 @@ def match_by_rows(data: TaskData, teacher: Teacher | None) -> TaskData:
     if unproven is None or teacher is None:
         return data
     rows = _rows_of_labels(data)
-    reader = copy.copy(teacher)
-    reader.store = None  # nothing may be written yet, and the check does not count as labelling time
-    logits = reader.label(rows.texts, rows.pairs)
+    logits = teacher.beside_the_run().label(rows.texts, rows.pairs)
     answers = _Answers(
         np.array(rows.labels), logits.argmax(1).numpy(), len(data.task.label_names), logits.shape[1]
     )

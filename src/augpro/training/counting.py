@@ -40,6 +40,7 @@ class CountsCallback(TrainerCallback):
         # What all processes have counted goes on in one of them, as it will be added up again.
         if augmentation is not None and "labelled" in stored and processes.leads():
             augmentation.labelled = stored["labelled"]
+            augmentation.saved_seconds = stored.get("saved_seconds", 0.0)
             vars(augmentation.counts).update(stored["replaced"])
             vars(augmentation.space.earlier).update(stored["searched"])
 

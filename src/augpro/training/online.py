@@ -39,11 +39,13 @@ class Counted:
 
     Attributes:
         labelled: rows that the teacher has labelled.
+        saved_seconds: what the labels from the store took, in this process.
         replaced: counts of replaced tokens.
         searched: cost of the projection.
     """
 
     labelled: int
+    saved_seconds: float
     replaced: ReplacementCounts
     searched: SearchStats
 
@@ -63,6 +65,7 @@ class OnlineAugmentation:
         meter: records the phases "prepare", "augment", "teacher" and "select".
         counts: counts of replaced tokens so far.
         labelled: number of rows that the teacher has labelled so far.
+        saved_seconds: what computing the labels of those that were in the label store took when it was done.
         loaded: objects that the method has loaded.
         kept: the candidates.
         half: precision of both models on augmented rows, bfloat16 or float16; None for float32. The Trainer sets it.
@@ -79,6 +82,7 @@ class OnlineAugmentation:
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     labelled: int = 0
+    saved_seconds: float = 0.0
     loaded: dict[Hashable, Any] = field(default_factory=dict)
     kept: CandidateStore = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
@@ -110,7 +114,7 @@ class OnlineAugmentation:
         """Its counts, with those of other processes."""
         device = self.space.table.device
         labelled = int(processes.gather(torch.tensor([self.labelled], device=device)).sum())
-        return Counted(labelled, summed(self.counts, device), summed(self.space.searched(), device))
+        return Counted(labelled, self.saved_seconds, summed(self.counts, device), summed(self.space.searched(), device))
 
     def _keep(
         self, made: list[TokenBatch], batch: TokenBatch, teacher_logits: Tensor, dataset: DistillationDataset
@@ -160,8 +164,10 @@ class OnlineAugmentation:
 
     def _label_text(self, rows: TokenBatch) -> Tensor:
         """The teacher's logits of augmented texts, [B, C]."""
+        before = self.teacher.saved_seconds
         with self.meter.phase("teacher"), self._precision():
             logits = self.teacher.label_tokens(rows, self.space.vocabulary)
+        self.saved_seconds += self.teacher.saved_seconds - before
         self.labelled += len(logits)
         return logits
 
