@@ -110,7 +110,8 @@ class Teacher:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.model.device
+        device: torch.device = self.model.device
+        return device
 
     @property
     def outputs(self) -> int:
@@ -223,7 +224,7 @@ class Teacher:
     @property
     def record(self) -> TeacherRecord:
         """The teacher for the store, in the precision that is in force."""
-        precision = precision_of(self.model.dtype, self.model.device)
+        precision = precision_of(self.model.dtype, self.device)
         if precision not in self._records:
             model, tokenizer = self._key.decode(), tokenizer_fingerprint(self.tokenizer)
             parts = (model, tokenizer, str(self.limit), precision)

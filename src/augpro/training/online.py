@@ -114,7 +114,8 @@ class OnlineAugmentation:
         """Its counts, with those of other processes."""
         device = self.space.table.device
         labelled = int(processes.gather(torch.tensor([self.labelled], device=device)).sum())
-        return Counted(labelled, self.saved_seconds, summed(self.counts, device), summed(self.space.searched(), device))
+        counts, searched = summed(self.counts, device), summed(self.space.searched(), device)
+        return Counted(labelled, self.saved_seconds, counts, searched)
 
     def _keep(
         self, made: list[TokenBatch], batch: TokenBatch, teacher_logits: Tensor, dataset: DistillationDataset
