@@ -192,9 +192,7 @@ class AugmentContext:
                 if partner == "near"
                 else None
             )
-            rows = partner_rows(
-                batch.row_ids, len(table), partner, rng, self.classes, near, table.first_row
-            )
+            rows = partner_rows(batch.row_ids, len(table), partner, rng, self.classes, near, table.first_row)
             self._partners[key] = table.batch(rows.cpu())
         return self._partners[key]
 
