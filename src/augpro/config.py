@@ -15,7 +15,7 @@ from augpro.data.loading import DataSpec
 from augpro.models.named import MODEL_CHOICES
 from augpro.tasks import LabelBy, LayerMap, ProblemType
 from augpro.values import at_home, parse_mapping
-from augpro.values import build as build  # checks options and makes one of these objects
+from augpro.values import build as build  # noqa: PLC0414 - it checks options and makes one of these objects
 
 EvalSplit = Literal["auto", "validation", "test"]
 Options = Annotated[dict[str, Any], BeforeValidator(parse_mapping)]  # by name, of something else

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from augpro.errors import InputError
+from augpro.files import fingerprint
 from augpro.models.layers import keep_layers
 from augpro.models.named import model_location
 from augpro.models.padding import agree_on_padding, is_token, limit_to_positions
@@ -216,6 +217,11 @@ def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
     and padding are ignored.
     """
     return _definition(one) == _definition(other)
+
+
+def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of a tokenizer: equal for two that give the same ids for every text, as 32 hexadecimal digits."""
+    return fingerprint([json.dumps(_definition(tokenizer), sort_keys=True).encode()])
 
 
 def _definition(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
