@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import shutil
 import socket
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from augpro.testing import tiny_classifier as tiny_bert
 from augpro.testing import tiny_tokenizer as wordpiece
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from shard_cases import write_rows
+from shard_cases import augmented, write_rows
 from text_sources import save_masked_lm, save_translator, tiny_config, write_wordnet
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring, and the suite may share its cores
@@ -247,3 +248,31 @@ def augment_given(rows_folder, save_model, tokenizer):
     student = save_model(tokenizer, layers=1, seed=3)
     given = {"data": str(rows_folder), "student": str(student), "augment": "augpro-mix"}
     return given | {"copies": 2, "shard_rows": 200}
+
+
+@pytest.fixture(scope="session")
+def both_classes(save_model, tokenizer):
+    """A teacher that gives each of its classes to about half of the rows."""
+    return save_model(tokenizer, layers=1, seed=4)
+
+
+@pytest.fixture(scope="session")
+def plain_set(augment_given, tmp_path_factory):
+    """Augmented rows without labels."""
+    folder = tmp_path_factory.mktemp("plain") / "set"
+    augmented(augment_given, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_set(augment_given, both_classes, tmp_path_factory):
+    """The same rows with a teacher's labels."""
+    folder = tmp_path_factory.mktemp("labelled") / "set"
+    augmented(augment_given, folder, teacher=str(both_classes))
+    return folder
+
+
+@pytest.fixture
+def copied_set(plain_set, tmp_path):
+    """A copy of the rows without labels."""
+    return Path(shutil.copytree(plain_set, tmp_path / "copy"))

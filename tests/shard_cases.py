@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from augpro.shards.options import AugmentConfig
+from augpro.shards.manifest import MANIFEST
+from augpro.shards.options import AugmentConfig, LabelConfig
 from augpro.shards.plan import make_augment_plan
+from augpro.shards.relabel import make_label_plan, run_label
 from augpro.shards.run import run_augment
 from augpro.testing import TEXTS
 
@@ -34,3 +36,23 @@ def files_of(folder):
 def rows_of(folder):
     """All rows of a set."""
     return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def label(folder, teacher):
+    """Label a set; returns its manifest."""
+    return run_label(make_label_plan(LabelConfig(augmented=folder, teacher=str(teacher))))
+
+
+def shards_of(folder):
+    """The bytes of every shard of a set, by name."""
+    return {name: content for name, content in files_of(folder).items() if name != MANIFEST}
+
+
+def spoil(path, damage):
+    """Damage a file."""
+    content = bytearray(path.read_bytes())
+    if damage == "removed":
+        path.unlink()
+        return
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if damage == "flipped" else content[:-10])

@@ -9,7 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from augpro.data.loading import DataSpec
 from augpro.models.named import MODEL_CHOICES
@@ -194,9 +195,24 @@ class StudentOptions(LearnOptions):
         return int(self.student_layers.removeprefix("auto:")) if isinstance(self.student_layers, str) else 0
 
 
-class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
+class StoredOptions(BaseModel):
+    """Rows that were augmented and labelled before."""
+
+    augmented: OptionalPath = Field(
+        None,
+        description="Folder of augpro augment: train on its rows and labels, without a teacher. --data then gives "
+        "the evaluation rows, and --candidates the number of versions of a row that are compared in an epoch.",
+    )
+
+
+class DistillConfig(StudentOptions, LabelOptions, TrainOptions, StoredOptions):
     """Train a student on the output of a teacher."""
 
+    teacher: OptionalName = Field(  # type: ignore[assignment]
+        None,
+        validate_default=True,
+        description="The teacher: folder or hub name of a sequence classifier. Required, but not with --augmented.",
+    )
     epochs: float | None = Field(  # type: ignore[assignment]
         None,
         gt=0,
@@ -210,6 +226,13 @@ class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
     label_store: OptionalPath = Field(
         None, description="Folder that stores the teacher's logits for other runs."
     )
+
+    @field_validator("teacher")
+    @classmethod
+    def _required_without_stored_rows(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("augmented") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return value
 
 
 class BaselineConfig(DistillConfig):

@@ -30,6 +30,8 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
         hashes["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
     if code := _foreign_code(config):
         hashes["code of other packages"] = fingerprint(code)
+    if plan.stored:
+        hashes["augmented rows"] = fingerprint([plan.stored.rows.manifest.model_dump_json().encode()])
     if plan.augmenter:
         hashes["method of augmentation"] = fingerprint(method_content(plan.augmenter))
     if not isinstance(plan.objective.kd_loss, str):

@@ -15,8 +15,9 @@ from augpro.distillation.samples import check_rows, joined, samples_markdown
 from augpro.distillation.scoring import label_scored, score_splits
 from augpro.distillation.summary import notes_of, summarize
 from augpro.distillation.train import (
+    augmentation_of,
+    label_train,
     load_teacher,
-    online_augmentation,
     representation_loss,
     validation,
     validation_notes,
@@ -86,8 +87,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
 
     with OutputFolder(config, inputs) as folder:
         with meter.phase("teacher_originals"):
-            uses_labels = plan.augmenter or plan.objective.teacher_weight or plan.searched_layers or plan.pool
-            teacher_logits = teacher.label(train.texts, train.pairs) if teacher and uses_labels else None
+            teacher_logits = label_train(plan, teacher)
         plan, student, search = search_layers(plan, student, tokenizer, teacher, teacher_logits, meter)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         if plan.pool and teacher:
@@ -96,7 +96,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         # Computed before the training, which adds the seconds of a checkpoint: those of stored labels are in both.
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
         scored_teacher_logits = label_scored(plan, teacher, meter)
-        augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
+        augmentation = augmentation_of(plan, config, student, tokenizer, teacher, meter)
         matching = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
         evaluation = validation(plan, tokenizer, teacher, arguments, meter)
         parts = (student, plan.objective, dataset, augmentation, meter, matching)
@@ -115,7 +115,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
             scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
             write_tensors(folder.path / PREDICTIONS, scores.predictions)
         checked = None
-        if augmentation and augmentation.augmenter.makes_text:
+        if augmentation and (plan.stored or (plan.augmenter and plan.augmenter.makes_text)):
             with meter.phase("check"):
                 eval_texts = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
                 checked = check_rows(augmentation, dataset, student, plan.task, eval_texts)

@@ -44,7 +44,7 @@ def summarize(
         for phase, texts in seen.items()
         if texts and meter.seconds.get(phase)
     }
-    result.replacement = counts.shares() | (augmentation.space.shares() if augmentation else {})
+    result.replacement = augmentation.shares() if augmentation else {}
     result.parameters = {"student": sum(p.numel() for p in trainer.model.parameters())}
     return result
 

@@ -13,7 +13,7 @@ on. Columns:
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,11 +150,12 @@ def shard_writer(path: Path, facts: dict[str, Any]) -> Iterator[ShardWriter]:
         writer.close()
 
 
-def read_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a shard, each as a table of these columns; all if None."""
+def read_groups(path: Path, columns: Iterable[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a shard, each as a table of those of these columns that there are; all if None."""
+    names = None if columns is None else list(columns)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=None if columns is None else list(columns))
+            yield file.read_row_group(group, columns=names)
 
 
 def facts_of(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Stores the counts and measurements of a run in its checkpoints, so that a resumed run reports the whole run."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,7 @@ class CountsCallback(TrainerCallback):
             self.trainer.representation.rows = stored["matched"]
         augmentation = self.trainer.augmentation
         if augmentation is not None and "labelled" in stored:
-            augmentation.labelled = stored["labelled"]
-            vars(augmentation.counts).update(stored["replaced"])
-            vars(augmentation.space.earlier).update(stored["searched"])
+            augmentation.restore(stored)
 
 
 def store_counts(trainer: Any) -> None:
@@ -49,9 +46,5 @@ def store_counts(trainer: Any) -> None:
         counts["matched"] = trainer.representation.rows
     augmentation = trainer.augmentation
     if augmentation is not None:
-        counts |= {
-            "labelled": augmentation.labelled,
-            "replaced": asdict(augmentation.counts),
-            "searched": asdict(augmentation.space.searched()),
-        }
+        counts |= augmentation.progress()
     trainer.state.stateful_callbacks[KEY] = counts

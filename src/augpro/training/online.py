@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Hashable
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import partial, reduce
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,16 +19,18 @@ from augpro.augment.base import (
     VirtualRows,
 )
 from augpro.augment.counts import ReplacementCounts
-from augpro.augment.gradient import without_dropout
 from augpro.losses import Objective
-from augpro.models.reading import ROWS_AT_ONCE, autocast
+from augpro.models.reading import autocast
 from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
-from augpro.training.candidates import Candidates, CandidateStore
+from augpro.training.augmentation import choose_hardest
+from augpro.training.candidates import CandidateStore
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
-from augpro.training.selection import new_texts, select_hardest
+from augpro.training.selection import new_texts
+
+_CANDIDATES = "candidates.safetensors"  # file in a checkpoint
 
 
 @dataclass
@@ -86,7 +89,7 @@ class OnlineAugmentation:
             texts = reduce(partial(join, pad_id=dataset.table.pad_id), made)
             self.kept.add(texts, self._label_text(texts))
         candidates = self.kept.of(batch.row_ids, dataset.table)
-        chosen = self._choose(candidates, student)
+        chosen = choose_hardest(candidates, student, self.objective.problem_type, self.half, self.meter)
         return candidates.rows.take(chosen), candidates.logits[chosen]
 
     def _make(
@@ -131,15 +134,31 @@ class OnlineAugmentation:
     def _precision(self) -> torch.autocast:
         return autocast(self.space.table.device, self.half)
 
-    def _choose(self, candidates: Candidates, student: Any) -> Tensor:
-        """Index of the hardest candidate of each row, int64 [B]."""
-        owners = candidates.owners
-        if len(owners) == int(owners[-1]) + 1:
-            return torch.arange(len(owners), device=owners.device)
-        with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
-            parts = candidates.rows.parts(ROWS_AT_ONCE)
-            student_logits = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-            return select_hardest(student_logits, candidates.logits, owners, self.objective.problem_type)
+    def shares(self) -> dict[str, float]:
+        """Shares of replaced tokens, and of full searches."""
+        return self.counts.shares() | self.space.shares()
+
+    def save(self, folder: Path) -> None:
+        """Write the candidates to the folder of a checkpoint."""
+        self.kept.save(folder / _CANDIDATES)
+
+    def load(self, folder: Path) -> None:
+        """Read the candidates of a checkpoint."""
+        self.kept.load(folder / _CANDIDATES)
+
+    def progress(self) -> dict[str, Any]:
+        """Counts so far, as JSON."""
+        return {
+            "labelled": self.labelled,
+            "replaced": asdict(self.counts),
+            "searched": asdict(self.space.searched()),
+        }
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Continue with these counts."""
+        self.labelled = progress["labelled"]
+        vars(self.counts).update(progress["replaced"])
+        vars(self.space.earlier).update(progress["searched"])
 
     def augment(
         self,
