@@ -162,6 +162,13 @@ def test_models_that_do_not_fit_are_refused(planned, save_model, tokenizer, othe
         planned(teacher=str(save_model(tokenizer, layers=1, labels=("a", "b"))))
 
 
+def test_a_teacher_that_did_not_label_the_rows_is_told(planned, both_classes, save_model, tokenizer):
+    told = "is another model; the agreement is measured with the latter"
+    assert not any(told in note for note in planned(teacher=str(both_classes)).data.notes)
+    other = save_model(tokenizer, layers=1, seed=8)
+    assert any(told in note for note in planned(teacher=str(other)).data.notes)
+
+
 def test_labels_with_other_names_need_an_order(planned, folder, tmp_path):
     lines = [f"{text} today,{label}" for text in ("good", "bad", "fine", "slow") for label in ("yes", "no")]
     (tmp_path / "validation.csv").write_text("\n".join(["text,label", *lines]) + "\n")
@@ -171,14 +178,22 @@ def test_labels_with_other_names_need_an_order(planned, folder, tmp_path):
 
 
 def test_evaluation_rows_that_are_trained_on_are_refused_or_told(planned, folder, tmp_path, augment_given):
+    rows = augment_given["data"] + "/train.jsonl"
+    with pytest.raises(
+        InputError, match="rows of the holdout split are among its training rows; give the --data"
+    ):
+        planned(holdout_rows=100, augmented=augmented_all(augment_given, tmp_path))
+    assert planned(data=rows, augmented=folder).scored_splits()
     texts = [row["text"] for row in rows_of(folder) if row["copy"] == 0][:10]
-    path = tmp_path / "validation.csv"
-    path.write_text("\n".join(["text", *texts, "new text", "another one"]) + "\n")
-    with pytest.raises(InputError, match="10 of 12 rows of the validation split are among its training rows"):
-        planned(data=str(tmp_path))
-    path.write_text("\n".join(["text", texts[0], "new text", "another one"]) + "\n")
-    assert any("1 of 3 rows have a text that is also in the train split" in note
-               for note in planned(data=str(tmp_path)).data.notes)  # fmt: skip
+    (tmp_path / "validation.csv").write_text("\n".join(["text", *texts, "new text", "another one"]) + "\n")
+    note = "10 of 12 rows have a text that is also in the train split"
+    assert any(note in each for each in planned(data=str(tmp_path)).data.notes)
+
+
+def augmented_all(given, tmp_path):
+    """A labelled set of all rows."""
+    augmented(given, tmp_path / "all", copies=3, teacher=given["student"])
+    return tmp_path / "all"
 
 
 def test_damaged_half_made_and_unlabelled_sets_are_refused(planned, folder, augment_given, tmp_path):

@@ -66,6 +66,13 @@ class Plan:
         return self.data.task
 
     @property
+    def method_parameters(self) -> dict[str, Any]:
+        """Parameters of the method that makes, or has made, the augmented texts; empty without one."""
+        if self.stored:
+            return self.stored.rows.manifest.configuration.parameters
+        return self.augmenter.parameters if self.augmenter else {}
+
+    @property
     def searched_layers(self) -> int:
         """Number of layers that a search chooses; 0 without a search."""
         return self.config.searched_layers if isinstance(self.config, DistillConfig) else 0
@@ -117,7 +124,7 @@ class Plan:
             + (" (cut from the teacher, with its head)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs, {config.batch_size} rows per step, learning rate {rate:g}",
             **self._describe_validation(),
-            "augmentation": self.augmenter.parameters if self.augmenter else "none",
+            "augmentation": self.method_parameters or "none",
             **({"representations": self.matching.describe()} if self.matching else {}),
             **(self.stored.describe() if self.stored else {}),
             **self._describe_pool(),

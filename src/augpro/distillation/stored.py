@@ -10,6 +10,7 @@ from augpro.data.loading import TaskData
 from augpro.data.split_notes import overlaps
 from augpro.errors import InputError
 from augpro.models.source import ModelSource, tokenizer_content
+from augpro.results.content import model_content
 from augpro.shards.read import ShardSet, open_set
 from augpro.tasks import HF_PROBLEM_TYPE
 from augpro.teachers.alignment import class_names
@@ -109,23 +110,35 @@ class StoredPlan:
         train = self.rows.originals
         scored = {name: split for name, split in data.splits.items() if name != "train"}
         known = set(train.keys)
+        there = data.splits.get("train")
         for name, split in scored.items():
             again = sum(key in known for key in split.keys)
-            if again > _MOST_ALIKE * len(split):
+            made_here = (
+                there is not None and split.source == there.source
+            )  # taken from the train split of the data
+            if made_here and again > _MOST_ALIKE * len(split):
                 raise InputError(
                     f"{folder}: {again} of {len(split)} rows of the {name} split are among its training rows; give "
                     "the --data, --holdout-rows and --split-seed of augpro augment."
                 )
-        notes = overlaps({"train": train.keys, **{name: split.keys for name, split in scored.items()}})
+        notes = self._about(teacher)
+        notes += overlaps({"train": train.keys, **{name: split.keys for name, split in scored.items()}})
         return replace(data, splits={"train": train, **scored}, notes=[*data.notes, *notes])
+
+    def _about(self, teacher: ModelSource | None) -> list[str]:
+        """A note if the agreement is measured with another teacher than the one that is learned from."""
+        labels = self.rows.labels
+        if teacher is None or model_content(teacher).decode() == labels.content:
+            return []
+        note = f"the rows of {self.rows.folder} have labels of {labels.teacher}, and {teacher.name} is another model"
+        return [f"{note}; the agreement is measured with the latter"]
 
     def describe(self) -> dict[str, Any]:
         """The set for people to read."""
         made = self.rows.manifest.configuration
         return {
             "training rows": f"{self.rows.folder}: {self.rows.manifest.training_rows:,}, each with {made.copies} "
-            f"augmented versions ({self.method}), labelled by {self.rows.labels.teacher}",
-            "augmentation": made.parameters,
+            f"augmented versions ({self.method}), labelled by {self.rows.labels.teacher}"
         }
 
 

@@ -80,7 +80,7 @@ def describe_run(
         phase_seconds=dict(meter.seconds),
         peak_memory_mib=dict(meter.peak_mib),
         config=plan.config.model_dump(mode="json")
-        | ({"augmenter": json.loads(json.dumps(plan.augmenter.parameters))} if plan.augmenter else {}),
+        | ({"augmenter": json.loads(json.dumps(plan.method_parameters))} if plan.method_parameters else {}),
         versions=library_versions(),
         machine=machine_facts(),
     )

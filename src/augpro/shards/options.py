@@ -35,7 +35,7 @@ class AugmentConfig(WorkOptions, SampleOptions, RowOptions):
         description="Also write the logits and labels of this classifier. Default: augpro label adds them.",
     )
     shard_rows: int = Field(
-        10_240, ge=1, description="Training rows in each file, rounded up to a multiple of 256."
+        10_240, ge=1, le=1_000_000, description="Training rows in each file, rounded up to a multiple of 256."
     )
     out: PathOption = Field(
         description="Folder for the files. The same command completes a set that was stopped, and checks one that is "

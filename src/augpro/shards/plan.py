@@ -1,6 +1,7 @@
 """The plan of ``augpro augment``: options, data and models, checked before any weights are loaded."""
 
 from dataclasses import dataclass, replace
+from importlib import metadata
 from typing import Any
 
 from augpro.augment import Augmenter, augmenter
@@ -98,7 +99,7 @@ def make_augment_plan(config: AugmentConfig) -> AugmentPlan:
         ),
         shard_rows=shard_rows,
         teacher=labels.content if labels else None,
-        versions=library_versions(),
+        versions=library_versions() | {"pyarrow": metadata.version("pyarrow")},
         **{
             name: getattr(config, name)
             for name in ("holdout_rows", "split_seed", "train_rows", "seed", "copies")
