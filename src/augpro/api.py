@@ -84,15 +84,14 @@ def distill(
         raise InputError(
             f"augment_options: {type(augment).__name__} has its options already; write them there."
         )
+    method = augment if isinstance(augment, str) else _kind(augment)
     names = {
         "data": str(data) if held.data is None else "data",
         "teacher": held.teacher.name if held.teacher else None if teacher is None else str(teacher),
         "student": held.student.name if held.student else None if student is None else str(student),
-        "augment": augment if isinstance(augment, str) else _kind(augment),
+        "augment": "none" if options.get("augmented") and method == _DEFAULT else method,
         "kd_loss": loss_name(loss),
     }
-    if options.get("augmented") and augment == _DEFAULT:
-        del names["augment"]  # the stored texts were made by another one, perhaps
     out = options.pop("out", None)
     if options.get("resume") and not out:
         raise InputError("resume: only a run with a folder can be resumed; name it by out.")
