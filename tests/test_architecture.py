@@ -39,6 +39,7 @@ DOORS = {
     "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards"}, "yaml": {"values"},
     "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
+    "ray": {"shards.ray_engine"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ class LabellingJob:
     teacher: ModelSource
     labels: Labels
     max_tokens: int | None
+
+
+def located(source: ModelSource) -> ModelSource:
+    """The model by its whole path if it is in a folder, for a process with another working folder."""
+    path = Path(source.name)
+    return replace(source, name=str(path.absolute())) if path.is_dir() else source
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Options of ``augpro augment`` and ``augpro label``."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from augpro.config import NameOption, OptionalName, Options, PathOption, RowOptions, SampleOptions
@@ -13,7 +15,12 @@ class WorkOptions(BaseModel):
     workers: int = Field(
         1,
         ge=1,
-        description="Number of processes; each makes whole shards and loads the models, on one CPU core.",
+        description="Number of processes; each makes whole files and loads the models, on one CPU core.",
+    )
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="local: processes of this machine. ray: tasks of the Ray cluster at RAY_ADDRESS, whose machines "
+        "see the same folders (pip install 'augpro[ray]').",
     )
 
 

@@ -16,6 +16,7 @@ from augpro.results.content import method_content, model_content, models_among
 from augpro.results.environment import library_versions
 from augpro.shards.manifest import Configuration, Labels
 from augpro.shards.options import AugmentConfig
+from augpro.shards.ray_engine import check_ray
 from augpro.tasks import DEFAULT_METRIC, Task
 from augpro.teachers.alignment import align_labels, class_names, spec_for
 
@@ -71,6 +72,8 @@ def make_augment_plan(config: AugmentConfig) -> AugmentPlan:
     Raises:
         InputError: one sentence that names the problem and the fix.
     """
+    if config.engine == "ray":
+        check_ray()
     method = _method(config)
     student = ModelSource(config.student, config.trust_remote_code)
     teacher = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None

@@ -8,10 +8,11 @@ from augpro.errors import InputError
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.output import check_folder, folder_lock
-from augpro.shards.label import LabellingJob, LabelSpec, is_unlabelled_shard, label_shard
+from augpro.shards.label import LabellingJob, LabelSpec, is_unlabelled_shard, label_shard, located
 from augpro.shards.manifest import AGAIN, Labels, Manifest, ShardRecord, is_intact
 from augpro.shards.options import LabelConfig
 from augpro.shards.plan import teacher_labels
+from augpro.shards.ray_engine import check_ray
 from augpro.shards.run import complete, progress
 from augpro.shards.table import PAIR, TEXT, read_groups
 from augpro.tasks import DEFAULT_METRIC, Task
@@ -55,6 +56,8 @@ def make_label_plan(config: LabelConfig) -> LabelPlan:
     """
     folder = config.augmented
     check_folder(folder, "--augmented")
+    if config.engine == "ray":
+        check_ray()
     manifest = whole_set(folder)
     teacher = ModelSource(config.teacher, config.trust_remote_code)
     texts = _first_rows(folder, manifest)
@@ -99,14 +102,16 @@ def run_label(plan: LabelPlan) -> Manifest:
     folder = plan.config.augmented
     with folder_lock(folder):
         manifest = whole_set(folder)
-        job = LabellingJob(plan.teacher, plan.labels, manifest.configuration.max_tokens)
+        job = LabellingJob(located(plan.teacher), plan.labels, manifest.configuration.max_tokens)
         manifest = manifest.model_copy(update={"labels": plan.labels})
         for record in manifest.shards:
             _check_shard(folder, record)
-        tasks = [LabelSpec(job, folder, record) for record in manifest.shards if record.teacher is None]
+        tasks = [
+            LabelSpec(job, folder.absolute(), record) for record in manifest.shards if record.teacher is None
+        ]
         rows = sum(record.rows for record in manifest.shards)
         with progress(rows, "labelling", rows - sum(task.rows for task in tasks)) as watch:
-            return complete(folder, manifest, tasks, label_shard, plan.config.workers, watch)
+            return complete(manifest, folder, tasks, label_shard, plan.config, watch)
 
 
 def _check_shard(folder: Path, record: ShardRecord) -> None:

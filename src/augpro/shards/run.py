@@ -9,10 +9,12 @@ from tqdm.auto import tqdm
 
 from augpro.errors import InputError
 from augpro.results.output import check_folder, claim_folder, folder_lock
-from augpro.shards.label import LabellingJob
+from augpro.shards.label import LabellingJob, located
 from augpro.shards.make import Job, ShardSpec, make_shard
 from augpro.shards.manifest import MANIFEST, Manifest, is_intact
+from augpro.shards.options import WorkOptions
 from augpro.shards.plan import AugmentPlan, check_row_count, shard_starts
+from augpro.shards.ray_engine import made_by_ray
 from augpro.shards.rows import ROWS, count_rows, remove_rows, store_rows
 from augpro.shards.workers import Task, Watch, Work, made
 
@@ -79,16 +81,17 @@ def run_augment(plan: AugmentPlan) -> Manifest:
         with progress(
             manifest.expected_rows, "augmenting", sum(shard.rows for shard in manifest.shards)
         ) as watch:
-            manifest = complete(folder, manifest, tasks, make_shard, plan.config.workers, watch)
+            manifest = complete(manifest, folder, tasks, make_shard, plan.config, watch)
         remove_rows(folder)
     return manifest
 
 
 def complete(
-    folder: Path, manifest: Manifest, tasks: Sequence[Task], work: Work, workers: int, watch: Watch
+    manifest: Manifest, folder: Path, tasks: Sequence[Task], work: Work, options: WorkOptions, watch: Watch
 ) -> Manifest:
     """Do the tasks, and write the manifest after each of them."""
-    for record in made(tasks, work, workers, watch):
+    engine = made_by_ray if options.engine == "ray" and tasks else made
+    for record in engine(tasks, work, options.workers, watch):
         manifest = manifest.with_shard(record)
         manifest.save(folder)
     return manifest
@@ -147,12 +150,13 @@ def _without_damaged(folder: Path, manifest: Manifest) -> Manifest:
 
 def _missing(plan: AugmentPlan, manifest: Manifest) -> list[ShardSpec]:
     """The shards that are to be made."""
-    config, folder, rows = plan.config, plan.config.out, manifest.training_rows
+    config, rows = plan.config, manifest.training_rows
+    folder = config.out.absolute()  # for processes with another working folder
     labelling = None
     if plan.teacher and plan.labels:
-        labelling = LabellingJob(plan.teacher, plan.labels, config.max_tokens)
+        labelling = LabellingJob(located(plan.teacher), plan.labels, config.max_tokens)
     job = Job(
-        folder, folder / ROWS, plan.student, plan.method, config.augment, config.copies, config.seed,
+        folder, folder / ROWS, located(plan.student), plan.method, config.augment, config.copies, config.seed,
         config.max_tokens, labelling,
     )  # fmt: skip
     starts = shard_starts(rows, plan.shard_rows)

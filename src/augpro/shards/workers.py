@@ -14,7 +14,7 @@ from augpro.errors import InputError
 from augpro.results.terminal import quiet_libraries
 from augpro.shards.manifest import ShardRecord
 
-_TRIES = 3
+TRIES = 3
 Watch = Callable[[int], None]
 
 
@@ -143,14 +143,14 @@ class _Pool:
         name, code = worker.task.name, worker.process.exitcode or 0
         self.watch(-worker.rows)
         self.deaths[name] = self.deaths.get(name, 0) + 1
-        if self.deaths[name] >= _TRIES:
+        if self.deaths[name] >= TRIES:
             how = (
                 f"was killed by signal {-code}, for want of memory perhaps"
                 if code < 0
                 else f"ended with code {code}"
             )
             raise InputError(
-                f"{name}: the process that made it {how}, {_TRIES} times; give fewer --workers, or more memory, and "
+                f"{name}: the process that made it {how}, {TRIES} times; give fewer --workers, or more memory, and "
                 "run the same command again."
             )
         self.waiting.insert(0, worker.task)
