@@ -233,7 +233,7 @@ def translator(tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def rows_folder(tmp_path_factory):
-    """700 rows to train on, and 20 that are kept apart."""
+    """520 rows to train on, and 20 that are kept apart."""
     folder = tmp_path_factory.mktemp("rows")
     write_rows(folder / "train.jsonl")
     labels = ["positive", "negative"] * 10

@@ -12,7 +12,7 @@ from augpro.shards.relabel import make_label_plan, run_label
 from augpro.shards.run import run_augment
 from augpro.testing import TEXTS
 
-ROWS = 700  # two shards of 256 and 444
+ROWS = 520  # two shards of 256 and 264
 
 
 def write_rows(path: Path, rows: int = ROWS) -> Path:

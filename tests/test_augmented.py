@@ -177,6 +177,7 @@ def test_labels_with_other_names_need_an_order(planned, folder, tmp_path):
     assert planned(data=str(tmp_path), label_order="no,yes").task.label_names == ("negative", "positive")
 
 
+@pytest.mark.e2e
 def test_evaluation_rows_that_are_trained_on_are_refused_or_told(planned, folder, tmp_path, augment_given):
     rows = augment_given["data"] + "/train.jsonl"
     with pytest.raises(
@@ -220,6 +221,7 @@ def test_damaged_half_made_and_unlabelled_sets_are_refused(planned, folder, augm
         planned(augmented=tmp_path / "bare")
 
 
+@pytest.mark.e2e
 def test_it_trains_without_a_teacher(planned, folder, tmp_path, monkeypatch):
     from augpro.distillation.pipeline import run_plan
 
@@ -293,6 +295,7 @@ def test_stopped_and_resumed_it_is_the_run_that_was_not(
         assert resumed.metric == whole.metric
 
 
+@pytest.mark.e2e
 def test_labels_added_later_can_be_trained_on(augment_given, both_classes, planned, tmp_path):
     augmented(augment_given, tmp_path / "set", train_rows=30, copies=1)
     run_label(make_label_plan(LabelConfig(augmented=tmp_path / "set", teacher=str(both_classes))))

@@ -64,6 +64,7 @@ def test_a_shard_has_at_least_one_block(rows, starts):
     assert shard_starts(rows, 256) == starts
 
 
+@pytest.mark.e2e
 def test_another_seed_writes_other_texts(plain_set, augment_given, tmp_path):
     augmented(augment_given, tmp_path / "other", seed=1)
     assert shards_of(tmp_path / "other").keys() == shards_of(plain_set).keys()
@@ -104,6 +105,7 @@ def test_a_labelled_set_is_data_for_other_commands(labelled_set):
     assert sum(map(len, data.splits.values())) == 3 * ROWS
 
 
+@pytest.mark.e2e
 def test_partners_of_one_class(augment_given, labelled_set, both_classes, tmp_path):
     manifest = augmented(
         augment_given, tmp_path / "a", teacher=str(both_classes), augment_options={"partner": "same-class"}
@@ -136,6 +138,7 @@ class Blank(Augmenter):
 register_augmenter("blank", Blank)
 
 
+@pytest.mark.e2e
 def test_rows_that_are_not_there_are_counted_with_the_reason(augment_given, tmp_path, both_classes):
     manifest = augmented(augment_given, tmp_path, augment="blank", copies=1)
     lost = -(-ROWS // 3)
@@ -145,6 +148,7 @@ def test_rows_that_are_not_there_are_counted_with_the_reason(augment_given, tmp_
     assert label(tmp_path, both_classes).labelled
 
 
+@pytest.mark.e2e
 def test_pairs(augment_given, tmp_path, both_classes):
     data = tmp_path / "pairs.csv"
     lines = [f"the movie is great {'very ' * (row % 3)},my server is slow {row},x" for row in range(300)]

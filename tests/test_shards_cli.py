@@ -9,12 +9,14 @@ from augpro import distill
 from augpro.cli.app import app
 from augpro.errors import InputError
 from augpro.shards.manifest import Manifest
+from shard_cases import ROWS
 
 
 def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
+@pytest.mark.e2e
 def test_augment_label_and_distill(table_file, teacher_folder, tmp_path):
     folder, student = tmp_path / "set", tmp_path / "student"
     make = ["augment", "--data", table_file, "--student", teacher_folder, "--out", folder, "--copies", "2",
@@ -86,6 +88,7 @@ def test_wrong_options_end_in_one_sentence(table_file, teacher_folder, tmp_path,
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.e2e
 def test_from_a_notebook(labelled_set, augment_given, both_classes):
     given = {"student": augment_given["student"], "augmented": labelled_set, "epochs": 1, "batch_size": 32}
     rows = {
@@ -93,7 +96,7 @@ def test_from_a_notebook(labelled_set, augment_given, both_classes):
         "validation": ["the price was bad today", "never again today"],
     }
     trained = distill(None, rows, **given)
-    assert trained.result.train_rows == 700
+    assert trained.result.train_rows == ROWS
     assert trained.result.agreement is None
     with pytest.raises(InputError, match="--augment: no use with --augmented"):
         distill(None, rows, augment="knn", **given)

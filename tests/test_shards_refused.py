@@ -32,6 +32,7 @@ def test_a_damaged_shard_is_not_labelled(copied_set, both_classes, damage):
         run_label(plan)
 
 
+@pytest.mark.e2e
 def test_a_labelling_killed_before_it_wrote_the_manifest_goes_on(copied_set, labelled_set, both_classes):
     before = (copied_set / MANIFEST).read_bytes()
     label(copied_set, both_classes)
