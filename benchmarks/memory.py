@@ -2,9 +2,14 @@
 
     python benchmarks/memory.py --rows 100000 --results benchmarks/results/memory.jsonl
 
-Each measurement is a process of its own, with a model so small that the peak is that of the rows. Two parts:
-`evaluate`, a CSV file of so many texts scored with a teacher beside it, and `compare`, the tables of five methods and
-three seeds with the logits of so many rows each.
+Each measurement is a process of its own, with a model so small that the peak is that of the rows. Parts:
+
+- `evaluate`: a CSV file of so many texts scored with a teacher beside it;
+- `compare`: the tables of five methods and three seeds with the logits of so many rows each;
+- `augment-csv`, `augment-jsonl`, `augment-parquet`: a file of so many texts, and one augmented version of each,
+  written to shards; few rows are one shard.
+
+    python benchmarks/memory.py --parts augment-csv augment-jsonl augment-parquet --rows 300000
 """
 
 import argparse
@@ -25,7 +30,8 @@ from augpro.results.environment import library_versions, machine_facts
 
 METHODS = ("fine-tune", "none", "random", "knn", "augpro-mix")
 SEEDS = (0, 1, 2)
-FEW = 200
+FEW = {"evaluate": 200, "compare": 200}
+SHARD_ROWS = 10_240
 
 
 def make_model(folder: Path, classes: int) -> None:
@@ -68,6 +74,34 @@ def evaluate(folder: Path) -> None:
 
     model = str(folder / "model")
     evaluate_model(EvaluateConfig(data=str(folder / "rows.csv"), model=model, teacher=model))
+
+
+def augment(folder: Path) -> None:
+    from augpro.shards.options import AugmentConfig
+    from augpro.shards.plan import make_augment_plan
+    from augpro.shards.run import run_augment
+
+    data = next(folder.glob("rows.*"))
+    config = AugmentConfig(
+        data=str(data), student=str(folder / "model"), augment="random", copies=1, shard_rows=SHARD_ROWS,
+        out=folder / "shards",
+    )  # fmt: skip
+    manifest = run_augment(make_augment_plan(config))
+    assert sum(shard.rows for shard in manifest.shards) == manifest.expected_rows
+
+
+def convert(path: Path, ending: str) -> None:
+    """Write the CSV file in another format, and remove it."""
+    if ending == "csv":
+        return
+    import pandas
+
+    rows = pandas.read_csv(path)
+    if ending == "jsonl":
+        rows.to_json(path.with_suffix(".jsonl"), orient="records", lines=True)
+    else:
+        rows.to_parquet(path.with_suffix(".parquet"))
+    path.unlink()
 
 
 def make_predictions(folder: Path, rows: int, classes: int) -> None:
@@ -117,6 +151,10 @@ def measure(part: str, rows: int, classes: int) -> tuple[float, float]:
         if part == "evaluate":
             make_model(folder / "model", classes)
             make_data(folder / "rows.csv", rows, classes)
+        elif part.startswith("augment"):
+            make_model(folder / "model", classes)
+            make_data(folder / "rows.csv", rows, classes)
+            convert(folder / "rows.csv", part.split("-")[1])
         else:
             make_predictions(folder, rows, classes)
         done = subprocess.run(
@@ -136,19 +174,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--classes", type=int, nargs="+", default=[2, 77])
     parser.add_argument("--results", type=Path)
-    parser.add_argument("--part", choices=["evaluate", "compare"], help=argparse.SUPPRESS)
+    parser.add_argument("--parts", nargs="+", default=["evaluate", "compare"])
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
         import time
 
         started = time.perf_counter()
-        {"evaluate": evaluate, "compare": compare}[args.part](args.folder)
+        {"evaluate": evaluate, "compare": compare, "augment": augment}[args.part.split("-")[0]](args.folder)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter() - started)
         return
-    for part in ("evaluate", "compare"):
-        for classes in args.classes:
-            few, _ = measure(part, FEW, classes)
+    for part in args.parts:
+        for classes in args.classes if part in FEW else [2]:
+            few, _ = measure(part, FEW.get(part, SHARD_ROWS), classes)
             many, seconds = measure(part, args.rows, classes)
             line = {
                 "part": part, "rows": args.rows, "classes": classes,

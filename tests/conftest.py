@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import shutil
 import socket
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from augpro.testing import tiny_classifier as tiny_bert
 from augpro.testing import tiny_tokenizer as wordpiece
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
+from shard_cases import augmented, write_rows
 from text_sources import save_masked_lm, save_translator, tiny_config, write_wordnet
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring, and the suite may share its cores
@@ -224,3 +226,53 @@ def translator(tokenizer, tmp_path_factory):
         forced_bos_token_id=tokenizer.convert_tokens_to_ids("the"),
         suppress_tokens=[tokenizer.convert_tokens_to_ids("good")],
     )  # fmt: skip
+
+
+# --- augmented rows on disk ---
+
+
+@pytest.fixture(scope="session")
+def rows_folder(tmp_path_factory):
+    """520 rows to train on, and 20 that are kept apart."""
+    folder = tmp_path_factory.mktemp("rows")
+    write_rows(folder / "train.jsonl")
+    labels = ["positive", "negative"] * 10
+    lines = [f"{text} today,{label}" for text, label in zip(TEXTS, labels, strict=True)]
+    (folder / "validation.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def augment_given(rows_folder, save_model, tokenizer):
+    """Options of ``augpro augment`` for two shards."""
+    student = save_model(tokenizer, layers=1, seed=3)
+    given = {"data": str(rows_folder), "student": str(student), "augment": "augpro-mix"}
+    return given | {"copies": 2, "shard_rows": 200}
+
+
+@pytest.fixture(scope="session")
+def both_classes(save_model, tokenizer):
+    """A teacher that gives each of its classes to about half of the rows."""
+    return save_model(tokenizer, layers=1, seed=4)
+
+
+@pytest.fixture(scope="session")
+def plain_set(augment_given, tmp_path_factory):
+    """Augmented rows without labels."""
+    folder = tmp_path_factory.mktemp("plain") / "set"
+    augmented(augment_given, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_set(augment_given, both_classes, tmp_path_factory):
+    """The same rows with a teacher's labels."""
+    folder = tmp_path_factory.mktemp("labelled") / "set"
+    augmented(augment_given, folder, teacher=str(both_classes))
+    return folder
+
+
+@pytest.fixture
+def copied_set(plain_set, tmp_path):
+    """A copy of the rows without labels."""
+    return Path(shutil.copytree(plain_set, tmp_path / "copy"))

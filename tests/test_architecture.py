@@ -23,6 +23,7 @@ results
 evaluation
 teachers
 training
+shards
 testing distillation
 baselines
 compare
@@ -33,10 +34,12 @@ cli
 ROW = {name: number for number, line in enumerate(ORDER.split("\n")) for name in line.split()}
 # Outside libraries that stay in one package, or behind one door of it.
 DOORS = {
-    "datasets": {"data.sources"}, "pyarrow": {"data.readers", "teachers.exchange"},
+    "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
-    "pydantic": {"config", "cli.options", "training.options", "results"}, "yaml": {"values"}, "typer": {"cli"},
+    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards"}, "yaml": {"values"},
+    "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
+    "ray": {"shards.ray_engine"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},

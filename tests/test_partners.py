@@ -1,5 +1,6 @@
 """Partner rows: who meets whom, and which token meets which."""
 
+from dataclasses import replace
 from itertools import chain, cycle
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import stats
 
 from augpro.augment.partners import BLOCK_ROWS, aligned_ids, partner_rows
 from augpro.row_random import RowRandom
+from augpro.testing import TEXTS
 from augpro.tokens import SPECIAL, tokenize
 
 
@@ -124,3 +126,24 @@ def test_alignment_by_hand(tokenizer):
     assert words == [None, "slow", "app", None, None, None, "never", "again", None, None]
     longer = aligned_ids(other, own)[0].tolist()  # the partner may be the longer one
     assert tokenizer.decode([i for i in longer if i >= 0]) == "the movie my server"
+
+
+@pytest.mark.parametrize("rule", ["random", "same-class", "other-class"])
+def test_a_part_that_starts_and_ends_with_a_block_has_the_partners_of_all_rows(rule):
+    rows = 2 * BLOCK_ROWS + 300
+    classes = torch.arange(rows) % 3
+    whole = partner_rows(torch.arange(rows), rows, rule, RowRandom(2), classes)
+    for start, end in ((0, BLOCK_ROWS), (BLOCK_ROWS, 2 * BLOCK_ROWS), (2 * BLOCK_ROWS, rows)):
+        part = partner_rows(
+            torch.arange(start, end), end - start, rule, RowRandom(2), classes[start:end], first_row=start
+        )
+        assert torch.equal(part, whole[start:end])
+
+
+def test_a_table_of_a_part_is_read_by_the_row_ids_of_the_whole(tokenizer):
+    whole = tokenize(tokenizer, TEXTS)
+    part = replace(tokenize(tokenizer, TEXTS[5:]), first_row=5)
+    one, other = whole.batch([7, 5]), part.batch([7, 5])
+    assert torch.equal(one.ids, other.ids)
+    assert torch.equal(one.row_ids, other.row_ids)
+    assert one.texts == other.texts == ((TEXTS[7],), (TEXTS[5],))

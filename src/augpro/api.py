@@ -24,6 +24,7 @@ from augpro.row_random import RowRandom, global_random_kept
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import Vocabulary
 
+_DEFAULT = "augpro-mix"
 _ONE_AT_A_TIME = (
     threading.RLock()
 )  # all threads of a process share the random state that a training draws from
@@ -35,7 +36,7 @@ def distill(
     *,
     labels: Iterable[Any] | None = None,
     student: Any = None,
-    augment: str | Augmenter = "augpro-mix",
+    augment: str | Augmenter = _DEFAULT,
     loss: str | KDForm = "kl",
     callbacks: Sequence[TrainerCallback] = (),
     **options: Any,
@@ -46,7 +47,7 @@ def distill(
 
     Args:
         teacher: ``(model, tokenizer)`` of a sequence classifier, a ``transformers`` text-classification pipeline, or
-            the folder or hub name of one.
+            the folder or hub name of one. None with ``augmented``, a folder of ``augpro augment``.
         data: a list of texts, of pairs of texts or of dictionaries; a ``datasets.Dataset`` or a pandas ``DataFrame``
             with a text column; a mapping from train, validation and test to any of these; or a name, as for
             ``--data``. Of a lone list one row in ten is kept to evaluate on.
@@ -74,7 +75,7 @@ def distill(
     loss = options.pop("kd_loss", loss)
     held = Given(
         data=None if isinstance(data, str | Path) else held_source("data", data, labels),
-        teacher=_held("teacher", teacher),
+        teacher=_held("teacher", teacher) if teacher is not None else None,
         student=_held("student", student) if student is not None else None,
         augmenter=_method(augment),
         loss=_loss(loss),
@@ -83,11 +84,12 @@ def distill(
         raise InputError(
             f"augment_options: {type(augment).__name__} has its options already; write them there."
         )
+    method = augment if isinstance(augment, str) else _kind(augment)
     names = {
         "data": str(data) if held.data is None else "data",
-        "teacher": held.teacher.name if held.teacher else str(teacher),
+        "teacher": held.teacher.name if held.teacher else None if teacher is None else str(teacher),
         "student": held.student.name if held.student else None if student is None else str(student),
-        "augment": augment if isinstance(augment, str) else _kind(augment),
+        "augment": "none" if options.get("augmented") and method == _DEFAULT else method,
         "kd_loss": loss_name(loss),
     }
     out = options.pop("out", None)

@@ -4,19 +4,19 @@ The command line, YAML files and the Python API all build these objects. An unkn
 are reported together, before anything is loaded.
 """
 
-import difflib
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from augpro.data.loading import DataSpec
-from augpro.errors import InputError
 from augpro.models.named import MODEL_CHOICES
 from augpro.tasks import LabelBy, LayerMap, ProblemType
 from augpro.values import at_home, parse_mapping
+from augpro.values import build as build  # noqa: PLC0414 - it checks options and makes one of these objects
 
 EvalSplit = Literal["auto", "validation", "test"]
 Options = Annotated[dict[str, Any], BeforeValidator(parse_mapping)]  # by name, of something else
@@ -36,8 +36,8 @@ NameOption = Annotated[str, BeforeValidator(_at_home)]
 OptionalName = Annotated[str | None, BeforeValidator(_at_home)]
 
 
-class TaskOptions(BaseModel):
-    """The data set, its columns and how it is split."""
+class RowOptions(BaseModel):
+    """The data set, its columns, and the rows that are held out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +48,6 @@ class TaskOptions(BaseModel):
     label_column: str | None = Field(None, description="Column with the label; rows may have no label.")
     problem_type: ProblemType | None = Field(None, description="Default: found from the labels.")
     holdout_rows: int = Field(0, ge=0, description="Training rows held out as an additional evaluation set.")
-    eval_split: EvalSplit = Field("auto", description="auto: validation if it has labels, else test.")
     max_tokens: int | None = Field(None, ge=8, description="Cut longer texts. Default: the model's limit.")
     allow_unknown_tokens: bool = Field(
         False, description="Continue even if a tokenizer does not know most of the text."
@@ -62,8 +61,14 @@ class TaskOptions(BaseModel):
         return DataSpec(self.data, **{name: getattr(self, name) for name in shared})
 
 
-class DataOptions(TaskOptions):
-    """Data and training rows."""
+class TaskOptions(RowOptions):
+    """The data set and how it is split."""
+
+    eval_split: EvalSplit = Field("auto", description="auto: validation if it has labels, else test.")
+
+
+class SampleOptions(BaseModel):
+    """The training rows."""
 
     train_rows: float | None = Field(
         None, gt=0, description="Number of training rows, or their share if below 1. Default: all rows."
@@ -71,6 +76,10 @@ class DataOptions(TaskOptions):
     seed: int = Field(
         0, ge=0, description="Seed of training rows, their order, new weights and random draws."
     )
+
+
+class DataOptions(SampleOptions, TaskOptions):
+    """Data and training rows."""
 
 
 class LearnOptions(BaseModel):
@@ -186,9 +195,24 @@ class StudentOptions(LearnOptions):
         return int(self.student_layers.removeprefix("auto:")) if isinstance(self.student_layers, str) else 0
 
 
-class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
+class StoredOptions(BaseModel):
+    """Rows that were augmented and labelled before."""
+
+    augmented: OptionalPath = Field(
+        None,
+        description="Folder of augpro augment: train on its rows and labels, without a teacher. --data then gives "
+        "the evaluation rows, and --candidates the number of versions of a row that are compared in an epoch.",
+    )
+
+
+class DistillConfig(StudentOptions, LabelOptions, TrainOptions, StoredOptions):
     """Train a student on the output of a teacher."""
 
+    teacher: OptionalName = Field(  # type: ignore[assignment]
+        None,
+        validate_default=True,
+        description="The teacher: folder or hub name of a sequence classifier. Required, but not with --augmented.",
+    )
     epochs: float | None = Field(  # type: ignore[assignment]
         None,
         gt=0,
@@ -204,6 +228,13 @@ class DistillConfig(StudentOptions, LabelOptions, TrainOptions):
         description="SQLite file that keeps every label of the teacher, for this and other runs; in a folder it is "
         "called labels.sqlite.",
     )
+
+    @field_validator("teacher")
+    @classmethod
+    def _required_without_stored_rows(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("augmented") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return value
 
 
 class BaselineConfig(DistillConfig):
@@ -261,35 +292,3 @@ class EvaluateConfig(LabelOptions, DataOptions):
     model: NameOption = Field(description=f"Model: {MODEL_CHOICES}.")
     teacher: OptionalName = Field(None, description="Also report the agreement with this classifier.")
     out: OptionalPath = Field(None, description="Also write the scores to this JSON file.")
-
-
-C = TypeVar("C", bound=BaseModel)
-
-
-def build(kind: type[C], options: dict[str, Any], source: str = "options") -> C:
-    """Check options and make the configuration object.
-
-    Raises:
-        InputError: one sentence that names every wrong option.
-    """
-    try:
-        return kind(**options)
-    except ValidationError as error:
-        raise InputError(
-            f"{source}: " + "; ".join(_format_error(item, kind) for item in error.errors()) + "."
-        ) from error
-
-
-def _format_error(item: Any, kind: type[BaseModel]) -> str:
-    name = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name.replace("-", "_"), kind.model_fields, 1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        return f"unknown option {name!r} ({guess}known: {', '.join(kind.model_fields)})"
-    if item["type"] == "missing":
-        return f"--{name.replace('_', '-')} is missing"
-    option = f"--{name.replace('_', '-')}"
-    if item["input"] is None:
-        return f"{option} has no value (in YAML, ~ alone is none); write one, or leave the option out"
-    told = item["msg"].removeprefix("Value error, ")
-    return f"{option} {item['input']!r}: {told[0].lower()}{told[1:]}"

@@ -84,6 +84,7 @@ class TokenTable:
         texts: original text of each row; empty if unknown.
         pairs: second texts, or None.
         limit: maximum number of tokens of a row.
+        first_row: row id of the first row; above 0 if the table holds a part of the rows, whose ids are consecutive.
     """
 
     flat: np.ndarray
@@ -94,6 +95,7 @@ class TokenTable:
     texts: Sequence[str] = ()
     pairs: Sequence[str] | None = None
     limit: int | None = None
+    first_row: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -114,12 +116,13 @@ class TokenTable:
         """Pad the given rows to the longest of them.
 
         Args:
-            rows: row numbers, [B].
+            rows: row ids, [B].
 
         Returns:
             A batch on the CPU, [B, T].
         """
-        index = np.asarray(rows, dtype=np.int64)
+        row_ids = np.asarray(rows, dtype=np.int64)
+        index = row_ids - self.first_row
         lengths = self.offsets[index + 1] - self.offsets[index]
         columns = np.arange(max(int(lengths.max(initial=0)), 1))
         present = columns[None, :] < lengths[:, None]
@@ -131,17 +134,17 @@ class TokenTable:
             ids=ids,
             mask=torch.from_numpy(present.astype(np.int64)),
             segments=segments,
-            row_ids=torch.from_numpy(index),
+            row_ids=torch.from_numpy(row_ids),
             type_ids=types if self.has_types else None,
-            texts=self.texts_of(index.tolist()),
+            texts=self.texts_of(row_ids.tolist()),
         )
 
     def texts_of(self, rows: Sequence[int]) -> tuple[tuple[str, ...], ...] | None:
-        """The text, or both texts, of each of the given rows; None if unknown."""
+        """The text, or both texts, of each row with these ids; None if unknown."""
         if not len(self.texts):
             return None
         columns = [self.texts] if self.pairs is None else [self.texts, self.pairs]
-        return tuple(tuple(column[row] for column in columns) for row in rows)
+        return tuple(tuple(column[row - self.first_row] for column in columns) for row in rows)
 
 
 def join(first: TokenBatch, second: TokenBatch, pad_id: int) -> TokenBatch:

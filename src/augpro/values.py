@@ -1,5 +1,6 @@
 """The values of options, as they are written on a command line and in a YAML file."""
 
+import difflib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from augpro.errors import InputError
 
@@ -124,3 +126,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold 'option: value' lines, such as 'epochs: 10'.")
     return {str(key).replace("-", "_"): value for key, value in content.items()}
+
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def build(kind: type[C], options: dict[str, Any], source: str = "options") -> C:
+    """Check options and make the configuration object.
+
+    Raises:
+        InputError: one sentence that names every wrong option.
+    """
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise InputError(
+            f"{source}: " + "; ".join(_format_error(item, kind) for item in error.errors()) + "."
+        ) from error
+
+
+def _format_error(item: Any, kind: type[BaseModel]) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name.replace("-", "_"), kind.model_fields, 1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown option {name!r} ({guess}known: {', '.join(kind.model_fields)})"
+    if item["type"] == "missing":
+        return f"--{name.replace('_', '-')} is missing"
+    option = f"--{name.replace('_', '-')}"
+    if item["input"] is None:
+        return f"{option} has no value (in YAML, ~ alone is none); write one, or leave the option out"
+    told = item["msg"].removeprefix("Value error, ")
+    return f"{option} {item['input']!r}: {told[0].lower()}{told[1:]}"

@@ -187,7 +187,7 @@ class AugmentContext:
                 if partner == "near"
                 else None
             )
-            rows = partner_rows(batch.row_ids, len(table), partner, rng, self.classes, near)
+            rows = partner_rows(batch.row_ids, len(table), partner, rng, self.classes, near, table.first_row)
             self._partners[key] = table.batch(rows.cpu())
         return self._partners[key]
 
@@ -245,6 +245,11 @@ class Augmenter(ABC):
     def partner_rules(self) -> set[str]:
         """Its rules for choosing partner rows; empty if it needs none."""
         return {self.parameters.get("partner", "random")} if self.mixes_rows else set()
+
+    @property
+    def needs_all_rows(self) -> bool:
+        """Whether a row's text depends on all training rows, not only on those of its block of 256."""
+        return "near" in self.partner_rules
 
     def check(self) -> None:  # noqa: B027 - most methods need nothing
         """Check that external resources (a model, a word list) are available.

@@ -30,11 +30,13 @@ def partner_rows(
     rng: RowRandom,
     classes: Tensor | None = None,
     near: Tensor | None = None,
+    first_row: int = 0,
 ) -> Tensor:
     """Draw a partner for each row from its block of row ids, or from its nearest rows.
 
     A block is 256 consecutive row ids, so the partner does not depend on the batch. Rows are shuffled when they are
-    loaded; the last block takes the remainder.
+    loaded; the last block takes the remainder. A part of the rows that starts and ends where blocks do gives the
+    same partners as all rows.
 
     Args:
         row_ids: int64 [B].
@@ -44,20 +46,22 @@ def partner_rows(
         classes: the teacher's predicted class of every row, int64 [rows], for the two class rules.
         near: the nearest rows of each row, int64 [rows, k], for the rule "near"; see
             :func:`augpro.augment.near.near_rows`.
+        first_row: row id of the table's first row, a multiple of 256; ``classes`` and ``near`` start there too.
 
     Returns:
-        Row numbers, int64 [B]; never the row itself.
+        Row ids, int64 [B]; never the row itself.
 
     Raises:
         ValueError: if there is only one row, or an argument that the rule needs is missing.
     """
     check_partner(partner, rows, classes is not None)
     draw = rng.uniform("partner", row_ids)
+    row_ids = row_ids - first_row
     if partner == "near":
         if near is None:
             raise ValueError("partner='near' needs the nearest rows of each row: pass them as near")
         near = near.to(row_ids.device)
-        return near[row_ids].gather(1, (draw * near.shape[1]).long())[:, 0]
+        return first_row + near[row_ids].gather(1, (draw * near.shape[1]).long())[:, 0]
     blocks = max(1, rows // BLOCK_ROWS)
     block = (row_ids // BLOCK_ROWS).clamp_max(blocks - 1)
     start = block * BLOCK_ROWS
@@ -71,7 +75,7 @@ def partner_rows(
         others = torch.where(fitting.any(1, keepdim=True), fitting, others)
     reached = others.cumsum(1)
     drawn = (draw[:, 0] * reached[:, -1]).long()
-    return start + (reached > drawn[:, None]).int().argmax(1)
+    return first_row + start + (reached > drawn[:, None]).int().argmax(1)
 
 
 def aligned_ids(batch: TokenBatch, partner: TokenBatch, repeat: bool = False) -> Tensor:

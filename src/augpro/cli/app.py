@@ -10,6 +10,7 @@ from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.results.terminal import forgive_output, quiet_libraries, visible
+from augpro.shards.options import AugmentConfig, LabelConfig
 from augpro.values import at_home
 
 
@@ -81,6 +82,34 @@ def finetune(config: FinetuneConfig, dry_run: bool) -> None:
 def distill(config: DistillConfig, dry_run: bool) -> None:
     """Train a student on the teacher's output for original texts and augmented texts."""
     _train(config, dry_run)
+
+
+@command(
+    app,
+    "augment",
+    AugmentConfig,
+    "augpro augment --data helpdesk --student minilm --teacher runs/teacher --out runs/augmented",
+    _DRY_RUN,
+)
+def augment(config: AugmentConfig, dry_run: bool) -> None:
+    """Write augmented versions of the training rows to Parquet files, for augpro distill --augmented.
+
+    The same options give the same bytes, with any number of workers. A run that was stopped is completed by the same
+    command.
+    """
+    from augpro.cli import shards
+
+    shards.augment(config, dry_run)
+
+
+@command(
+    app, "label", LabelConfig, "augpro label --augmented runs/augmented --teacher runs/teacher", _DRY_RUN
+)
+def label(config: LabelConfig, dry_run: bool) -> None:
+    """Add a teacher's logits and labels to the rows that augpro augment has written."""
+    from augpro.cli import shards
+
+    shards.label(config, dry_run)
 
 
 @command(

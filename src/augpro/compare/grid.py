@@ -12,18 +12,13 @@ from augpro.augment import AUGMENTERS
 from augpro.baselines import BASELINES
 from augpro.config import BaselineConfig, CompareConfig, DistillConfig, StudentOptions, build
 from augpro.data.loading import load_data
-from augpro.distillation.identity import (
-    code_version,
-    data_fingerprint,
-    file_content,
-    model_content,
-    models_among,
-)
+from augpro.distillation.identity import code_version, data_fingerprint
 from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
 from augpro.files import fingerprint, sync_folder
 from augpro.models.source import ModelSource
 from augpro.results.cell import Cell, CellResult
+from augpro.results.content import file_content, model_content, models_among
 from augpro.results.result import checked
 from augpro.teachers.alignment import spec_for
 from augpro.values import key_values, parse_mapping

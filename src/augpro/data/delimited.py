@@ -8,8 +8,10 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TextIO
 
 from augpro.data.formats import more_rows
 from augpro.errors import InputError
@@ -44,23 +46,60 @@ def read_delimited(name: str, text: str, ending: str) -> Cells:
         InputError: if it is JSON, or rows do not fit the header.
     """
     _refuse_json(name, text, ending)
+    return next(delimited_parts(name, io.StringIO(text, newline=""), ending), Cells({}, []))
+
+
+def delimited_parts(name: str, file: TextIO, ending: str, most: int | None = None) -> Iterator[Cells]:
+    """:func:`read_delimited`, some rows at a time, so that a file need not fit into memory.
+
+    Args:
+        name: of the file, for messages.
+        file: its content, opened with ``newline=""``.
+        ending: .csv or .tsv.
+        most: rows of a part; all of them if None.
+
+    Raises:
+        InputError: if rows of a part do not fit the header.
+    """
     usual = "," if ending == ".csv" else "\t"
-    said = _SAID.match(text)
-    mark = said[1] if said else _separator(text, usual)
-    numbered = _records(name, text[said.end() :] if said else text, mark, 2 if said else 1)
-    while numbered and not _trimmed(numbered[0][1]):
-        numbered.pop(0)
-    if not numbered:
-        return Cells({}, [])
-    (line, first), *numbered = numbered
+    sample = file.read(_SAMPLE + 1)
+    said = _SAID.match(sample)
+    mark = said[1] if said else _separator(sample, usual)
+    notes = [] if said or mark == usual else [
+        f"{name}: read with {mark!r} between the cells, as its rows do not fit {usual!r}"
+    ]  # fmt: skip
+    file.seek(0)
+    if said:
+        file.readline()
+    records = _records(name, file, mark, 2 if said else 1)
+    heading = next((row for row in records if _trimmed(row[1])), None)
+    if heading is None:
+        return
+    header = _header(name, *heading)
+    part = list(islice(records, most))
+    yield Cells(*_columns(name, mark, header, part), notes)
+    while part := list(islice(records, most)):
+        yield Cells(*_columns(name, mark, header, part))
+
+
+def _header(name: str, line: int, first: list[str]) -> list[str]:
+    """The names of the columns, of the row on this line."""
     header = [column.strip() for column in _trimmed(first)]
+    doubled = sorted({column for column in header if column and header.count(column) > 1})
+    if doubled:
+        raise InputError(
+            f"{name}, row {line}: column {doubled[0]!r} is there twice; rename or remove one of the two"
+        )
+    return header
+
+
+def _columns(
+    name: str, mark: str, header: list[str], numbered: list[tuple[int, list[str]]]
+) -> tuple[dict[str, list[object]], list[int]]:
+    """The cells of rows, column by column, and the line of each row."""
     # With one column, a blank cell is a row with a missing text.
     numbered = [row for row in numbered if _trimmed(row[1]) or len(row[1]) == len(header) == 1]
     _check_quotes(name, mark, header, numbered)
-    place = f"{name}, row {line}"
-    doubled = sorted({column for column in header if column and header.count(column) > 1})
-    if doubled:
-        raise InputError(f"{place}: column {doubled[0]!r} is there twice; rename or remove one of the two")
     _check_rows(name, header, numbered)
     records = [record for _, record in numbered]
     columns: dict[str, list[object]] = {}
@@ -69,12 +108,7 @@ def read_delimited(name: str, text: str, ending: str) -> Cells:
         # A table with row numbers in front has no name for them.
         if column or (index == 0 and any(map(str.strip, cells))):
             columns[column] = list(cells)
-    notes = (
-        []
-        if said or mark == usual
-        else [f"{name}: read with {mark!r} between the cells, as its rows do not fit {usual!r}"]
-    )
-    return Cells(columns, [line for line, _ in numbered], notes)
+    return columns, [line for line, _ in numbered]
 
 
 def _refuse_json(name: str, text: str, ending: str) -> None:
@@ -121,24 +155,22 @@ def _fits(record: list[str], width: int) -> bool:
     return len(_trimmed(record)) <= width <= len(record)
 
 
-def _records(name: str, text: str, mark: str, start: int) -> list[tuple[int, list[str]]]:
+def _records(name: str, file: TextIO, mark: str, start: int) -> Iterator[tuple[int, list[str]]]:
     """Every non-blank row with the line on which it begins; ``start`` is the number of the first line."""
-    # The limit protects servers from huge cells; here the file is already in memory.
+    # The limit protects servers from huge cells; here the file is the user's own.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
-    found: list[tuple[int, list[str]]] = []
+    reader = csv.reader(file, delimiter=mark, strict=True)
     line, before = start, start - 1
     try:
         for record in reader:
             if record:
-                found.append((line, record))
+                yield line, record
             line = before + reader.line_num + 1
     except csv.Error as error:
         problem = "a quote that is opened here is never closed" if "end of data" in str(error) else (
             f"the quotes of this row do not match ({error})"
         )  # fmt: skip
         raise InputError(f"{name}, row {line}: {problem}; {_QUOTES}") from error
-    return found
 
 
 def _check_quotes(name: str, mark: str, header: list[str], numbered: list[tuple[int, list[str]]]) -> None:

@@ -10,18 +10,22 @@ from augpro.errors import InputError
 _LINE = 'write each row on one line such as {"text": "...", "label": "..."}'
 
 
-def read_json(name: str, text: str, ending: str) -> tuple[dict[str, list[object]], list[int]]:
+def read_json(
+    name: str, text: str, ending: str, part: bool = False
+) -> tuple[dict[str, list[object]], list[int]]:
     """Columns, with None for missing keys, and the number of every row: its line or its index in an array.
 
     Args:
         name: of the file, for messages.
         text: its content.
         ending: .json may hold one array of objects; all may hold one object per line.
+        part: whether the text is only some of the file's lines.
 
     Raises:
         InputError: if it holds neither.
     """
-    numbered = _array(name, text, ending) if text.lstrip().startswith("[") else _lines(name, text)
+    array = text.lstrip().startswith("[")
+    numbered = _array(name, text, ending) if array else _lines(name, text, part)
     wrong = [number for number, record in numbered if not isinstance(record, dict)]
     if wrong:
         raise InputError(
@@ -43,7 +47,7 @@ def _array(name: str, text: str, ending: str) -> list[tuple[int, Any]]:
         values = _load(text)
     except (ValueError, RecursionError) as error:
         if ending != ".json":
-            return _lines(name, text)
+            return _lines(name, text, part=False)
         raise InputError(
             f"{name}: the file is not valid JSON ({_reason(error)}); write one array of objects, or one object a line"
         ) from error
@@ -54,7 +58,7 @@ def _array(name: str, text: str, ending: str) -> list[tuple[int, Any]]:
     return list(enumerate(values, 1))
 
 
-def _lines(name: str, text: str) -> list[tuple[int, Any]]:
+def _lines(name: str, text: str, part: bool) -> list[tuple[int, Any]]:
     # Not splitlines(): JSON strings may hold U+2028 and similar, which editors do not count as line ends.
     found: list[tuple[int, Any]] = []
     wrong: list[tuple[int, Exception]] = []
@@ -64,7 +68,7 @@ def _lines(name: str, text: str) -> list[tuple[int, Any]]:
                 found.append((number, _load(line)))
         except (ValueError, RecursionError) as error:
             wrong.append((number, error))
-    if wrong or len(found) == 1:
+    if not part and (wrong or len(found) == 1):
         _refuse_whole(name, text)
     if wrong:
         number, reason = wrong[0]

@@ -4,24 +4,21 @@ The result of :func:`load_data` has non-empty texts and known labels, and the sp
 other module has to check this again.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from augpro.data.columns import Columns, check_second_texts, choose_columns, read_texts
+from augpro.data.division import divided_rows
 from augpro.data.labels import Label, LabelHints, LabelSet, decode_labels
-from augpro.data.readers import listed
-from augpro.data.same_text import key_of, row_keys
+from augpro.data.same_text import row_keys
 from augpro.data.sources import Source, open_source
+from augpro.data.spec import DataSpec, check_spec
 from augpro.data.split_notes import contradictions, overlaps, unseen_labels
 from augpro.errors import InputError
-from augpro.tasks import DEFAULT_METRIC, ProblemType, Task, UnprovenLabels
+from augpro.tasks import DEFAULT_METRIC, Task, UnprovenLabels
 
 __all__ = ["DataSpec", "Label", "Split", "TaskData", "load_data"]
-
-_VALIDATION_SHARE = 10  # one row in ten
-_VALIDATION_MOST = 2000
 
 
 @dataclass(frozen=True)
@@ -65,31 +62,6 @@ class Split:
 
 
 @dataclass(frozen=True)
-class DataSpec:
-    """What to load, and how to read and split it.
-
-    ``train_rows`` is a number of rows if it is whole, and a share of them if it is between 0 and 1. ``holdout_rows``
-    are taken from the train split, perhaps a few more to keep rows with the same text together. ``split_seed`` and
-    the texts determine the holdout and validation rows; ``seed`` determines which other rows are trained on, and
-    their order. So runs with several seeds, and their teacher, share one holdout. ``make_validation``: whether a
-    tenth of the train split becomes the validation split if there is no other split. ``classes`` are the class names
-    of a model, as a hint for reading labels: see :class:`augpro.data.labels.LabelHints`.
-    """
-
-    source: str
-    text_column: str | None = None
-    pair_column: str | None = None
-    label_column: str | None = None
-    problem_type: ProblemType | None = None
-    train_rows: float | None = None
-    holdout_rows: int = 0
-    seed: int = 0
-    split_seed: int = 0
-    make_validation: bool = True
-    classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class TaskData:
     """A task with its splits (some of train, validation, test, holdout), and notes for the user.
 
@@ -114,10 +86,10 @@ def load_data(spec: DataSpec, source: Source | None = None) -> TaskData:
     Raises:
         InputError: If the source, a column, a row or an option is wrong; the message says where, and how to fix it.
     """
-    _check_options(spec)
+    check_spec(spec)
     source = source or open_source(spec.source)
     notes = [*source.notes, *(note for table in source.tables.values() for note in table.notes)]
-    glue = _fitting_glue(spec, source)
+    glue = fitting_glue(spec, source)
     if glue:
         columns = Columns(glue.text_column, glue.pair_column, glue.label_column)
     else:
@@ -160,20 +132,7 @@ def _check_classes(source: str, column: str | None, decoded: LabelSet) -> None:
         )
 
 
-def _check_options(spec: DataSpec) -> None:
-    rows = spec.train_rows
-    if rows is not None and not (0 < rows < 1 or (rows >= 1 and rows == rows // 1)):
-        raise InputError(
-            f"train rows: {rows} is neither a whole number from 1 nor a share between 0 and 1; pass one"
-        )
-    if spec.holdout_rows < 0:
-        raise InputError(f"holdout rows: {spec.holdout_rows} is below 0; pass 0 or a number of rows")
-    said = [name for name in (spec.text_column, spec.pair_column, spec.label_column) if name is not None]
-    if len(set(said)) < len(said):
-        raise InputError(f"columns: {listed(said)} name one column twice; name another for each")
-
-
-def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
+def fitting_glue(spec: DataSpec, source: Source) -> Task | None:
     """Return the GLUE task of the source's name if the columns and the user's options agree with it."""
     task = source.glue
     if task is None or spec.problem_type not in (None, task.problem_type):
@@ -194,10 +153,7 @@ def _fitting_glue(spec: DataSpec, source: Source) -> Task | None:
 def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
     """Take validation, holdout and train rows from the train split.
 
-    Rows are sorted by a hash of their text and ``split_seed``. Validation rows come from the start of that order and
-    holdout rows from its end, so neither depends on the size of the other or on the order of the file; rows with the
-    same text stay together. A smaller train split is the beginning of a larger one. Train rows are always shuffled,
-    because a file may be sorted by class.
+    See :func:`divided_rows`.
     """
     lone = splits.keys() == {"train"}
     if "train" not in splits and not (spec.holdout_rows or spec.train_rows):
@@ -207,79 +163,10 @@ def _divide(spec: DataSpec, splits: dict[str, Split], notes: list[str]) -> dict[
             f"{spec.source}: there is no train split to take rows from; add a train file to the folder"
         )
     train = splits["train"]
-    parts = _set_aside(spec, train, lone)
+    parts = divided_rows(spec, train.keys, train.source, lone)
     if "validation" in parts:
         size = len(parts["validation"])
         notes.append(f"took {size} of the train rows as the validation split, as there is none")
     notes += overlaps({name: split.keys for name, split in splits.items()})
-    taken = {row for rows in parts.values() for row in rows}
-    rest = [row for row in range(len(train)) if row not in taken]
-    random.Random(spec.seed).shuffle(rest)
-    parts["train"] = rest[: _train_size(spec.train_rows, len(rest), train.source)]
     divided = splits | {name: train.select(rows) for name, rows in parts.items()}
     return {name: divided[name] for name in ("train", "validation", "test", "holdout") if name in divided}
-
-
-def _set_aside(spec: DataSpec, train: Split, lone: bool) -> dict[str, list[int]]:
-    """Row numbers of the validation split, if it is made from a lone train split, and of the holdout."""
-    if lone and spec.make_validation and len(train) < 2:
-        raise InputError(f"{train.source}: one row cannot be divided into train and validation; add rows")
-    # A lone file gives the same holdout whether or not a validation split is made.
-    size = min(max(len(train) // _VALIDATION_SHARE, 1), _VALIDATION_MOST) if lone else 0
-    most = max(len(train) - size - 1, 0)
-    if spec.holdout_rows > most:
-        raise InputError(
-            f"{train.source}: {spec.holdout_rows} holdout rows cannot be taken from {len(train)} train rows; "
-            f"take at most {most}"
-        )
-    groups = _groups_of_text(train, spec.split_seed)
-    parts = {}
-    if lone and spec.make_validation:
-        parts["validation"] = _take(groups, size)
-    if spec.holdout_rows:
-        parts["holdout"] = _take(groups[::-1], spec.holdout_rows)
-    taken = [row for rows in parts.values() for row in rows]
-    if len(taken) >= len(train) or len(set(taken)) < len(taken):
-        raise InputError(
-            f"{train.source}: its {len(train)} rows have only {len(groups)} different texts, too few to set "
-            f"aside {' and '.join(parts)} rows; add rows with other texts, or a validation file"
-        )
-    return parts
-
-
-def _groups_of_text(train: Split, seed: int) -> list[list[int]]:
-    """Row numbers by text, in the order of a hash of the text."""
-    groups: dict[int, list[int]] = {}
-    for row, key in enumerate(train.keys):
-        groups.setdefault(key, []).append(row)
-    ordered = sorted(groups, key=lambda key: key_of(key.to_bytes(8, "little", signed=True), seed))
-    return [groups[key] for key in ordered]
-
-
-def _take(groups: list[list[int]], wanted: int) -> list[int]:
-    """Rows of whole groups, in order, up to ``wanted`` rows; groups that would exceed it are skipped.
-
-    If the sum is not reached exactly, the smallest skipped group is added.
-    """
-    rows: list[int] = []
-    skipped: list[list[int]] = []
-    for group in groups:
-        if len(rows) + len(group) <= wanted:
-            rows += group
-        else:
-            skipped.append(group)
-        if len(rows) == wanted:
-            return rows
-    return rows + min(skipped, key=len, default=[])
-
-
-def _train_size(wanted: float | None, available: int, source: str) -> int:
-    if wanted is None:
-        return available
-    if wanted < 1:
-        return max(1, round(wanted * available))
-    if wanted > available:
-        raise InputError(
-            f"{source}: {wanted:.0f} train rows are asked for and {available} available; pass at most that"
-        )
-    return int(wanted)

@@ -5,8 +5,8 @@ The meaning of the columns is decided in :mod:`augpro.data.loading`.
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources.abc import Traversable
 from itertools import chain
 from pathlib import Path, PurePath
@@ -158,8 +158,37 @@ def _read_parquet(name: str, data: bytes) -> Table:
     try:
         return arrow_table(name, pq.ParquetFile(pa.BufferReader(data)).read())
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{name}: the Parquet file is damaged ({reason}); export it again") from error
+        raise _damaged(name, error) from error
+
+
+def parquet_parts(path: Path, most: int, columns: Sequence[str] | None = None) -> Iterator[Table]:
+    """The rows of a Parquet file, ``most`` at a time, so that they need not fit into memory.
+
+    Args:
+        path: the file.
+        most: rows of a part.
+        columns: the columns to read; all of them if None.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name, start = str(path), 1
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(most, columns=columns):
+                table = arrow_table(name, pa.Table.from_batches([batch]))
+                yield replace(table, rows=range(start, start + len(table)))
+                start += len(table)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    reason = str(error).split("\n")[0]
+    return InputError(f"{name}: the Parquet file is damaged ({reason}); export it again")
 
 
 def arrow_table(name: str, table: Any) -> Table:

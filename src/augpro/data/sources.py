@@ -56,7 +56,7 @@ def open_source(source: str) -> Source:
     source = at_home(source)
     path = Path(source or "./")
     if source and os.path.isdir(path):
-        return _open_saved(path) if any((path / name).is_file() for name in _SAVED) else _open_folder(path)
+        return _open_saved(path) if is_saved(path) else _open_folder(path)
     if source and os.path.exists(path):
         return Source(path.stem, {"train": read_table(path)})
     family, _, task = source.partition("/")
@@ -72,13 +72,23 @@ def open_source(source: str) -> Source:
     )
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether a folder was written by ``save_to_disk`` of ``datasets``."""
+    return any((folder / name).is_file() for name in _SAVED)
+
+
 def _similar(path: Path) -> str:
     names = sorted(os.listdir(path.parent)) if os.path.isdir(path.parent) else []
     near = difflib.get_close_matches(path.name, names, 1)
     return f" (did you mean {str(path.parent / near[0])!r}?)" if near else ""
 
 
-def _open_folder(folder: Path) -> Source:
+def split_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of each split in a folder, several if a split is in shards.
+
+    Raises:
+        InputError: If there is none, or several files stand for a split.
+    """
     found: dict[str, list[Path]] = {}
     unreadable: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -102,11 +112,17 @@ def _open_folder(folder: Path) -> Source:
             f"{', '.join(ENDINGS)} (it holds {listed(holds, 10) or 'nothing'}); name the split files so, or "
             "pass one of its files or folders"
         )
-    tables = {}
-    for split in SPLITS:
-        if split in found:
-            _check_shards(found[split], split)
-            tables[split] = join_tables([read_table(path) for path in found[split]])
+    splits = {split: found[split] for split in SPLITS if split in found}
+    for split, paths in splits.items():
+        _check_shards(paths, split)
+    return splits
+
+
+def _open_folder(folder: Path) -> Source:
+    tables = {
+        split: join_tables([read_table(path) for path in paths])
+        for split, paths in split_files(folder).items()
+    }
     name = folder.resolve().name
     return Source(name, tables, GLUE.get(f"glue/{name.lower()}"))
 

@@ -28,13 +28,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data.loading import Split
 from augpro.distillation.defaults import default_layers
-from augpro.distillation.identity import model_content
 from augpro.distillation.plan import Plan
 from augpro.files import fingerprint, make_folder, write_json
 from augpro.losses import divergence, kd_loss
 from augpro.models.layers import UncuttableError, cut_layers, encoder_layers
 from augpro.models.reading import predict_logits
 from augpro.models.source import load_student
+from augpro.results.content import model_content
 from augpro.results.output import folder_lock
 from augpro.results.result import LayerSearch, LayerTrial
 from augpro.tasks import ProblemType

@@ -8,10 +8,11 @@ from augpro.augment import Augmenter, augmenter
 from augpro.augment.partners import check_partner
 from augpro.config import DistillConfig
 from augpro.data.loading import TaskData
+from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
-from augpro.losses import KDForm, kd_loss, loss_name
+from augpro.losses import LOSSES, KDForm, Objective, kd_loss, loss_name
 from augpro.models.source import ModelSource, same_tokenizer
-from augpro.tasks import ProblemType
+from augpro.tasks import ProblemType, Task
 
 
 def chosen_method(config: DistillConfig, data: TaskData, given: Augmenter | None = None) -> Augmenter | None:
@@ -130,3 +131,25 @@ def check_loss(form: str | KDForm, outputs: int, problem_type: ProblemType, temp
         raise InputError(
             f"--kd-loss {loss_name(form)}: {problem} (tried on logits of shape (2, {outputs})); correct the loss."
         )
+
+
+def chosen_objective(config: DistillConfig, task: Task, loss: KDForm | None) -> Objective:
+    """The loss of a run, tried on made-up logits.
+
+    Raises:
+        InputError: if there is no such loss, or all its weights are 0.
+    """
+    if loss is None and config.kd_loss not in LOSSES:
+        raise InputError(
+            f"--kd-loss {config.kd_loss}: there is no such loss; use one of {', '.join(LOSSES)}."
+        )
+    weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
+    used = weights if config.augment != "none" or config.augmented else weights[:2]
+    if not any((*used, *(getattr(config, name) for name in TEACHER_STATES))):
+        raise InputError(
+            "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
+        )
+    check_loss(loss or config.kd_loss, max(1, task.outputs), task.problem_type, config.temperature)
+    return Objective(
+        task.problem_type, *weights, temperature=config.temperature, kd_loss=loss or config.kd_loss
+    )

@@ -13,12 +13,13 @@ from augpro.distillation.labelling import add_pool
 from augpro.distillation.layer_search import load_start, search_layers
 from augpro.distillation.plan import Plan, make_plan
 from augpro.distillation.samples import check_rows, joined, samples_markdown
-from augpro.distillation.scoring import label_scored, label_split, score_splits
+from augpro.distillation.scoring import label_scored, score_splits
 from augpro.distillation.summary import notes_of, summarize
 from augpro.distillation.train import (
+    augmentation_of,
     check_processes,
+    label_train,
     load_teacher,
-    online_augmentation,
     representation_loss,
     validation,
     validation_notes,
@@ -91,8 +92,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
 
     with processes.first_enters(OutputFolder(config, inputs, processes.leads())) as folder:
         with meter.phase("teacher_originals"):
-            uses_labels = plan.augmenter or plan.objective.teacher_weight or plan.searched_layers or plan.pool
-            teacher_logits = label_split(teacher, train) if teacher and uses_labels else None
+            teacher_logits = label_train(plan, teacher)
         plan, student, search = search_layers(plan, student, tokenizer, teacher, teacher_logits, meter)
         dataset = DistillationDataset(tables["train"], label_tensor(train.labels, plan.task), teacher_logits)
         if plan.pool and teacher:
@@ -101,7 +101,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         # Computed before the training, which adds the seconds of a checkpoint: those of stored labels are in both.
         label_seconds = meter.seconds["teacher_originals"] + (teacher.saved_seconds if teacher else 0.0)
         scored_teacher_logits = label_scored(plan, teacher, meter)
-        augmentation = online_augmentation(plan, config, student, tokenizer, teacher, meter)
+        augmentation = augmentation_of(plan, config, student, tokenizer, teacher, meter)
         matching = representation_loss(plan, config, tokenizer, teacher, augmentation, dataset.table, meter)
         evaluation = validation(plan, tokenizer, teacher, arguments, meter)
         parts = (student, plan.objective, dataset, augmentation, meter, matching)
@@ -116,7 +116,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
             logits = {name: predict_logits(student, tables[name]) for name in scored}
             scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
         checked = None
-        if augmentation and augmentation.augmenter.makes_text:
+        if augmentation and (plan.stored or (plan.augmenter and plan.augmenter.makes_text)):
             with meter.phase("check"):
                 eval_texts = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
                 checked = check_rows(augmentation, dataset, student, plan.task, eval_texts)

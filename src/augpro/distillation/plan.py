@@ -8,12 +8,13 @@ from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptio
 from augpro.data.loading import DataSpec, Split, TaskData, load_data
 from augpro.distillation.defaults import default_layers, resolve_defaults
 from augpro.distillation.given import NOTHING, Given
-from augpro.distillation.matching import TEACHER_STATES, plan_matching
-from augpro.distillation.method import check_loss, check_shared, chosen_method
+from augpro.distillation.matching import plan_matching
+from augpro.distillation.method import check_shared, chosen_method, chosen_objective
 from augpro.distillation.pool import open_pool
+from augpro.distillation.stored import StoredPlan, open_stored
 from augpro.errors import InputError
 from augpro.evaluation.notes import label_notes
-from augpro.losses import LOSSES, KDForm, Objective
+from augpro.losses import Objective
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.provenance import seen_rows
@@ -44,6 +45,7 @@ class Plan:
         method: name in the results: "finetune", "none" (plain distillation) or the augmenter's.
         matching: which hidden states and pooled vectors of the teacher the student matches, or None.
         pool: texts without labels; the teacher labels ``config.label_budget`` of them. Afterwards only these.
+        stored: augmented rows on disk that the run trains on, or None.
     """
 
     config: FinetuneConfig | DistillConfig
@@ -57,11 +59,19 @@ class Plan:
     method: str
     matching: Matching | None = None
     pool: Split | None = None
+    stored: StoredPlan | None = None
 
     @property
     def task(self) -> Task:
         """The task."""
         return self.data.task
+
+    @property
+    def method_parameters(self) -> dict[str, Any]:
+        """Parameters of the method that makes, or has made, the augmented texts; empty without one."""
+        if self.stored:
+            return self.stored.rows.manifest.configuration.parameters
+        return self.augmenter.parameters if self.augmenter else {}
 
     @property
     def searched_layers(self) -> int:
@@ -93,10 +103,8 @@ class Plan:
 
     def scored_splits(self) -> dict[str, Split]:
         """Splits to score, by their names in the result."""
-        splits = {"evaluation": self.data.splits[self.eval_split]}
-        if "holdout" in self.data.splits:
-            splits["holdout"] = self.data.splits["holdout"]
-        return splits
+        names = {"evaluation": self.eval_split, "holdout": "holdout"}
+        return {name: self.data.splits[split] for name, split in names.items() if split in self.data.splits}
 
     def describe(self) -> dict[str, Any]:
         """The resolved plan for people to read."""
@@ -108,15 +116,16 @@ class Plan:
             "labels": self.label_check or ", ".join(self.task.label_names) or "a score",
             "rows": ", ".join(f"{name} {len(split)}" for name, split in self.data.splits.items()),
             "evaluated on": ", ".join(self.scored_splits()) + f" ({self.eval_split} split)",
-            "teacher": self.teacher.name if self.teacher else "none: gold labels only",
+            "teacher": self.teacher.name if self.teacher else "none",
             "student": self.student.name
             + (f", layers {', '.join(map(str, self.student_layers))}" if self.student_layers else "")
             + (f", {self.searched_layers} layers chosen by a search" if self.searched_layers else "")
             + (" (cut from the teacher, with its head)" if self.student == self.teacher else ""),
             "training": f"{epochs:g} epochs, {config.batch_size} rows per step, learning rate {rate:g}",
             **self._describe_validation(),
-            "augmentation": self.augmenter.parameters if self.augmenter else "none",
+            "augmentation": self.method_parameters or "none",
             **({"representations": self.matching.describe()} if self.matching else {}),
+            **(self.stored.describe() if self.stored else {}),
             **self._describe_pool(),
         }
 
@@ -130,8 +139,8 @@ class Plan:
         if self.pool is None or not isinstance(self.config, DistillConfig):
             return {}
         by = f", chosen by {self.config.label_by}" if self.config.label_by else ""
-        labelled = f"the teacher labels {self.config.label_budget} of {len(self.pool)} texts{by}"
-        return {"unlabelled texts": f"{self.pool.source}: {labelled}"}
+        said = f"the teacher labels {self.config.label_budget} of {len(self.pool)} texts{by}"
+        return {"unlabelled texts": f"{self.pool.source}: {said}"}
 
 
 def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) -> Plan:
@@ -145,7 +154,7 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
         InputError: one sentence that names the problem and the fix.
     """
     layers: tuple[int, ...] = ()
-    teacher, augmenter, matching, pool, method = None, None, None, None, "finetune"
+    teacher, augmenter, matching, pool, method, stored = None, None, None, None, "finetune", None
     if isinstance(config, FinetuneConfig):
         data = _rows_to_train_on(config.data_spec(), given)
         student = _source(config, config.model)
@@ -157,15 +166,19 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
             )
     else:
         teacher = given.teacher or teacher_source(config)
-        data = _rows_to_train_on(spec_for(config.data_spec(), teacher.load_config()), given)
+        stored = open_stored(config)
+        classes: Any = stored.teacher_config if stored else teacher and teacher.load_config()
+        spec = spec_for(config.data_spec(), classes)
+        data = load_data(spec, given.data) if stored else _rows_to_train_on(spec, given)
         student, layers = _student(config, teacher, given.student)
-        data = align_labels(data, teacher.load_config(), config.teacher, config.label_order or ())
+        data = align_labels(data, classes, config.teacher or classes.name_or_path, config.label_order or ())
+        if stored:
+            config, data = stored.resolve(config), stored.with_rows(data, student, teacher)
         augmenter = chosen_method(config, data, given.augmenter)
-        objective = _objective(config, data.task, given.loss)
-        matching = plan_matching(config, student, layers, teacher)
-        method = (
-            config.augment if augmenter else ("none" if config.teacher_weight or matching else "finetune")
-        )
+        objective = chosen_objective(config, data.task, given.loss)
+        matching = plan_matching(config, student, layers, teacher) if teacher else None
+        plain = "none" if config.teacher_weight or matching else "finetune"
+        method = stored.method if stored else config.augment if augmenter else plain
     start, rows = student.load_config(), len(data.splits["train"])
     if isinstance(config, DistillConfig):
         config, pool = open_pool(config, data, start)
@@ -179,13 +192,15 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
         check_shared(augmenter, config.augment, student, teacher)  # type: ignore[union-attr]
     scored = choose_eval_split(config, data)
     config = _with_trainer_options(config, data, augmenter, scored)
-    plan = Plan(config, data, scored, student, layers, teacher, augmenter, objective, method, matching, pool)
+    plan = Plan(
+        config, data, scored, student, layers, teacher, augmenter, objective, method, matching, pool, stored
+    )
     trained = len(data.splits["train"]) + (getattr(config, "label_budget", None) or 0)
     data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(config, trained)])
     data.notes.extend(_check_models(plan))
     if teacher and isinstance(config, DistillConfig):
-        read = [data.splits["train"], *plan.scored_splits().values()]
-        data.notes.extend(store_notes(config, teacher, read))
+        asked = plan.scored_splits() if stored else {"train": data.splits["train"], **plan.scored_splits()}
+        data.notes.extend(store_notes(config, teacher, asked.values()))
         data.notes.extend(seen_rows(teacher.name, "teacher", plan.scored_splits()))
     if student != teacher:
         data.notes.extend(seen_rows(student.name, "model to start from", plan.scored_splits()))
@@ -213,13 +228,14 @@ def _with_trainer_options(
 
 
 def _student(
-    config: DistillConfig, teacher: ModelSource, given: ModelSource | None
+    config: DistillConfig, teacher: ModelSource | None, given: ModelSource | None
 ) -> tuple[ModelSource, tuple[int, ...]]:
     """The model that the student starts from, and the layers it keeps.
 
     By default all layers of ``--student``, or three of the teacher's. Empty if a search will choose them.
     """
     start = given or (_source(config, config.student) if config.student is not None else teacher)
+    assert start is not None  # one of the two is there, see open_stored
     depth = getattr(start.load_config().get_text_config(), "num_hidden_layers", 0)
     if isinstance(config.student_layers, str):
         if config.searched_layers >= depth:
@@ -231,10 +247,10 @@ def _student(
         return start, config.student_layers
     if depth < 4:
         raise InputError(
-            f"{teacher.name}: a teacher of {depth} layers is not cut by default; give the layers that the student "
+            f"{start.name}: a teacher of {depth} layers is not cut by default; give the layers that the student "
             "keeps by --student-layers, or another model by --student."
         )
-    return teacher, default_layers(depth)
+    return start, default_layers(depth)
 
 
 def _source(config: TrainOptions, name: str) -> ModelSource:
@@ -243,29 +259,12 @@ def _source(config: TrainOptions, name: str) -> ModelSource:
 
 def _check_models(plan: Plan) -> list[str]:
     """Notes on the models; raises ``InputError`` if a model does not fit its tokenizer or cannot read the texts."""
-    start = "student" if plan.teacher else "model"
+    start = "model" if isinstance(plan.config, FinetuneConfig) else "student"
     roles = [Role(start, plan.student, finished=plan.student == plan.teacher, trained=True)]
     if plan.teacher and plan.teacher != plan.student and not isinstance(plan.teacher, AbsentTeacher):
         roles.append(Role("teacher", plan.teacher, finished=True))
     splits = [plan.data.splits["train"], *plan.scored_splits().values(), *([plan.pool] if plan.pool else [])]
     return check_models(roles, splits, plan.config.max_tokens, plan.config.allow_unknown_tokens)
-
-
-def _objective(config: DistillConfig, task: Task, loss: KDForm | None) -> Objective:
-    if loss is None and config.kd_loss not in LOSSES:
-        raise InputError(
-            f"--kd-loss {config.kd_loss}: there is no such loss; use one of {', '.join(LOSSES)}."
-        )
-    weights = (config.label_weight, config.teacher_weight, config.augmented_weight)
-    used = weights if config.augment != "none" else weights[:2]
-    if not any((*used, *(getattr(config, name) for name in TEACHER_STATES))):
-        raise InputError(
-            "all weights of the loss are 0; set --label-weight, --teacher-weight or --augmented-weight."
-        )
-    check_loss(loss or config.kd_loss, max(1, task.outputs), task.problem_type, config.temperature)
-    return Objective(
-        task.problem_type, *weights, temperature=config.temperature, kd_loss=loss or config.kd_loss
-    )
 
 
 def _check_rows(config: TrainOptions, data: TaskData, rows: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,9 @@ from augpro.evaluation.metrics import decide
 from augpro.results.result import RunResult, Sample
 from augpro.results.terminal import visible
 from augpro.results.texts import AugmentedText
+from augpro.shards.stored import StoredAugmentation
 from augpro.tasks import Task
-from augpro.tokens import TokenBatch
+from augpro.tokens import TokenBatch, tokenize
 from augpro.training.dataset import DistillationDataset
 from augpro.training.online import OnlineAugmentation
 
@@ -45,15 +47,15 @@ class CheckedRows:
 
 
 def check_rows(
-    augmentation: OnlineAugmentation,
+    augmentation: OnlineAugmentation | StoredAugmentation,
     dataset: DistillationDataset,
     student: Any,
     task: Task,
     eval_texts: Sequence[str] = (),
 ) -> CheckedRows:
-    """Augment up to 1,000 training rows once more, as in the first epoch, and check the texts.
+    """Check the texts of up to 1,000 training rows: augmented once more, as in the first epoch, or stored ones.
 
-    All texts are tokenized again; the teacher labels the first 500.
+    All texts are tokenized again; the teacher labels the first 500, unless stored labels are there.
 
     Args:
         augmentation: of the run.
@@ -66,35 +68,20 @@ def check_rows(
         An empty result for virtual rows, which have no text.
     """
     assert dataset.teacher_logits is not None
-    device, vocabulary = augmentation.space.table.device, augmentation.space.vocabulary
-    rows = min(_CHECKED_ROWS, len(dataset))
-    mismatched = 0.0
-    originals: list[str] = []
-    texts: list[str] = []
-    labelled: list[Tensor] = []
-    as_read: list[Tensor] = []
-    label = partial(augmentation.teacher.label_tokens, vocabulary=vocabulary)
-    for start in range(0, rows, _BATCH):
-        batch = dataset.table.batch(range(start, min(start + _BATCH, rows))).to(device)
-        logits = dataset.teacher_logits[batch.row_ids.cpu()]
-        augmented = augmentation.augment(batch, logits.to(device), dataset, student, copy=0)
-        if not isinstance(augmented, TokenBatch):
-            return CheckedRows()
-        mismatched += vocabulary.mismatch_rate(augmented) * len(augmented.ids)
-        if start < _LABELLED_ROWS:
-            originals += joined(*vocabulary.decode(batch))
-            texts += joined(*vocabulary.decode(augmented))
-            labelled.append(label(augmented).cpu())
-            if not augmentation.teacher.reads_ids_of(vocabulary.tokenizer):
-                as_read.append(label(replace(batch, texts=None)).cpu())
-    if not texts:
+    made = (
+        _stored(augmentation, dataset)
+        if isinstance(augmentation, StoredAugmentation)
+        else _made_again(augmentation, dataset, dataset.teacher_logits, student)
+    )
+    if made is None or not made.texts:
         return CheckedRows()
-    before, after = dataset.teacher_logits[: len(texts)], torch.cat(labelled)
+    originals, texts = made.originals, made.texts
+    before, after = dataset.teacher_logits[made.row_ids], torch.cat(made.labelled)
     known = joined(dataset.table.texts, dataset.table.pairs)
     shares = {
-        "rows_retokenized_differently": mismatched / rows,
+        "rows_retokenized_differently": made.mismatched,
         **teacher_changes(before, after, task.problem_type),
-        **_flips_unchanged(before, as_read, task),
+        **_flips_unchanged(before, made.as_read, task),
         "duplicates": duplicates(texts, known + originals),
         "unchanged_texts": sum(map(operator.eq, texts, originals)) / len(texts),
         **_leakage(texts, originals, eval_texts),
@@ -107,9 +94,74 @@ def check_rows(
     probabilities = [_probabilities(task, logits) for logits in (before, after)]
     lines = [
         AugmentedText(original=original, augmented=text, before=old, after=new, row=row)
-        for row, (original, text, old, new) in enumerate(zip(originals, texts, *probabilities, strict=True))
+        for row, original, text, old, new in zip(
+            made.row_ids.tolist(), originals, texts, *probabilities, strict=True
+        )
     ]
     return CheckedRows(samples, lines, shares)
+
+
+@dataclass
+class _Texts:
+    """Augmented texts and their originals, N of each.
+
+    Attributes:
+        row_ids: of the originals, int64 [N].
+        originals: the texts, second texts joined to them.
+        texts: their augmented versions.
+        labelled: the teacher's logits of these, in parts of [B, C].
+        as_read: see :func:`_flips_unchanged`.
+        mismatched: share of the augmented texts that are tokenized into other tokens; of more texts than these.
+    """
+
+    row_ids: Tensor
+    originals: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    labelled: list[Tensor] = field(default_factory=list)
+    as_read: list[Tensor] = field(default_factory=list)
+    mismatched: float = 0.0
+
+
+def _made_again(
+    augmentation: OnlineAugmentation, dataset: DistillationDataset, teacher_logits: Tensor, student: Any
+) -> _Texts | None:
+    """Texts as those of the first epoch; None for virtual rows."""
+    device, vocabulary = augmentation.space.table.device, augmentation.space.vocabulary
+    rows = min(_CHECKED_ROWS, len(dataset))
+    made = _Texts(torch.arange(min(rows, _LABELLED_ROWS)))
+    label = partial(augmentation.teacher.label_tokens, vocabulary=vocabulary)
+    for start in range(0, rows, _BATCH):
+        batch = dataset.table.batch(range(start, min(start + _BATCH, rows))).to(device)
+        logits = teacher_logits[batch.row_ids.cpu()]
+        augmented = augmentation.augment(batch, logits.to(device), dataset, student, copy=0)
+        if not isinstance(augmented, TokenBatch):
+            return None
+        made.mismatched += vocabulary.mismatch_rate(augmented) * len(augmented.ids) / rows
+        if start < _LABELLED_ROWS:
+            made.originals += joined(*vocabulary.decode(batch))
+            made.texts += joined(*vocabulary.decode(augmented))
+            made.labelled.append(label(augmented).cpu())
+            if not augmentation.teacher.reads_ids_of(vocabulary.tokenizer):
+                made.as_read.append(label(replace(batch, texts=None)).cpu())
+    return made
+
+
+def _stored(augmentation: StoredAugmentation, dataset: DistillationDataset) -> _Texts:
+    """The first stored version of the first rows that have one."""
+    found, table = augmentation.stored.first_versions(_CHECKED_ROWS), dataset.table
+    pairs = found.pairs or None
+    again = tokenize(augmentation.tokenizer, found.texts, pairs, table.limit)
+    tokens = np.split(again.flat[0], again.offsets[1:-1])
+    different = sum(new.tolist() != old for new, old in zip(tokens, found.tokens, strict=True))
+    rows = found.row_ids[:_LABELLED_ROWS]
+    columns = [list(column) for column in zip(*(table.texts_of(rows) or ()), strict=True)] or [[]]
+    return _Texts(
+        torch.tensor(rows),
+        joined(columns[0], columns[1] if pairs else None),
+        joined(found.texts, pairs)[: len(rows)],
+        [torch.cat(found.logits)[: len(rows)]] if rows else [],
+        mismatched=different / max(1, len(found.texts)),
+    )
 
 
 def _flips_unchanged(before: Tensor, as_read: list[Tensor], task: Task) -> dict[str, float]:

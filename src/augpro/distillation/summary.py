@@ -12,9 +12,9 @@ from augpro.results.environment import library_versions, machine_facts
 from augpro.results.result import RowsHash, RunResult, Scores
 from augpro.tasks import Task
 from augpro.teachers.teacher import Teacher
+from augpro.training.augmentation import Counted
 from augpro.training.dataset import label_tensor
 from augpro.training.meter import Meter
-from augpro.training.online import Counted
 from augpro.training.trainer import DistillationTrainer
 
 
@@ -50,7 +50,7 @@ def summarize(
         for phase, texts in seen.items()
         if texts and result.phase_seconds.get(phase)
     }
-    result.replacement = done.replaced.shares() | done.searched.shares()
+    result.replacement = done.shares()
     result.parameters = {"student": sum(p.numel() for p in trainer.model.parameters())}
     return result
 
@@ -91,7 +91,7 @@ def describe_run(
         teacher_labels=teacher.counts.rows() if teacher else {},
         peak_memory_mib=dict(meter.peak_mib),
         config=plan.config.model_dump(mode="json")
-        | ({"augmenter": json.loads(json.dumps(plan.augmenter.parameters))} if plan.augmenter else {}),
+        | ({"augmenter": json.loads(json.dumps(plan.method_parameters))} if plan.method_parameters else {}),
         versions=library_versions(),
         machine=machine_facts(),
     )

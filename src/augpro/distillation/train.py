@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from augpro.augment import EmbeddingSpace
@@ -12,9 +13,11 @@ from augpro.distillation.scoring import label_split
 from augpro.errors import InputError
 from augpro.models import processes
 from augpro.results.output import CHECKPOINTS
+from augpro.shards.stored import StoredAugmentation
 from augpro.teachers.absent import AbsentTeacher, StoredTeacher
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenTable, tokenize
+from augpro.training.augmentation import Augmentation
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.meter import Meter
 from augpro.training.online import OnlineAugmentation
@@ -64,15 +67,31 @@ def load_teacher(plan: Plan, config: FinetuneConfig | DistillConfig, device: tor
     return Teacher(model, tokenizer, config.max_tokens, device, store)
 
 
-def online_augmentation(
+def label_train(plan: Plan, teacher: Teacher | None) -> Tensor | None:
+    """The teacher's logits of the training rows, [rows, C]; None if nothing needs them."""
+    if plan.stored:
+        return plan.stored.rows.original_logits()
+    needed = plan.augmenter or plan.objective.teacher_weight or plan.searched_layers or plan.pool
+    return label_split(teacher, plan.data.splits["train"]) if teacher and needed else None
+
+
+def augmentation_of(
     plan: Plan,
     config: FinetuneConfig | DistillConfig,
     student: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None,
     meter: Meter,
-) -> OnlineAugmentation | None:
-    """The plan's augmentation in the space of the student's word embeddings, or None."""
+) -> OnlineAugmentation | StoredAugmentation | None:
+    """The plan's augmentation: read from disk, or made in the space of the student's word embeddings; or None."""
+    if plan.stored and isinstance(config, DistillConfig):
+        types = "token_type_ids" in tokenizer.model_input_names
+        with meter.phase("load"):
+            versions = plan.stored.rows.versions(int(tokenizer.pad_token_id or 0), types, config.out)
+        problem_type, candidates = plan.objective.problem_type, config.candidates or 1
+        return StoredAugmentation(
+            plan.stored.rows, versions, problem_type, config.seed, candidates, meter, tokenizer
+        )
     if plan.augmenter is None or teacher is None or not isinstance(config, DistillConfig):
         return None
     table = student.get_input_embeddings().get_parameter("weight")
@@ -94,7 +113,7 @@ def representation_loss(
     config: FinetuneConfig | DistillConfig,
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None,
-    augmentation: OnlineAugmentation | None,
+    augmentation: Augmentation | None,
     table: TokenTable,
     meter: Meter,
 ) -> RepresentationLoss | None:
@@ -106,7 +125,7 @@ def representation_loss(
         teacher,
         tokenizer,
         table,
-        augmentation.space.vocabulary if augmentation else None,
+        augmentation.space.vocabulary if isinstance(augmentation, OnlineAugmentation) else None,
         config.seed,
         meter,
     )

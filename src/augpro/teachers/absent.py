@@ -63,12 +63,14 @@ class AbsentTeacher(ModelSource):
         )
 
 
-def teacher_source(config: DistillConfig) -> ModelSource:
-    """The teacher of a run: the model, or what the label store of the run knows of one that is not there.
+def teacher_source(config: DistillConfig) -> ModelSource | None:
+    """The teacher of a run, if it has one: the model, or what the label store knows of one that is not there.
 
     Raises:
         InputError: if the label store cannot be used, or the teacher is neither there nor in it.
     """
+    if config.teacher is None:
+        return None
     source = ModelSource(config.teacher, config.trust_remote_code)
     if config.label_store is None:
         return source
@@ -78,21 +80,21 @@ def teacher_source(config: DistillConfig) -> ModelSource:
     try:
         source.load_config()
     except InputError:
-        records = _records(LabelStore(config.label_store), config)
+        records = _records(LabelStore(config.label_store), config.teacher, config.max_tokens)
         if not records:
             raise
         return AbsentTeacher(config.teacher, store=config.label_store, records=records)
     return source
 
 
-def _records(store: LabelStore, config: DistillConfig) -> tuple[TeacherRecord, ...]:
+def _records(store: LabelStore, name: str, max_tokens: int | None) -> tuple[TeacherRecord, ...]:
     """The newest model with the teacher's name, with the run's limit, in every precision."""
-    named = [record for record in store.teachers() if Path(record.name) == Path(config.teacher)]
+    named = [record for record in store.teachers() if Path(record.name) == Path(name)]
     return tuple(
         record
         for record in named
         if (record.model, record.tokenizer) == (named[-1].model, named[-1].tokenizer)
-        and record.tokens == min(record.longest, config.max_tokens or record.longest)
+        and record.tokens == min(record.longest, max_tokens or record.longest)
     )
 
 

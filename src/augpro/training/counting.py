@@ -1,13 +1,10 @@
 """Stores the counts and measurements of a run in its checkpoints, so that a resumed run reports the whole run."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-
-from augpro.models import processes
 
 # Key in trainer_state.json. The Trainer writes that file last, so an interrupted checkpoint without counts has no
 # state either and is not resumed from.
@@ -37,12 +34,8 @@ class CountsCallback(TrainerCallback):
         if self.trainer.representation is not None:
             self.trainer.representation.rows = stored["matched"]
         augmentation = self.trainer.augmentation
-        # What all processes have counted goes on in one of them, as it will be added up again.
-        if augmentation is not None and "labelled" in stored and processes.leads():
-            augmentation.labelled = stored["labelled"]
-            augmentation.saved_seconds = stored.get("saved_seconds", 0.0)
-            vars(augmentation.counts).update(stored["replaced"])
-            vars(augmentation.space.earlier).update(stored["searched"])
+        if augmentation is not None and "labelled" in stored:
+            augmentation.restore(stored)
 
 
 def store_counts(trainer: Any) -> None:
@@ -53,5 +46,5 @@ def store_counts(trainer: Any) -> None:
         counts["matched"] = trainer.representation.rows
     augmentation = trainer.augmentation
     if augmentation is not None:
-        counts |= asdict(augmentation.counted())
+        counts |= augmentation.progress()
     trainer.state.stateful_callbacks[KEY] = counts

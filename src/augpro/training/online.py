@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Hashable
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import partial, reduce
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,36 +19,20 @@ from augpro.augment.base import (
     VirtualRows,
 )
 from augpro.augment.counts import ReplacementCounts
-from augpro.augment.gradient import without_dropout
 from augpro.losses import Objective
 from augpro.models import processes
-from augpro.models.reading import ROWS_AT_ONCE, autocast
-from augpro.projection.allowed import SearchStats
+from augpro.models.reading import autocast
 from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
-from augpro.training.candidates import Candidates, CandidateStore
+from augpro.training.augmentation import Counted, choose_hardest
+from augpro.training.candidates import CandidateStore
 from augpro.training.dataset import DistillationDataset
 from augpro.training.exchange import every_candidate, summed
 from augpro.training.meter import Meter
-from augpro.training.selection import new_texts, select_hardest
+from augpro.training.selection import new_texts
 
-
-@dataclass(frozen=True)
-class Counted:
-    """What an augmentation has done so far, in all processes.
-
-    Attributes:
-        labelled: rows that the teacher has labelled.
-        saved_seconds: what the labels from the store took, in this process.
-        replaced: counts of replaced tokens.
-        searched: cost of the projection.
-    """
-
-    labelled: int
-    saved_seconds: float
-    replaced: ReplacementCounts
-    searched: SearchStats
+_CANDIDATES = "candidates.safetensors"  # file in a checkpoint
 
 
 @dataclass
@@ -107,7 +92,7 @@ class OnlineAugmentation:
         if made or processes.count() > 1:
             self._keep(made, batch, teacher_logits, dataset)
         candidates = self.kept.of(batch.row_ids, dataset.table)
-        chosen = self._choose(candidates, student)
+        chosen = choose_hardest(candidates, student, self.objective.problem_type, self.half, self.meter)
         return candidates.rows.take(chosen), candidates.logits[chosen]
 
     def counted(self) -> Counted:
@@ -175,15 +160,25 @@ class OnlineAugmentation:
     def _precision(self) -> torch.autocast:
         return autocast(self.space.table.device, self.half)
 
-    def _choose(self, candidates: Candidates, student: Any) -> Tensor:
-        """Index of the hardest candidate of each row, int64 [B]."""
-        owners = candidates.owners
-        if len(owners) == int(owners[-1]) + 1:
-            return torch.arange(len(owners), device=owners.device)
-        with self.meter.phase("select"), torch.no_grad(), without_dropout(student), self._precision():
-            parts = candidates.rows.parts(ROWS_AT_ONCE)
-            student_logits = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-            return select_hardest(student_logits, candidates.logits, owners, self.objective.problem_type)
+    def save(self, folder: Path) -> None:
+        """Write the candidates to the folder of a checkpoint."""
+        self.kept.save(folder / _CANDIDATES)
+
+    def load(self, folder: Path) -> None:
+        """Read the candidates of a checkpoint."""
+        self.kept.load(folder / _CANDIDATES)
+
+    def progress(self) -> dict[str, Any]:
+        """Counts so far, as JSON."""
+        return asdict(self.counted())
+
+    def restore(self, progress: dict[str, Any]) -> None:
+        """Continue with these counts."""
+        if not processes.leads():  # they are those of all processes, and will be added up again
+            return
+        self.labelled, self.saved_seconds = progress["labelled"], progress.get("saved_seconds", 0.0)
+        vars(self.counts).update(progress["replaced"])
+        vars(self.space.earlier).update(progress["searched"])
 
     def augment(
         self,

@@ -21,14 +21,12 @@ from augpro.losses import Objective
 from augpro.models import processes
 from augpro.models.finite import blamed
 from augpro.tokens import TokenBatch, join
+from augpro.training.augmentation import Augmentation
 from augpro.training.counting import CountsCallback, store_counts
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
-from augpro.training.online import OnlineAugmentation
 from augpro.training.representation import RepresentationLoss
 from augpro.training.sampling import EpochOrder
-
-_CANDIDATES = "candidates.safetensors"  # file in a checkpoint
 
 
 def use_one_device(arguments: TrainingArguments | None) -> None:
@@ -57,7 +55,7 @@ class DistillationTrainer(Trainer):
         objective: weights, temperature and problem type.
         train_dataset: training rows; with ``teacher_logits`` None and no augmentation this is plain
             fine-tuning.
-        augmentation: makes and labels augmented rows; None trains on the originals only.
+        augmentation: makes or reads augmented rows and their labels; None trains on the originals only.
         meter: its seconds are stored in the checkpoints together with the counts; default is the augmentation's.
         representation: also matches the teacher's hidden states or pooled vectors. Its learned maps are part of the
             model, and so of the checkpoints, until :meth:`finished_student` is called.
@@ -73,7 +71,7 @@ class DistillationTrainer(Trainer):
         model: Any,
         objective: Objective,
         train_dataset: DistillationDataset,
-        augmentation: OnlineAugmentation | None = None,
+        augmentation: Augmentation | None = None,
         meter: Meter | None = None,
         representation: RepresentationLoss | None = None,
         **trainer: Any,
@@ -155,13 +153,13 @@ class DistillationTrainer(Trainer):
                 Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             )
             folder.mkdir(parents=True, exist_ok=True)
-            self.augmentation.kept.save(folder / _CANDIDATES)
+            self.augmentation.save(folder)
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.augmentation is not None:
-            self.augmentation.kept.load(Path(resume_from_checkpoint) / _CANDIDATES)
+            self.augmentation.load(Path(resume_from_checkpoint))
 
     def compute_loss(
         self,

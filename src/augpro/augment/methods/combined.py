@@ -51,6 +51,11 @@ class Combined(Augmenter):
         return set().union(*(method.partner_rules for method in self.methods))
 
     @property
+    def needs_all_rows(self) -> bool:
+        """Whether one of them depends on all training rows."""
+        return any(method.needs_all_rows for method in self.methods)
+
+    @property
     def teacher_shares(self) -> Literal["text", "tokens", "width"]:  # type: ignore[override]
         """The strictest requirement that one of them has for the teacher."""
         shared = {method.teacher_shares for method in self.methods}

@@ -104,6 +104,11 @@ class Random(DrawnReplacement):
         check_range("replace_fraction", self.replace_fraction, 0.0, 1.0)
         check_choice("distribution", self.distribution, get_args(Distribution))
 
+    @property
+    def needs_all_rows(self) -> bool:
+        """Whether it counts the tokens of all training rows."""
+        return self.distribution == "unigram"
+
     def replace(self, batch: TokenBatch, chosen: Tensor, context: AugmentContext) -> Replaced:
         """Draw from the token's group, excluding the token itself."""
         weights = context.load(("random", self.distribution), lambda: self._weights(context))

@@ -40,9 +40,7 @@ class TextAugmenter(Augmenter):
     def __call__(self, batch: TokenBatch, context: AugmentContext) -> TokenBatch:
         """Augment every row once."""
         table, rows = context.rows(self.name), batch.row_ids.tolist()
-        columns = [
-            [column[row] for row in rows] for column in (table.texts, table.pairs) if column is not None
-        ]
+        columns = [list(column) for column in zip(*(table.texts_of(rows) or ()), strict=True)]
         rewritten = self.rewrite(columns, batch.row_ids.to(batch.ids.device), context)
         changed = [
             [after if after.strip() else before for before, after in zip(old, new, strict=True)]
