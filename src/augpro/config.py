@@ -205,7 +205,17 @@ class StoredOptions(BaseModel):
     )
 
 
-class DistillConfig(StudentOptions, LabelOptions, TrainOptions, StoredOptions):
+class LabelStoreOptions(BaseModel):
+    """Labels that are kept."""
+
+    label_store: OptionalPath = Field(
+        None,
+        description="SQLite file that keeps every label of the teacher, for this and other runs; in a folder it is "
+        "called labels.sqlite.",
+    )
+
+
+class DistillConfig(StudentOptions, LabelOptions, TrainOptions, StoredOptions, LabelStoreOptions):
     """Train a student on the output of a teacher."""
 
     teacher: OptionalName = Field(  # type: ignore[assignment]
@@ -222,11 +232,6 @@ class DistillConfig(StudentOptions, LabelOptions, TrainOptions, StoredOptions):
     augment: str = Field("augpro-mix", description="Method: none, augpro-mix, random, ... (docs/methods).")
     augment_options: Options = Field(
         default_factory=dict, description="An option of the augmentation method, e.g. replace_fraction=0.3."
-    )
-    label_store: OptionalPath = Field(
-        None,
-        description="SQLite file that keeps every label of the teacher, for this and other runs; in a folder it is "
-        "called labels.sqlite.",
     )
 
     @field_validator("teacher")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,11 +26,18 @@ class LabellingJob:
         teacher: the model.
         labels: its task and classes.
         max_tokens: longer texts are cut; None for the tokenizer's limit.
+        store: label store, by its whole path; None keeps no labels.
     """
 
     teacher: ModelSource
     labels: Labels
     max_tokens: int | None
+    store: Path | None
+
+    @classmethod
+    def of(cls, teacher: ModelSource, labels: Labels, max_tokens: int | None, store: Path | None) -> Self:
+        """The job for a process with another working folder."""
+        return cls(located(teacher), labels, max_tokens, store and store.absolute())
 
 
 def located(source: ModelSource) -> ModelSource:
@@ -74,7 +81,7 @@ class Labeller:
     def __init__(self, job: LabellingJob) -> None:
         model, tokenizer = job.teacher.load_trained_classifier(), job.teacher.load_tokenizer()
         device = torch.accelerator.current_accelerator() or torch.device("cpu")
-        self.teacher, self.labels = Teacher(model, tokenizer, job.max_tokens, device), job.labels
+        self.teacher, self.labels = Teacher(model, tokenizer, job.max_tokens, device, job.store), job.labels
         self._known: tuple[Any, Tensor] | None = None
 
     @property
@@ -88,11 +95,7 @@ class Labeller:
         return self.labels.problem_type
 
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Tensor:
-        """The teacher's logits, [N, C]; those of the last texts are kept.
-
-        The texts are always all rows of one augmented version in one shard, so that the teacher reads them in the
-        same batches whenever it labels them.
-        """
+        """The teacher's logits, [N, C]; those of the last texts are kept."""
         key = list(texts), None if pairs is None else list(pairs)
         if self._known is None or self._known[0] != key:
             self._known = key, self.teacher.label(*key)

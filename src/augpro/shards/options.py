@@ -2,15 +2,23 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from augpro.config import NameOption, OptionalName, Options, PathOption, RowOptions, SampleOptions
+from augpro.config import (
+    LabelStoreOptions,
+    NameOption,
+    OptionalName,
+    Options,
+    PathOption,
+    RowOptions,
+    SampleOptions,
+)
 from augpro.models.named import MODEL_CHOICES
 from augpro.tasks import ProblemType
 
 
-class WorkOptions(BaseModel):
-    """How the work is shared."""
+class WorkOptions(LabelStoreOptions):
+    """How the work is shared, and labels are kept."""
 
     workers: int = Field(
         1,

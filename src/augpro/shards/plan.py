@@ -15,10 +15,11 @@ from augpro.models.source import ModelSource, tokenizer_fingerprint
 from augpro.results.content import method_content, model_content, models_among
 from augpro.results.environment import library_versions
 from augpro.shards.manifest import Configuration, Labels
-from augpro.shards.options import AugmentConfig
+from augpro.shards.options import AugmentConfig, WorkOptions
 from augpro.shards.ray_engine import check_ray
 from augpro.tasks import DEFAULT_METRIC, Task
 from augpro.teachers.alignment import align_labels, class_names, spec_for
+from augpro.teachers.store import check_store
 
 _CLASS_RULES = ("same-class", "other-class")
 
@@ -74,6 +75,11 @@ def make_augment_plan(config: AugmentConfig) -> AugmentPlan:
     """
     if config.engine == "ray":
         check_ray()
+    if config.label_store and not config.teacher:
+        raise InputError(
+            "--label-store: no use without --teacher, as nothing is labelled; give both or neither."
+        )
+    kept = check_kept_labels(config)
     method = _method(config)
     student = ModelSource(config.student, config.trust_remote_code)
     teacher = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
@@ -110,7 +116,24 @@ def make_augment_plan(config: AugmentConfig) -> AugmentPlan:
         max_tokens=config.max_tokens,
         problem_type=config.problem_type,
     )
-    return AugmentPlan(config, rows, student, teacher, method, labels, configuration, (*rows.notes, *notes))
+    return AugmentPlan(
+        config, rows, student, teacher, method, labels, configuration, (*rows.notes, *notes, *kept)
+    )
+
+
+def check_kept_labels(config: WorkOptions) -> list[str]:
+    """Check the label store, and return notes about it.
+
+    Raises:
+        InputError: if it cannot be used.
+    """
+    if config.label_store is None:
+        return []
+    if config.engine == "ray":
+        raise InputError(
+            "--label-store: is a file of one machine, and --engine ray may work on several; leave one of the two out."
+        )
+    return check_store(config.label_store)
 
 
 def teacher_labels(teacher: ModelSource, task: Task) -> Labels:

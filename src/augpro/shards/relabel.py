@@ -8,10 +8,10 @@ from augpro.errors import InputError
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.output import check_folder, folder_lock
-from augpro.shards.label import LabellingJob, LabelSpec, is_unlabelled_shard, label_shard, located
+from augpro.shards.label import LabellingJob, LabelSpec, is_unlabelled_shard, label_shard
 from augpro.shards.manifest import AGAIN, Labels, Manifest, ShardRecord, is_intact
 from augpro.shards.options import LabelConfig
-from augpro.shards.plan import teacher_labels
+from augpro.shards.plan import check_kept_labels, teacher_labels
 from augpro.shards.ray_engine import check_ray
 from augpro.shards.run import complete, progress
 from augpro.shards.table import PAIR, TEXT, read_groups
@@ -73,7 +73,8 @@ def make_label_plan(config: LabelConfig) -> LabelPlan:
         )
     limit = manifest.configuration.max_tokens
     notes = check_models([Role("teacher", teacher, finished=True)], [texts], limit, allow=True)
-    return LabelPlan(config, manifest, teacher, known or labels, tuple(notes))
+    kept = check_kept_labels(config)
+    return LabelPlan(config, manifest, teacher, known or labels, (*notes, *kept))
 
 
 def whole_set(folder: Path) -> Manifest:
@@ -102,7 +103,9 @@ def run_label(plan: LabelPlan) -> Manifest:
     folder = plan.config.augmented
     with folder_lock(folder):
         manifest = whole_set(folder)
-        job = LabellingJob(located(plan.teacher), plan.labels, manifest.configuration.max_tokens)
+        job = LabellingJob.of(
+            plan.teacher, plan.labels, manifest.configuration.max_tokens, plan.config.label_store
+        )
         manifest = manifest.model_copy(update={"labels": plan.labels})
         for record in manifest.shards:
             _check_shard(folder, record)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from augpro.errors import InputError
+from augpro.files import remove_leftovers
 from augpro.results.output import check_folder, claim_folder, folder_lock
 from augpro.shards.label import LabellingJob, located
 from augpro.shards.make import Job, ShardSpec, make_shard
@@ -73,7 +74,7 @@ def run_augment(plan: AugmentPlan) -> Manifest:
     claim_folder(folder)
     with folder_lock(folder):
         manifest = check_augment_folder(plan)
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
         manifest = _without_damaged(folder, manifest) if manifest else _new_set(plan)
         tasks = _missing(plan, manifest)
         if tasks and not (folder / ROWS).is_dir():
@@ -113,12 +114,6 @@ def _is_ours(path: Path) -> bool:
     return path.name in (_LOCK, ROWS) or path.name.startswith((f".{ROWS}.", f".{MANIFEST}."))
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files of a run that was killed."""
-    for path in (*folder.glob(".train-*.parquet.*"), *folder.glob(f".{MANIFEST}.*")):
-        path.unlink()
-
-
 def _new_set(plan: AugmentPlan) -> Manifest:
     """Store the training rows and write the manifest of a set without shards."""
     folder = plan.config.out
@@ -154,7 +149,7 @@ def _missing(plan: AugmentPlan, manifest: Manifest) -> list[ShardSpec]:
     folder = config.out.absolute()  # for processes with another working folder
     labelling = None
     if plan.teacher and plan.labels:
-        labelling = LabellingJob(located(plan.teacher), plan.labels, config.max_tokens)
+        labelling = LabellingJob.of(plan.teacher, plan.labels, config.max_tokens, config.label_store)
     job = Job(
         folder, folder / ROWS, located(plan.student), plan.method, config.augment, config.copies, config.seed,
         config.max_tokens, labelling,
