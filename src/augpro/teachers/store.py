@@ -216,9 +216,12 @@ class LabelStore:
         connection.execute("COMMIT")
         connection.execute("PRAGMA synchronous = NORMAL")
         until = time.monotonic() + _WAIT
-        while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        while True:
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(
+                    "PRAGMA journal_mode = WAL"
+                )  # some file systems keep the slower rollback journal
+                return
             except sqlite3.OperationalError as error:  # does not wait for others by itself
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
