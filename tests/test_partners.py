@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
+from augpro.augment import augmenter
 from augpro.augment.partners import BLOCK_ROWS, aligned_ids, partner_rows
 from augpro.row_random import RowRandom
 from augpro.testing import TEXTS
@@ -147,3 +148,12 @@ def test_a_table_of_a_part_is_read_by_the_row_ids_of_the_whole(tokenizer):
     assert torch.equal(one.ids, other.ids)
     assert torch.equal(one.row_ids, other.row_ids)
     assert one.texts == other.texts == ((TEXTS[7],), (TEXTS[5],))
+
+
+def test_a_text_method_reads_a_part_by_the_row_ids_of_the_whole(tokenizer, context):
+    whole = tokenize(tokenizer, TEXTS)
+    part = replace(tokenize(tokenizer, TEXTS[5:]), first_row=5)
+    method = augmenter("eda", synonym=0, insertion=0, swap=0.5, deletion=0)
+    one, other = (method(table.batch([7, 5]), context(table)) for table in (whole, part))
+    assert torch.equal(one.ids, other.ids)
+    assert not torch.equal(one.ids, whole.batch([7, 5]).ids)

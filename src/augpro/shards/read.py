@@ -15,7 +15,7 @@ from augpro.data.loading import Split
 from augpro.errors import InputError
 from augpro.shards.manifest import Labels, Manifest, is_intact
 from augpro.shards.relabel import damaged, whole_set
-from augpro.shards.table import PAIR, TEXT, list_values, read_groups
+from augpro.shards.table import AUGMENTED, FIRST, ORIGINALS, PAIR, TEXT, list_values, read_groups
 from augpro.tokens import TokenTable
 
 _LISTS = ("input_ids", "segments", "token_type_ids")
@@ -40,19 +40,19 @@ class ShardSet:
         """The training rows, without gold labels."""
         texts: list[str] = []
         pairs: list[str] = []
-        for table in self._groups((TEXT, PAIR), originals=True):
+        for table in self._groups((TEXT, PAIR), ORIGINALS):
             texts += table.column(TEXT).to_pylist()
             pairs += table.column(PAIR).to_pylist() if PAIR in table.column_names else []
         return Split(texts, pairs or None, [None] * len(texts), str(self.folder))
 
     def original_logits(self) -> Tensor:
         """The teacher's logits of the training rows, float32 [rows, C]."""
-        return torch.cat([self._logits(table) for table in self._groups(("logits",), originals=True)])
+        return torch.cat([self._logits(table) for table in self._groups(("logits",), ORIGINALS)])
 
     def first_versions(self, rows: int) -> "Versions":
         """The first augmented version of each of the first training rows that has one, for people to read."""
         found = Versions([], [], [], [], [])
-        for table in self._groups(("row_id", "copy", TEXT, PAIR, "input_ids", "logits"), originals=False):
+        for table in self._groups(("row_id", "copy", TEXT, PAIR, "input_ids", "logits"), FIRST):
             if table.column("copy")[0].as_py() != 1:
                 continue
             part = table.slice(0, rows - len(found.row_ids))
@@ -98,19 +98,17 @@ class ShardSet:
     def _at_least_one(self, columns: tuple[str, ...]) -> Iterator[Any]:
         """Tables of the augmented versions, and of the originals of rows that have none."""
         there = np.zeros(self.manifest.training_rows, dtype=bool)
-        for table in self._groups(columns, originals=False):
+        for table in self._groups(columns, AUGMENTED):
             there[table.column("row_id").to_numpy()] = True
             yield table
         if not there.all():
-            for table in self._groups(columns, originals=True):
+            for table in self._groups(columns, ORIGINALS):
                 yield table.take(np.flatnonzero(~there[table.column("row_id").to_numpy()]))
 
-    def _groups(self, columns: tuple[str, ...], originals: bool) -> Iterator[Any]:
-        """The row groups of the originals, or of the augmented versions, as tables of these columns."""
+    def _groups(self, columns: tuple[str, ...], groups: slice) -> Iterator[Any]:
+        """These row groups of all shards, as tables of these columns."""
         for record in self.manifest.shards:
-            for table in read_groups(self.folder / record.name, dict.fromkeys(("copy", *columns))):
-                if (table.column("copy")[0].as_py() == 0) == originals:
-                    yield table
+            yield from read_groups(self.folder / record.name, columns, groups)
 
     def _logits(self, table: Any) -> Tensor:
         values, _ = list_values(table, "logits")

@@ -14,7 +14,7 @@ from augpro.shards.options import LabelConfig
 from augpro.shards.plan import check_kept_labels, teacher_labels
 from augpro.shards.ray_engine import check_ray
 from augpro.shards.run import complete, progress
-from augpro.shards.table import PAIR, TEXT, read_groups
+from augpro.shards.table import ORIGINALS, PAIR, TEXT, read_groups
 from augpro.tasks import DEFAULT_METRIC, Task
 from augpro.teachers.alignment import align_labels
 
@@ -137,7 +137,7 @@ def _first_rows(folder: Path, manifest: Manifest) -> Split:
     """The originals of the first shard."""
     path = folder / manifest.shards[0].name
     try:
-        table = next(read_groups(path))
+        table = next(read_groups(path, (TEXT, PAIR), ORIGINALS))
     except (OSError, ValueError, StopIteration) as error:
         raise damaged(path) from error
     texts = table.column(TEXT).to_pylist()

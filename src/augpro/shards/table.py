@@ -150,11 +150,16 @@ def shard_writer(path: Path, facts: dict[str, Any]) -> Iterator[ShardWriter]:
         writer.close()
 
 
-def read_groups(path: Path, columns: Iterable[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a shard, each as a table of those of these columns that there are; all if None."""
+ORIGINALS, AUGMENTED, FIRST = slice(1), slice(1, None), slice(1, 2)  # row groups
+
+
+def read_groups(
+    path: Path, columns: Iterable[str] | None = None, groups: slice = slice(None)
+) -> Iterator[pa.Table]:
+    """Row groups of a shard, each as a table of those of these columns that there are; all if None."""
     names = None if columns is None else list(columns)
     with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
+        for group in range(file.num_row_groups)[groups]:
             yield file.read_row_group(group, columns=names)
 
 
