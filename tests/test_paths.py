@@ -16,6 +16,7 @@ from augpro.config import (
 from augpro.data.loading import DataSpec, load_data
 from augpro.errors import InputError
 from augpro.results.cell import Cell
+from augpro.shards.options import AugmentConfig, LabelConfig
 from augpro.values import at_home
 from data_files import GOOD
 from test_cli import FAST, invoke
@@ -24,7 +25,10 @@ DISTILL = {"data": "helpdesk", "teacher": "t", "out": "o"}
 PLACES = [
     *((FinetuneConfig, {"data": "d", "out": "o"}, name) for name in ("data", "out", "model")),
     *((DistillConfig, DISTILL, name)
-      for name in ("data", "out", "teacher", "student", "label_store", "unlabelled")),
+      for name in ("data", "out", "teacher", "student", "label_store", "unlabelled", "augmented")),
+    *((AugmentConfig, {"data": "d", "student": "s", "out": "o"}, name)
+      for name in ("data", "out", "student", "teacher", "label_store")),
+    *((LabelConfig, {"augmented": "a", "teacher": "t"}, name) for name in ("augmented", "teacher", "label_store")),
     *((CompareConfig, DISTILL, name) for name in ("data", "out", "teacher", "student", "unlabelled")),
     *((EvaluateConfig, {"data": "d", "model": "m"}, name) for name in ("data", "model", "teacher", "out")),
     *((DistillConfig, DISTILL, f"{name}.some_path") for name in ("augment_options", "trainer_options")),
@@ -55,7 +59,7 @@ def test_every_option_that_may_be_a_path(home, kind, options, place):
 
 def test_every_path_of_the_options_is_among_them():
     tested = {(kind, place.split(".")[0]) for kind, _, place in PLACES}
-    for kind in (FinetuneConfig, DistillConfig, CompareConfig, EvaluateConfig):
+    for kind in (FinetuneConfig, DistillConfig, CompareConfig, EvaluateConfig, AugmentConfig, LabelConfig):
         for name, field in kind.model_fields.items():
             if "Path" in str(field.annotation):
                 assert (kind, name) in tested

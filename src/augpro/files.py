@@ -37,6 +37,16 @@ def replacement(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path``, which is removed when the block ends."""
+    temporary, _ = _create(path)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _create(path: Path) -> tuple[Path, int]:
     """A new, empty, hidden file beside ``path``, and the mode that the user's umask gives it."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
@@ -105,8 +115,8 @@ def finalize_files(folder: Path) -> None:
 
 def try_file(path: Path) -> None:
     """Raise the ``OSError`` that writing this file would; nothing is left behind."""
-    temporary, _ = _create(path)
-    temporary.unlink()
+    with beside(path):
+        pass
 
 
 def write_text(path: Path, content: str) -> None:

@@ -19,7 +19,7 @@ from augpro.compare.grid import RESULTS, Grid, ResultsFile
 from augpro.config import BaselineConfig, CompareConfig
 from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
-from augpro.files import write_text
+from augpro.files import remove_leftovers, write_text
 from augpro.results.cell import Cell, CellResult
 from augpro.results.output import (
     check_file,
@@ -29,6 +29,7 @@ from augpro.results.output import (
 )
 
 TABLE = "table.md"
+_FOLDERS = ("predictions", "samples", "logs", "cells", "teacher-labels")
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +54,7 @@ def check_grid(grid: Grid) -> str:
 def _check_output(out: Path) -> None:
     """Refuse a folder in which something that a comparison writes cannot be written."""
     check_folder(out)
-    for name in ("predictions", "samples", "logs", "cells", "teacher-labels"):
+    for name in _FOLDERS:
         check_folder(out / name)
     for name in (RESULTS, TABLE):
         check_file(out / name)
@@ -95,6 +96,8 @@ def run_compare(
         check_grid(grid)
         claim_folder(config.out)
         with folder_lock(config.out):
+            for folder in filter(Path.is_dir, (config.out, *(config.out / name for name in _FOLDERS))):
+                remove_leftovers(folder)
             runner = CellRunner(grid, ResultsFile(config.out / RESULTS), outcome, watch)
             rows = runner.run(list(grid.cells()))
             if config.equal_seconds and not (outcome.failed or outcome.left_out):

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from augpro.files import replacement
+from augpro.files import beside, replacement
 from augpro.models.source import ModelSource
 from augpro.row_random import global_random_kept
 from augpro.shards.manifest import Labels, ShardRecord, file_sha256
@@ -164,14 +164,11 @@ def is_unlabelled_shard(path: Path, record: ShardRecord) -> bool:
     So it is if the labelling was killed after the file was replaced and before the manifest was.
     """
     try:
-        bare = path.with_name(f".{path.name}.bare")
-        try:
+        with beside(path) as bare:
             with shard_writer(bare, facts_of(path)) as writer:
                 for table in read_groups(path):
                     writer.write(without_labels(table))
             return file_sha256(bare) == record.sha256
-        finally:
-            bare.unlink(missing_ok=True)
     except (
         OSError,
         ValueError,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from augpro.data.loading import Split, TaskData
 from augpro.errors import InputError
+from augpro.files import remove_leftovers
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.output import check_folder, folder_lock
@@ -102,6 +103,7 @@ def run_label(plan: LabelPlan) -> Manifest:
     """
     folder = plan.config.augmented
     with folder_lock(folder):
+        remove_leftovers(folder)
         manifest = whole_set(folder)
         job = LabellingJob.of(
             plan.teacher, plan.labels, manifest.configuration.max_tokens, plan.config.label_store
