@@ -3,7 +3,7 @@
     python tests/faults/kills.py --results benchmarks/results/faults.jsonl      # all points, and 100 random moments
 
 A run is a process forked from a server that has the libraries loaded. Inside it every call that changes a file, every
-file opened for writing and every begin and end of a transaction is counted, and the process kills itself before the
+file opened for writing and every end of a transaction is counted, and the process kills itself before the
 one of a given number.
 """
 
@@ -86,8 +86,7 @@ def count_writes(kill_at: int | None, log: Path) -> None:
 
     def connected(*given: Any, **named: Any) -> Any:
         connection = connect(*given, **named)
-        # One of the rows of a transaction is as good as another.
-        connection.set_trace_callback(lambda said: None if said.startswith(("SELECT", "INSERT")) else event())
+        connection.set_trace_callback(lambda said: event() if said.startswith("COMMIT") else None)
         return connection
 
     builtins.open, sqlite3.connect = opened, connected  # type: ignore[assignment]
@@ -197,6 +196,7 @@ def main() -> None:
     )
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--random", type=int, default=25, help="random moments of each command")
+    parser.add_argument("--every", type=int, default=1, help="one of so many points between two writes")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--scratch", type=Path, required=True)
     arguments = parser.parse_args()
@@ -208,7 +208,7 @@ def main() -> None:
             continue
         (arguments.scratch / case.name).mkdir()
         killer = Killer(case, arguments.scratch / case.name)
-        plans = [{"kill_at": number} for number in range(1, killer.writes + 1)]
+        plans = [{"kill_at": number} for number in range(1, killer.writes + 1, arguments.every)]
         plans += [{"after": moments.uniform(0, killer.seconds)} for _ in range(arguments.random)]
         outcomes = [killer.survives(**plan) for plan in plans]
         with open(arguments.results, "a") as file:
