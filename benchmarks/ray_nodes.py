@@ -50,8 +50,8 @@ def main() -> None:
         lines = [measured("one process", lambda: augment("one"))]
         lines.append(measured("two processes", lambda: augment("two", workers=2)))
         lines.append(with_cluster("one Ray node", 1, lambda: augment("ray-1", engine="ray", workers=2)))
-        killed: Callable[[], dict[str, str]] = lambda: augment("ray-3", engine="ray", workers=3)  # noqa: E731
-        lines.append(with_cluster("three Ray nodes, one killed", 3, killed, kill=True))
+        work = lambda: augment("ray-3", engine="ray", workers=3)  # noqa: E731
+        lines.append(with_cluster("three Ray nodes, one killed", 3, work, kill_after=25.0))
     same = [line["files"] == lines[0]["files"] for line in lines]
     with open(arguments.results, "w") as file:
         for line, equal in zip(lines, same, strict=True):
@@ -69,26 +69,18 @@ def measured(what: str, work: Callable[[], dict[str, str]]) -> dict[str, Any]:
 
 
 def with_cluster(
-    what: str, nodes: int, work: Callable[[], dict[str, str]], kill: bool = False
+    what: str, nodes: int, work: Callable[[], dict[str, str]], kill_after: float | None = None
 ) -> dict[str, Any]:
-    """Work on a cluster of so many nodes with one core each; one of them dies after the first file if ``kill``."""
+    """Work on a cluster of so many nodes with one core each; one dies after some seconds, with what it is making."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     others = [cluster.add_node(num_cpus=1) for _ in range(nodes - 1)]
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
-    told: dict[str, Any] = {}
-    if kill:
-
-        def strike() -> None:
-            time.sleep(25.0)
-            told["killed_after_seconds"] = 25.0
-            cluster.remove_node(others[0], allow_graceful=False)
-
-        threading.Thread(target=strike, daemon=True).start()
+    if kill_after:
+        threading.Timer(kill_after, lambda: cluster.remove_node(others[0], allow_graceful=False)).start()
     try:
-        return measured(what, work) | told
+        return measured(what, work) | ({"killed_after_seconds": kill_after} if kill_after else {})
     finally:
-        told["nodes_left"] = sum(node["Alive"] for node in ray.nodes())
         ray.shutdown()
         cluster.shutdown()
 
