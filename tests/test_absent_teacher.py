@@ -103,14 +103,10 @@ def test_augmented_rows_are_found_by_their_token_ids(plan, folders, tokenizer, o
         ({"student": None, "student_layers": (0,)}, "the tokenizer of the teacher"),
         ({"hidden_weight": 1.0}, "the tokenizer of the teacher"),
         ({"augment": "mixup"}, "the tokenizer of the teacher"),
-        ({"max_tokens": 9}, None),
     ],
 )
 def test_what_needs_the_model_is_refused_in_the_plan(plan, options, needs):
-    only = (
-        f", and .* has only its labels, but this run needs {needs}" if needs else "; give a save_pretrained"
-    )
-    match = f"teacher: no such model folder{only}"
+    match = f"teacher: no such model folder, and .* has only its labels, but this run needs {needs}"
     with pytest.raises(InputError, match=match):
         make_plan(plan(**options))
 
@@ -140,3 +136,29 @@ def test_the_model_itself_cannot_be_used(plan):
             InputError, match="needs the model of the teacher; give the folder of the teacher"
         ):
             use()
+
+
+def test_of_two_models_with_one_name_the_one_used_last_counts(plan, folders, save_model, tokenizer):
+    """Used again, an older one is the newer one."""
+    first, other = folders / "teacher", folders / "first"
+    run(plan(out=folders / "one"))
+    first.rename(other)
+    shutil.copytree(save_model(tokenizer, layers=3, seed=9), first)
+    run(plan(out=folders / "two"))
+    shutil.rmtree(first)
+    other.rename(first)
+    run(plan(out=folders / "three"))
+    shutil.rmtree(first)
+    run(plan(out=folders / "four"))
+    weights = [(folders / name / "model.safetensors").read_bytes() for name in ("one", "two", "four")]
+    assert weights[0] == weights[2] != weights[1]
+
+
+def test_a_relative_name_is_that_of_its_whole_path(plan, folders, gone, monkeypatch):
+    monkeypatch.chdir(folders)
+    assert make_plan(plan(teacher="teacher")).teacher.name == "teacher"
+
+
+def test_another_limit_is_told(plan, gone):
+    with pytest.raises(InputError, match=r"texts of at most 8, \d+ tokens; give that as --max-tokens"):
+        make_plan(plan(max_tokens=9))

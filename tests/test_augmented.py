@@ -19,6 +19,7 @@ from augpro.shards.read import open_set
 from augpro.shards.relabel import make_label_plan, run_label
 from augpro.shards.stored import StoredAugmentation, drawn_versions
 from augpro.tasks import Task
+from augpro.testing import TEXTS
 from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.meter import Meter
@@ -303,3 +304,20 @@ def test_labels_added_later_can_be_trained_on(augment_given, both_classes, plann
     assert plan.stored.rows.original_logits().shape == (30, 2)
     assert plan.config.candidates == 1
     assert ROWS > 30
+
+
+def test_single_texts_are_not_scored_by_a_set_of_pairs(augment_given, both_classes, planned, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"text": f"{text} {number}", "text_pair": text} for number, text in enumerate(TEXTS)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {**augment_given, "data": str(pairs), "train_rows": None, "holdout_rows": 0}
+    augmented(given, tmp_path / "set", teacher=str(both_classes))
+    with pytest.raises(
+        InputError, match=r"its rows are pairs of texts, and those of the .* split are single texts"
+    ):
+        planned(augmented=tmp_path / "set")
+
+
+def test_a_label_store_needs_a_teacher(planned, tmp_path):
+    with pytest.raises(InputError, match="--label-store: no use without --teacher"):
+        planned(label_store=tmp_path / "labels.sqlite")

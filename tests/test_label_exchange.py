@@ -227,3 +227,11 @@ def test_another_file_is_no_store(tmp_path):
     (tmp_path / "rows.csv").write_text("text,label\n")
     with pytest.raises(InputError, match="is no label store"):
         open_store(tmp_path / "rows.csv")
+
+
+def test_an_export_over_another_file_is_refused(store, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n")
+    with pytest.raises(InputError, match="is no Parquet file, and would be replaced"):
+        export_labels(store, tmp_path / "train.csv")
+    export_labels(store, tmp_path / "labels.parquet")
+    assert export_labels(store, tmp_path / "labels.parquet")

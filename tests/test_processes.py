@@ -57,12 +57,22 @@ def runs(save_model, tokenizer, tmp_path_factory):
             "out": str(folder / out), **others,
         }  # fmt: skip
 
+    sparse = {"new_candidates": 0.25, "candidates": 2, "epochs": 4}  # some batches get no new text
     for method in METHODS:
         run(DistillConfig(**options(method, f"{method}-1")))
+    run(DistillConfig(**options("augpro-mix", "sparse-1", **sparse)))
     with pytest.raises(Killed):
         run(DistillConfig(**options("augpro-mix", "resumed-2")), [KillAt(4)])
     plans = [options(method, f"{method}-2") for method in METHODS]
-    (folder / "plans.json").write_text(json.dumps([*plans, options("augpro-mix", "resumed-2", resume=True)]))
+    (folder / "plans.json").write_text(
+        json.dumps(
+            [
+                *plans,
+                options("augpro-mix", "resumed-2", resume=True),
+                options("augpro-mix", "sparse-2", **sparse),
+            ]
+        )
+    )
     script = Path(__file__).with_name("runs_in_processes.py")
     starter = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
@@ -71,11 +81,12 @@ def runs(save_model, tokenizer, tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     pairs = {method: (folder / f"{method}-1", folder / f"{method}-2") for method in METHODS}
+    pairs["sparse"] = folder / "sparse-1", folder / "sparse-2"
     return {"start": student, **pairs, "resumed": (folder / "augpro-mix-1", folder / "resumed-2")}
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", [*METHODS, "resumed"])
+@pytest.mark.parametrize("name", [*METHODS, "resumed", "sparse"])
 def test_two_processes_give_what_one_gives(name, runs):
     """Nineteen rows in batches of six: of the last batch both processes take its only row."""
     one, two = (load_file(folder / "model.safetensors") for folder in runs[name])

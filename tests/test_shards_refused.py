@@ -1,5 +1,7 @@
 """Sets of augmented rows: damage is found, and what cannot be done is refused in one sentence."""
 
+import json
+
 import pytest
 
 from augpro.errors import InputError
@@ -152,3 +154,19 @@ def test_a_dry_run_reads_all_rows_and_writes_nothing(augment_given, tmp_path):
     with pytest.raises(InputError, match="row 5002"):
         planned_rows(spoilt)
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("training_rows", 10), ("student", "another")])
+def test_an_edited_manifest_is_refused(name, value, copied_set, both_classes):
+    path = copied_set / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(InputError, match="the manifest is damaged"):
+        label(copied_set, both_classes)
+
+
+def test_labels_of_a_run_that_ended_since_the_plan_are_kept(copied_set, both_classes, save_model, tokenizer):
+    other = save_model(tokenizer, seed=12)
+    plan = make_label_plan(LabelConfig(augmented=copied_set, teacher=str(other)))
+    label(copied_set, both_classes)
+    with pytest.raises(InputError, match="these rows have labels of another teacher"):
+        run_label(plan)

@@ -1,12 +1,13 @@
 """Distillation from stored rows: what ``--augmented`` changes in the plan of a run."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
 
 from augpro.config import DistillConfig
-from augpro.data.loading import TaskData
+from augpro.data.loading import Split, TaskData
 from augpro.data.split_notes import overlaps
 from augpro.errors import InputError
 from augpro.models.source import ModelSource, tokenizer_fingerprint
@@ -112,6 +113,7 @@ class StoredPlan:
         known = set(train.keys)
         there = data.splits.get("train")
         for name, split in scored.items():
+            _check_columns(self.rows.folder, train, name, split)
             again = sum(key in known for key in split.keys)
             made_here = (
                 there is not None and split.source == there.source
@@ -123,7 +125,8 @@ class StoredPlan:
                 )
         notes = self._about(teacher)
         notes += overlaps({"train": train.keys, **{name: split.keys for name, split in scored.items()}})
-        return replace(data, splits={"train": train, **scored}, notes=[*data.notes, *notes])
+        new = [note for note in notes if note not in data.notes]
+        return replace(data, splits={"train": train, **scored}, notes=[*data.notes, *new])
 
     def _about(self, teacher: ModelSource | None) -> list[str]:
         """A note if the agreement is measured with another teacher than the one that is learned from."""
@@ -140,6 +143,15 @@ class StoredPlan:
             "training rows": f"{self.rows.folder}: {self.rows.manifest.training_rows:,}, each with {made.copies} "
             f"augmented versions ({self.method}), labelled by {self.rows.labels.teacher}"
         }
+
+
+def _check_columns(folder: Path, train: Split, name: str, scored: Split) -> None:
+    if (train.pairs is None) != (scored.pairs is None):
+        kinds = [("single texts" if split.pairs is None else "pairs of texts") for split in (train, scored)]
+        raise InputError(
+            f"{folder}: its rows are {kinds[0]}, and those of the {name} split are {kinds[1]}; give the --data and "
+            "the columns of augpro augment."
+        )
 
 
 def open_stored(config: DistillConfig) -> StoredPlan | None:
@@ -161,6 +173,10 @@ def open_stored(config: DistillConfig) -> StoredPlan | None:
         raise InputError(
             f"{', '.join(given)}: no use with --augmented, whose rows, texts and labels were made before the "
             "training; leave one or the other out."
+        )
+    if config.label_store and not config.teacher:
+        raise InputError(
+            "--label-store: no use without --teacher, as nothing is labelled; give both or neither."
         )
     stored = open_set(config.augmented)
     if config.teacher is None and config.student is None:

@@ -1,18 +1,20 @@
 """The manifest of a set of shards: what it was made from, and the checksum of every shard."""
 
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from augpro.augment.counts import ReplacementCounts
 from augpro.errors import InputError
-from augpro.files import write_json
+from augpro.files import fingerprint, plain_json, write_json
 from augpro.tasks import ProblemType
 
 MANIFEST = "manifest.json"
+_CHECKSUM = "checksum"
 AGAIN = "run the same augpro augment command again"
 
 
@@ -185,8 +187,9 @@ class Manifest(_Entry):
         return self.model_copy(update={"shards": tuple(shards[name] for name in sorted(shards))})
 
     def save(self, folder: Path) -> None:
-        """Write it whole or not at all."""
-        write_json(folder / MANIFEST, self.model_dump(mode="json"))
+        """Write it whole or not at all, with a checksum."""
+        content = self.model_dump(mode="json")
+        write_json(folder / MANIFEST, content | {_CHECKSUM: _checksum(content)})
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -197,16 +200,29 @@ class Manifest(_Entry):
         """
         path = folder / MANIFEST
         try:
-            return cls.model_validate_json(path.read_bytes())
+            content = json.loads(path.read_bytes())
+            if content.pop(_CHECKSUM) != _checksum(content):
+                raise ValueError("its checksum does not match")
+            return cls.model_validate_json(json.dumps(content))
         except FileNotFoundError as error:
             raise InputError(
                 f"{folder}: no augmented rows here, as there is no {MANIFEST}; give a folder that augpro augment has "
                 "written as --out."
             ) from error
-        except (OSError, ValidationError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            AttributeError,
+        ) as error:  # among them those of JSON and pydantic
             raise InputError(
                 f"{path}: the manifest is damaged or of another version; remove the folder and {AGAIN}."
             ) from error
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    """Hash of a manifest as JSON; without it an edited number would only show in the training."""
+    return fingerprint([json.dumps(plain_json(content), sort_keys=True).encode()])
 
 
 def file_sha256(path: Path) -> str:

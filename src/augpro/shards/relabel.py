@@ -67,11 +67,7 @@ def make_label_plan(config: LabelConfig) -> LabelPlan:
     task = Task(str(folder), problem, DEFAULT_METRIC[problem])
     aligned = align_labels(TaskData(task, {"train": texts}, []), teacher.load_config(), teacher.name)
     labels = teacher_labels(teacher, aligned.task)
-    if known and known.content != labels.content:
-        raise InputError(
-            f"{folder}: these rows have labels of another teacher, {known.teacher}; give that one as "
-            "--teacher, or write the rows to another folder by augpro augment."
-        )
+    _check_teacher(folder, known, labels)
     limit = manifest.configuration.max_tokens
     notes = check_models([Role("teacher", teacher, finished=True)], [texts], limit, allow=True)
     kept = check_kept_labels(config)
@@ -92,6 +88,14 @@ def whole_set(folder: Path) -> Manifest:
     return manifest
 
 
+def _check_teacher(folder: Path, known: Labels | None, labels: Labels) -> None:
+    if known and known.content != labels.content:
+        raise InputError(
+            f"{folder}: these rows have labels of another teacher, {known.teacher}; give that one as "
+            "--teacher, or write the rows to another folder by augpro augment."
+        )
+
+
 def run_label(plan: LabelPlan) -> Manifest:
     """Label all shards that have no labels, and check the others.
 
@@ -105,6 +109,7 @@ def run_label(plan: LabelPlan) -> Manifest:
     with folder_lock(folder):
         remove_leftovers(folder)
         manifest = whole_set(folder)
+        _check_teacher(folder, manifest.labels, plan.labels)  # another run may have ended since the plan
         job = LabellingJob.of(
             plan.teacher, plan.labels, manifest.configuration.max_tokens, plan.config.label_store
         )

@@ -88,14 +88,28 @@ def teacher_source(config: DistillConfig) -> ModelSource | None:
 
 
 def _records(store: LabelStore, name: str, max_tokens: int | None) -> tuple[TeacherRecord, ...]:
-    """The newest model with the teacher's name, with the run's limit, in every precision."""
-    named = [record for record in store.teachers() if Path(record.name) == Path(name)]
-    return tuple(
+    """The model that was used last under the teacher's name, with the run's limit, in every precision.
+
+    Raises:
+        InputError: if it has labels with other limits only.
+    """
+    place = Path(name).absolute()  # processes with another working folder name it so
+    named = [record for record in store.teachers() if Path(record.name).absolute() == place]
+    last = [
         record
         for record in named
         if (record.model, record.tokenizer) == (named[-1].model, named[-1].tokenizer)
-        and record.tokens == min(record.longest, max_tokens or record.longest)
-    )
+    ]
+    fitting = [
+        record for record in last if record.tokens == min(record.longest, max_tokens or record.longest)
+    ]
+    if last and not fitting:
+        limits = ", ".join(sorted({str(record.tokens) for record in last}, key=int))
+        raise InputError(
+            f"{name}: no such model folder, and the labels in {store.path} are of texts of at most {limits} tokens; "
+            "give that as --max-tokens, or the folder of the teacher."
+        )
+    return tuple(fitting)
 
 
 def store_notes(config: DistillConfig, teacher: ModelSource, splits: Iterable[Split]) -> list[str]:

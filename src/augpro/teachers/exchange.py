@@ -93,6 +93,8 @@ def export_labels(store: LabelStore, out: Path) -> int:
         InputError: if the file cannot be written.
     """
     check_file(out, [store.path])
+    if out.is_file() and not _is_parquet(out):
+        raise InputError(f"{out}: is no Parquet file, and would be replaced by one; give another --out.")
     teachers = {teacher.identity: teacher for teacher in store.teachers()}
     records = json.dumps([asdict(teacher) for teacher in teachers.values()])
     schema, count = _SCHEMA.with_metadata({_TEACHERS: records.encode()}), 0
@@ -105,6 +107,11 @@ def export_labels(store: LabelStore, out: Path) -> int:
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); give another --out.") from error
     return count
+
+
+def _is_parquet(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) in (b"PAR1", b"")
 
 
 def _exported(label: Label, teacher: TeacherRecord) -> dict[str, Any]:

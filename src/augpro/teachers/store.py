@@ -136,8 +136,8 @@ class LabelStore:
             self.connection.executemany("DELETE FROM labels WHERE id = ?", [(row,) for row in rows])
 
     def teachers(self) -> list[TeacherRecord]:
-        """All teachers, the first seen first."""
-        query = f"SELECT {_TEACHER}, checksum FROM teachers ORDER BY id"
+        """All teachers, the one that was used last at the end."""
+        query = f"SELECT {_TEACHER}, checksum FROM teachers ORDER BY seen, id"
         with _one_sentence(self.path):
             rows = [(TeacherRecord(*row), crc) for *row, crc in self.connection.execute(query)]
         for teacher, crc in rows:
@@ -176,9 +176,9 @@ class LabelStore:
     def _number(self, teacher: TeacherRecord) -> int:
         """The teacher's number in the file; it is described there as it is now."""
         if teacher.identity not in self._numbers:
-            values = (*vars(teacher).values(), int(time.time()), teacher.checksum())
+            values = (*vars(teacher).values(), time.time_ns(), teacher.checksum())
             marks = ", ".join("?" * len(values))
-            new = ", ".join(f"{name} = excluded.{name}" for name in (*vars(teacher), "checksum"))
+            new = ", ".join(f"{name} = excluded.{name}" for name in (*vars(teacher), "seen", "checksum"))
             self.connection.execute(
                 f"INSERT INTO teachers ({_TEACHER}, seen, checksum) VALUES ({marks})"
                 f" ON CONFLICT (identity) DO UPDATE SET {new}", values

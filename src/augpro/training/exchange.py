@@ -38,7 +38,7 @@ def every_candidate(
     for place, key in enumerate(zip(tensors["copies"].tolist(), tensors["row_ids"].tolist(), strict=True)):
         if key[1] >= 0:  # no filling
             found.setdefault(key, place)
-    kept = torch.tensor([found[key] for key in sorted(found)], device=logits.device)
+    kept = torch.tensor([found[key] for key in sorted(found)], dtype=torch.int64, device=logits.device)
     whole = {name: value[kept] for name, value in tensors.items()}
     logits = whole.pop("logits")
     del whole["copies"]
