@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from augpro.config import DistillConfig
 from augpro.distillation.pipeline import run
@@ -17,23 +16,9 @@ from augpro.distillation.train import check_processes
 from augpro.errors import InputError
 from augpro.models import processes
 from conftest import LABELS
+from test_resume import StopAt, Stopped
 
 METHODS = ("none", "augpro-mix", "augpro-fgsm", "augpro-noise", "random", "knn", "crossover")
-
-
-class Killed(Exception):
-    """The end of a run that is killed."""
-
-
-class KillAt(TrainerCallback):
-    """Kill a run after some steps."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +46,8 @@ def runs(save_model, tokenizer, tmp_path_factory):
     for method in METHODS:
         run(DistillConfig(**options(method, f"{method}-1")))
     run(DistillConfig(**options("augpro-mix", "sparse-1", **sparse)))
-    with pytest.raises(Killed):
-        run(DistillConfig(**options("augpro-mix", "resumed-2")), [KillAt(4)])
+    with pytest.raises(Stopped):
+        run(DistillConfig(**options("augpro-mix", "resumed-2")), [StopAt(3)])
     plans = [options(method, f"{method}-2") for method in METHODS]
     (folder / "plans.json").write_text(
         json.dumps(

@@ -202,6 +202,9 @@ def main() -> None:
     arguments = parser.parse_args()
     import cases
 
+    from augpro.results.environment import library_versions, machine_facts
+
+    facts = {"seed": 0, "versions": library_versions(), "machine": machine_facts()}
     moments = random.Random(0)
     for case in cases.all_cases(arguments.scratch):
         if arguments.only and case.name not in arguments.only:
@@ -212,7 +215,7 @@ def main() -> None:
         plans += [{"after": moments.uniform(0, killer.seconds)} for _ in range(arguments.random)]
         outcomes = [killer.survives(**plan) for plan in plans]
         with open(arguments.results, "a") as file:
-            file.writelines(json.dumps(outcome) + "\n" for outcome in outcomes)
+            file.writelines(json.dumps(outcome | facts) + "\n" for outcome in outcomes)
         lost = [outcome for outcome in outcomes if not outcome["same"]]
         print(f"{case.name}: {len(outcomes) - len(lost)} of {len(outcomes)} survived", lost[:3], flush=True)
 
