@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not hasattr(kills.signal, "SIGKILL"), reason="needs SIGKILL"),
 ]
-POINTS = 5
+POINTS = 3
 
 
 @pytest.mark.parametrize("number", range(len(cases.NAMES)), ids=cases.NAMES)
@@ -24,7 +24,6 @@ def test_what_a_killed_run_leaves_is_made_whole(number, tmp_path):
     killer = kills.Killer(case, tmp_path / "runs")
     points = random.Random(case.name).sample(range(1, killer.writes + 1), POINTS)
     outcomes = [killer.survives(kill_at=point) for point in points]
-    outcomes.append(killer.survives(after=random.Random(case.name).uniform(0, killer.seconds)))
     assert [outcome for outcome in outcomes if not outcome["same"]] == []
     assert [outcome["labels_paid_twice"] for outcome in outcomes] == [0] * len(outcomes)
-    assert all(outcome["killed"] for outcome in outcomes[:-1])
+    assert all(outcome["killed"] for outcome in outcomes)
