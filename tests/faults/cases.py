@@ -73,8 +73,8 @@ class Distil:
 class Augment:
     """``augpro augment`` in two files, with the teacher's labels or without."""
 
-    def __init__(self, given: dict[str, str], labels: bool) -> None:
-        self.given, self.labels = given, labels
+    def __init__(self, given: dict[str, str], labels: bool, copies: int = 1) -> None:
+        self.given, self.labels, self.copies = given, labels, copies
 
     def __call__(self, folder: Path) -> None:
         from augpro.shards.options import AugmentConfig
@@ -83,7 +83,9 @@ class Augment:
 
         given = self.given if self.labels else {**self.given, "teacher": None}
         store = {"label_store": folder.parent / "labels.sqlite"} if self.labels else {}
-        run_augment(make_augment_plan(AugmentConfig(**given, **store, copies=2, shard_rows=256, out=folder)))
+        run_augment(
+            make_augment_plan(AugmentConfig(**given, **store, copies=self.copies, shard_rows=256, out=folder))
+        )
 
 
 class Label:
@@ -143,7 +145,7 @@ def all_cases(scratch: Path) -> list[Case]:
     """Every command; ``augment`` and ``label`` write two files."""
     few, many = inputs(scratch / "few", 20), inputs(scratch / "many", 512)
     if not (scratch / "stored").exists():
-        Augment(few, labels=True)(scratch / "stored")
+        Augment(few, labels=True, copies=2)(scratch / "stored")
     runs = [
         Augment(many, labels=True), Label(many), Distil(few, augment="augpro-mix"),
         DistilStored(few, scratch / "stored"), Compare(few),
