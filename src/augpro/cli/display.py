@@ -2,9 +2,10 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -73,10 +74,15 @@ def show_table(console: Console, table: Table) -> None:
 
 def show_plan(console: Console, plan: Plan, config: FinetuneConfig | DistillConfig) -> None:
     """The resolved configuration of a dry run."""
+    show_settings(console, {**plan.describe(), **config.model_dump(mode="json")}, plan.data.notes)
+
+
+def show_settings(console: Console, settings: dict[str, Any], notes: Iterable[str]) -> None:
+    """What a command would do, and what to know about it."""
     table = RichTable("setting", "value", title="Dry run: all checks passed", title_justify="left")
-    for key, value in {**plan.describe(), **config.model_dump(mode="json")}.items():
+    for key, value in settings.items():
         table.add_row(shown(key), shown(str(value)))
-    for note in plan.data.notes:
+    for note in notes:
         table.add_row("note", shown(note))
     console.print(table)
 

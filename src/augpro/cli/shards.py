@@ -1,12 +1,10 @@
 """``augpro augment`` and ``augpro label``: plans and results on the terminal."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from augpro.cli.display import show_note, shown_log
+from augpro.cli.display import show_note, show_settings, shown_log
 from augpro.results.terminal import quiet_libraries, shown
 from augpro.shards.manifest import Manifest
 from augpro.shards.options import AugmentConfig, LabelConfig
@@ -21,7 +19,7 @@ def augment(config: AugmentConfig, dry_run: bool) -> None:
     console = Console()
     plan = make_augment_plan(config)
     if dry_run:
-        _show_plan(console, plan.describe(planned_rows(plan)), plan.notes)
+        show_settings(console, plan.describe(planned_rows(plan)), plan.notes)
         return
     with shown_log(console):
         manifest = run_augment(plan)
@@ -36,20 +34,11 @@ def label(config: LabelConfig, dry_run: bool) -> None:
     console = Console()
     plan = make_label_plan(config)
     if dry_run:
-        _show_plan(console, plan.describe(), plan.notes)
+        show_settings(console, plan.describe(), plan.notes)
         return
     with shown_log(console):
         manifest = run_label(plan)
     _show_set(console, manifest, plan.notes, config.augmented)
-
-
-def _show_plan(console: Console, facts: dict[str, Any], notes: tuple[str, ...]) -> None:
-    table = Table("setting", "value", title="Dry run: all checks passed", title_justify="left")
-    for key, value in facts.items():
-        table.add_row(key, shown(str(value)))
-    for note in notes:
-        table.add_row("note", shown(note))
-    console.print(table)
 
 
 def _show_set(console: Console, manifest: Manifest, notes: tuple[str, ...], folder: Path) -> None:

@@ -5,11 +5,8 @@ comparison that started it is gone.
 """
 
 import json
-import multiprocessing
 import os
 import sys
-import threading
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -18,6 +15,7 @@ from augpro.baselines.run import run_baseline
 from augpro.config import BaselineConfig, DistillConfig
 from augpro.distillation.pipeline import run
 from augpro.errors import InputError
+from augpro.models.processes import end_with_parent
 from augpro.results.terminal import forgive_output, quiet_libraries, sentence
 
 
@@ -27,7 +25,7 @@ def run_cell(config: Path, log: Path, threads: int) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     forgive_output("utf-8")  # as the log is read
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(min(threads, torch.get_num_threads()))  # OMP_NUM_THREADS may ask for fewer
     quiet_libraries()
     try:
@@ -39,10 +37,3 @@ def run_cell(config: Path, log: Path, threads: int) -> None:
     except InputError as error:
         print(sentence(error), file=sys.stderr, flush=True)
         sys.exit(2)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

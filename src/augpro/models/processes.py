@@ -4,15 +4,30 @@ Each holds the whole run and takes its share of every batch; outputs are gathere
 whole batch. So batches, texts and steps do not depend on the number of processes. The first one alone writes.
 """
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 Entered = TypeVar("Entered")
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that has started it is gone, however it went."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leads() -> bool:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from augpro.errors import InputError
+from augpro.models.processes import end_with_parent
 from augpro.results.terminal import quiet_libraries
 from augpro.shards.manifest import ShardRecord
 
@@ -158,7 +158,7 @@ class _Pool:
 
 def _serve(connection: Connection, work: Work) -> None:
     """Make the shards that are asked for, until the asking process is gone; what goes wrong is sent to it."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # progress bars of the libraries
         os.dup2(nowhere, stream)
@@ -171,10 +171,3 @@ def _serve(connection: Connection, work: Work) -> None:
             connection.send(error)
         except Exception:  # noqa: BLE001 - it is raised in the asking process
             connection.send(_Failure(traceback.format_exc()))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
