@@ -12,8 +12,9 @@
 #   --teachers FOLDER    teachers to use, FOLDER/rte, ...; none is trained then
 #   --large MODEL        what the teachers of rte, mrpc, stsb, cola, qnli and qqp start as; default mpnet, and the small
 #                        one where that is not to be had
-#   --small MODEL        what the other teachers start as, whose students are cut from them, and the students of the large
-#                        ones; default minilm
+#   --small MODEL        what the other teachers start as; default minilm
+#   --student MODEL      student of the large teachers; default six of their layers. All others are cut from their teacher
+#   --methods A,B        as in augpro compare; default augpro-mix, its controls and what a user would take instead
 #   --tasks A,B          some of: rte,mrpc,stsb,cola,sst2,banking77,clinc150,qnli,qqp
 #   --steps A,B          some of: teachers,tests,speed,students
 #   --minutes N          time budget, installation included; default 11.5. What no longer fits is left out and named
@@ -27,12 +28,12 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 fail() { echo "gpu.sh: $1" >&2; exit 2; }
 
-out=${OUT:-} python='' given='' large=mpnet small=minilm minutes=11.5 jobs='' dry=''
+out=${OUT:-} python='' given='' large=mpnet small=minilm student='' methods='' minutes=11.5 jobs='' dry=''
 tasks=rte,mrpc,stsb,cola,sst2,banking77,clinc150,qnli,qqp steps=teachers,tests,speed,students data=''
 while (($#)); do
     case $1 in
         --dry-run) dry=1 ;;
-        --out | --python | --teachers | --large | --small | --tasks | --steps | --minutes | --jobs)
+        --out | --python | --teachers | --large | --small | --student | --methods | --tasks | --steps | --minutes | --jobs)
             (($# > 1)) || fail "$1 needs a value."
             case $1 in --teachers) given=$2 ;; *) printf -v "${1#--}" %s "$2" ;; esac
             shift ;;
@@ -52,15 +53,16 @@ for step in ${steps//,/ }; do
 done
 budget=$(awk "BEGIN { print int(60 * $minutes) }")
 
-# Of each task: rows set aside; the teacher's start, epochs and learning rate; layers of the student, where not the default.
+# Of each task: rows set aside; the teacher's start, epochs and learning rate; the student's epochs, and its layers where
+# they are not the default.
+six=0,2,4,7,9,11
 declare -A plan=(
-    [rte]="0 large 8 3e-5" [mrpc]="1500 large 6 3e-5" [stsb]="2000 large 6 3e-5" [cola]="2000 large 4 3e-5"
-    [sst2]="5000 small 1 1e-4 1,4" [banking77]="0 small 8 1e-4" [clinc150]="0 small 6 1e-4"
-    [qnli]="0 large 4 3e-5" [qqp]="2000 large 2 3e-5"
+    [rte]="0 large 8 3e-5 12 $six" [mrpc]="1500 large 6 3e-5 12 $six" [stsb]="2000 large 6 3e-5 12 $six"
+    [cola]="2000 large 4 3e-5 12 $six" [qnli]="0 large 4 3e-5 12 $six" [qqp]="2000 large 2 3e-5 12 $six"
+    [sst2]="5000 small 1 1e-4 20 1,4" [banking77]="0 small 8 1e-4 12" [clinc150]="0 small 6 1e-4 12"
 )
-epochs_of_students=20
 # By --methods; fine-tune and none are in every comparison. The rates of random and knn are those of benchmarks/README.md.
-methods=augpro-mix,knn:replace_fraction=0.6,random:replace_fraction=0.45,tfidf,embeddings:model=$small,embeddings:model=student
+methods=${methods:-augpro-mix,knn:replace_fraction=0.6,random:replace_fraction=0.45,tfidf,embeddings:model=$small,embeddings:model=student}
 there=()
 for task in ${tasks//,/ }; do
     [[ -n ${plan[$task]:-} ]] || fail "--tasks $task: is none of ${!plan[*]}."
@@ -100,13 +102,13 @@ teacher() { # task: trains its teacher and keeps it in half precision, with the 
 }
 
 students() { # task, jobs: budgets leave out seeds, not methods
-    local holdout start layers from=()
-    read -r holdout start _ _ layers <<<"${plan[$1]}"
-    # Else the student is cut from the teacher.
-    [[ ${!start} == "$small" ]] || from=(--student "$small")
-    [[ -z $layers ]] || from+=(--student-layers "$layers")
+    local holdout start epochs layers from=()
+    read -r holdout start _ _ epochs layers <<<"${plan[$1]}"
+    [[ $start == large && $large == "$small" ]] && layers=''  # it has no six layers to choose
+    [[ -z $layers ]] || from=(--student-layers "$layers")
+    [[ $start == large && -n $student ]] && from=(--student "$student")
     run "students-$1" 60 "$python" -m augpro.cli compare --data "$data/$1" --teacher "$teachers/$1" "${from[@]}" \
-        --holdout-rows "$holdout" --sizes 1000 --epochs "$epochs_of_students" --seeds 0,1,2 \
+        --holdout-rows "$holdout" --sizes 1000 --epochs "$epochs" --seeds 0,1,2 \
         --methods "$methods" --jobs "$2" --budget "$(awk "BEGIN { print ($(left) - 30) / 60 }")" \
         --trainer-option bf16=true --out "$out/students/$1"
 }
@@ -154,8 +156,8 @@ if [[ ! $dry ]]; then
     fi
 fi
 
-# One process at a time has the GPU without it.
-if [[ ! $dry ]] && command -v nvidia-cuda-mps-control >/dev/null; then
+# One process at a time has the GPU without it. One that runs already is used.
+if [[ ! $dry && -z ${CUDA_MPS_PIPE_DIRECTORY:-} ]] && command -v nvidia-cuda-mps-control >/dev/null; then
     export CUDA_MPS_PIPE_DIRECTORY=$out/mps CUDA_MPS_LOG_DIRECTORY=$out/mps
     mkdir -p "$out/mps" && nvidia-cuda-mps-control -d
     trap 'echo quit | nvidia-cuda-mps-control >/dev/null' EXIT

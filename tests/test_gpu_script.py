@@ -65,11 +65,22 @@ def test_a_dry_run_prints_commands_that_augpro_takes(data, tmp_path):
         assert teacher.holdout_rows == grid.holdout_rows
         methods = {"augpro-mix", "knn", "random", "tfidf", "embeddings"}
         assert {method.split(":")[0] for method in grid.methods} == methods
-        assert grid.student == (None if teacher.model == "minilm" else "minilm")
+        assert grid.student is None
+        assert len(grid.student_layers) == (
+            6 if teacher.model == "mpnet" else 2 if "sst2" in grid.data else 0
+        )
         assert grid.seeds == (0, 1, 2)
         assert Path(grid.teacher).parent == out / "teachers"
         assert 0 < grid.budget < 12
     assert not out.exists()
+
+
+def test_a_student_of_the_large_teachers_is_no_part_of_them(data, tmp_path):
+    given = "--dry-run --python x --steps students --student minilm --methods none,augpro-mix --tasks rte,banking77"
+    found = [options for _, options in commands(script(*given.split(), "--out", tmp_path, data))]
+    assert [options.get("student") for options in found] == ["minilm", None]
+    assert not any("student_layers" in options for options in found)
+    assert [options["methods"] for options in found] == ["none,augpro-mix"] * 2
 
 
 def test_given_teachers_are_not_trained(data, tmp_path):

@@ -16,7 +16,7 @@ from transformers import (
 
 from augpro.errors import InputError
 from augpro.models import source as models
-from augpro.models.reading import predict_logits
+from augpro.models.reading import fastest_device, predict_logits
 from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
 from augpro.tokens import tokenize
@@ -189,3 +189,11 @@ def test_the_saved_config_names_the_labels(task, names, kind, encoder, tmp_path)
     assert config.label2id == {name: index for index, name in names.items()}
     assert config.problem_type == kind
     assert config.num_labels == task.outputs
+
+
+def test_a_build_for_an_accelerator_that_is_not_there_computes_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert fastest_device() == torch.device("cpu")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert fastest_device() == torch.device("cuda")

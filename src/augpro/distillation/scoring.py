@@ -18,6 +18,7 @@ from augpro.files import write_json
 from augpro.models import processes
 from augpro.models.compatibility import Role, check_models
 from augpro.models.finite import check_logits
+from augpro.models.reading import fastest_device
 from augpro.models.source import ModelSource
 from augpro.results.output import check_file, claim_file
 from augpro.results.provenance import seen_rows
@@ -134,12 +135,16 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
     data.notes.extend(check_models(roles, read, config.max_tokens, config.allow_unknown_tokens))
     if config.out:
         claim_file(config.out)
-    model = Teacher(source.load_trained_classifier(), source.load_tokenizer(), config.max_tokens)
+    device = fastest_device()
+    model = Teacher(source.load_trained_classifier(), source.load_tokenizer(), config.max_tokens, device)
     data = match_by_rows(data, model)
     teacher = None
     if teacher_source:
         teacher = Teacher(
-            teacher_source.load_trained_classifier(), teacher_source.load_tokenizer(), config.max_tokens
+            teacher_source.load_trained_classifier(),
+            teacher_source.load_tokenizer(),
+            config.max_tokens,
+            device,
         )
         data.notes.extend(_check_classes(config, data, teacher_source, teacher))
     scored = {name: data.splits[key] for name, key in names.items()}

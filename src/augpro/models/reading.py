@@ -34,6 +34,12 @@ def predict_logits(
     return logits
 
 
+def fastest_device() -> torch.device:
+    """The accelerator if there is one, else the CPU; a build for accelerators alone does not count as one."""
+    available = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return available or torch.device("cpu")
+
+
 def autocast(device: torch.device, half: torch.dtype | None) -> torch.autocast:
     """Mixed precision as in the Trainer, in bfloat16 or float16; disabled if ``half`` is None."""
     return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from augpro.files import beside, replacement
+from augpro.models.reading import fastest_device
 from augpro.models.source import ModelSource
 from augpro.row_random import global_random_kept
 from augpro.shards.manifest import Labels, ShardRecord, file_sha256
@@ -80,8 +81,8 @@ class Labeller:
 
     def __init__(self, job: LabellingJob) -> None:
         model, tokenizer = job.teacher.load_trained_classifier(), job.teacher.load_tokenizer()
-        device = torch.accelerator.current_accelerator() or torch.device("cpu")
-        self.teacher, self.labels = Teacher(model, tokenizer, job.max_tokens, device, job.store), job.labels
+        self.teacher = Teacher(model, tokenizer, job.max_tokens, fastest_device(), job.store)
+        self.labels = job.labels
         self._known: tuple[Any, Tensor] | None = None
 
     @property

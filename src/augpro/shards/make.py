@@ -16,6 +16,7 @@ from torch import Tensor
 
 from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, Store
 from augpro.files import replacement
+from augpro.models.reading import fastest_device
 from augpro.models.source import ModelSource
 from augpro.row_random import RowRandom
 from augpro.shards.label import Labeller, LabellingJob, labeller, one_thread
@@ -127,7 +128,7 @@ def _embedding_space(student: ModelSource) -> EmbeddingSpace:
     global _space
     if _space is None or _space[0] != student:
         weight: Tensor = student.load_classifier().get_input_embeddings().get_parameter("weight")
-        table = weight.to(torch.accelerator.current_accelerator() or "cpu")
+        table = weight.to(fastest_device())
         _space = student, EmbeddingSpace(table, Vocabulary(student.load_tokenizer(), len(table)))
     return _space[1]
 
