@@ -63,7 +63,8 @@ def weighted(table: Tensor, groups: Tensor, frequencies: Tensor) -> Tensor:
     _, directions = torch.linalg.eigh(words.T @ words)
     components = directions[:, -_COMPONENTS:].flip(1)
     weight = _RARE / (_RARE + frequencies.to(table.device))
-    return ((table.double() - mean) @ components * weight[:, None]).float()
+    made: Tensor = (table.double() - mean) @ components * weight[:, None]
+    return made.float()
 
 
 def teacher_table(teacher: Any, table: Tensor, groups: Tensor) -> Tensor:
