@@ -18,7 +18,16 @@ from augpro.models import processes
 from conftest import LABELS
 from test_resume import StopAt, Stopped
 
-METHODS = ("none", "augpro-mix", "augpro-fgsm", "augpro-noise", "random", "knn", "crossover")
+METHODS = (
+    "none",
+    "augpro-mix",
+    "augpro-fgsm",
+    "augpro-noise",
+    "counterfactual",
+    "random",
+    "knn",
+    "crossover",
+)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from augpro.augment.spaces import Space, centred, teacher_table, weighted
 from augpro.projection import Projection
 from augpro.projection.allowed import Metric, SearchStats
 from augpro.row_random import RowRandom
+from augpro.tasks import ProblemType
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
 from augpro.vocabulary.frequency import token_frequencies
@@ -88,6 +89,7 @@ class TrainingState:
         target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`AugmentContext.targets`.
         label: computes the teacher's logits of rows in the student's tokens, batch -> [B, C].
         teacher: the teacher's model, for methods that use its gradient; it must read the student's tokens.
+        problem_type: of the task.
     """
 
     student: Any = None
@@ -95,6 +97,7 @@ class TrainingState:
     target_logits: Tensor | None = None
     label: Callable[[TokenBatch], Tensor] | None = None
     teacher: Any = None
+    problem_type: ProblemType = "single_label"
 
 
 @dataclass

@@ -199,15 +199,15 @@ class OnlineAugmentation:
 
         ``copy`` is the replica of the random numbers; ``shared`` holds what other candidates have computed.
         """
-        by_class = self.objective.problem_type == "single_label"
+        problem = self.objective.problem_type
         state = TrainingState(
-            student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model
+            student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model, problem
         )
         context = AugmentContext(
             RowRandom(self.seed, copy),
             self.space,
             dataset.table,
-            dataset.classes if by_class else None,
+            dataset.classes if problem == "single_label" else None,
             state,
             Store(self.loaded, partial(self.meter.phase, "prepare"), shared),
             self.counts,
