@@ -26,7 +26,7 @@ from augpro.vocabulary import Vocabulary
 from conftest import tiny_bert
 
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
-REPLACING = ["augpro-fgsm", "augpro-mix", "augpro-noise", "crossover", "knn", "random"]
+REPLACING = ["augpro-fgsm", "augpro-mix", "augpro-noise", "counterfactual", "crossover", "knn", "random"]
 TOKEN = [*REPLACING, "compose", "several"]  # the last two of methods that replace tokens, by default
 VIRTUAL = ["fgsm", "mixup", "smart", "tmix"]
 TEXT = ["back-translation", "eda", "masked-lm"]  # need models or WordNet: conftest.py has small ones
@@ -144,7 +144,7 @@ def test_every_parameter_changes_the_result(name, rows, context):
         "replace_fraction": 0.4, "exclude_parents": not base.parameters.get("exclude_parents"), "metric": "l2",
         "top_k": 5, "weight": 0.9, "beta": 0.2, "partner": "other-class", "repeat_partner": False, "step": 2.0,
         "target_rate": 0.8, "distribution": "unigram", "unit": "span", "partner_fraction": 0.2,
-        "through": "both", "partner_unit": "span", "space": "centred",
+        "through": "both", "partner_unit": "span", "space": "centred", "steps": 1,
     }  # fmt: skip
     batch = rows.batch(range(20))
     for option in base.parameters:
@@ -203,7 +203,7 @@ BAD = [
     ("depths", 0.5), ("noise", 0.0), ("synonym", 1.5), ("insertion", -0.1), ("swap", "often"),
     ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0), ("there", 3), ("back", 3),
     ("max_tokens", 0), ("partner_fraction", 1.1), ("through", "teacher"),
-    ("partner_unit", "sentence"), ("of", "knn"), ("space", "nowhere"),
+    ("partner_unit", "sentence"), ("of", "knn"), ("space", "nowhere"), ("steps", 0),
 ]  # fmt: skip
 
 
@@ -236,8 +236,10 @@ def test_has_a_docs_card_that_names_every_parameter(name):
 def test_says_what_it_needs(name, rows, context):
     method, bare = augmenter(name), context()
     bare.training, bare.table = TrainingState(), None
-    if method.needs_student or method.mixes_rows:
-        missing = "the student's gradient" if method.needs_student else "the training rows"
+    missing = {"the student's gradient": method.needs_student, "the training rows": method.mixes_rows,
+               "the teacher's gradient": method.teacher_shares != "text"}  # fmt: skip
+    if any(missing.values()):
+        missing = next(what for what, needed in missing.items() if needed)
         with pytest.raises(ValueError, match=f"({name}|crossover) .*{missing}"):
             method(rows.batch([0]), bare)
     else:
@@ -251,10 +253,10 @@ def test_random_needs_rows_only_for_their_frequencies(rows, context):
         augmenter("random", distribution="unigram")(rows.batch([0]), bare)
 
 
-def test_only_methods_without_text_ask_something_of_the_teacher():
+def test_only_methods_without_text_or_with_its_gradient_ask_something_of_the_teacher():
     shared = {name: augmenter(name).teacher_shares for name in ALL}
     assert {name: what for name, what in shared.items() if what != "text"} == {
-        "mixup": "tokens", "tmix": "tokens", "fgsm": "width",
+        "counterfactual": "tokens", "mixup": "tokens", "tmix": "tokens", "fgsm": "width",
     }  # fmt: skip
     assert augmenter("augpro-fgsm", through="both").teacher_shares == "width"
     assert {augmenter(name, space="teacher").teacher_shares for name in ("knn", "augpro-mix")} == {"tokens"}

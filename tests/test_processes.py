@@ -18,7 +18,16 @@ from augpro.models import processes
 from conftest import LABELS
 from test_resume import StopAt, Stopped
 
-METHODS = ("none", "augpro-mix", "augpro-fgsm", "augpro-noise", "random", "knn", "crossover")
+METHODS = (
+    "none",
+    "augpro-mix",
+    "augpro-fgsm",
+    "augpro-noise",
+    "counterfactual",
+    "random",
+    "knn",
+    "crossover",
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +52,10 @@ def runs(save_model, tokenizer, tmp_path_factory):
         }  # fmt: skip
 
     sparse = {"new_candidates": 0.25, "candidates": 2, "epochs": 4}  # some batches get no new text
+    bounded = {"new_candidates": 3, "candidates": 3, "similarity_quantile": 0.34}
     for method in METHODS:
         run(DistillConfig(**options(method, f"{method}-1")))
+    run(DistillConfig(**options("augpro-mix", "bounded-1", **bounded)))
     run(DistillConfig(**options("augpro-mix", "sparse-1", **sparse)))
     with pytest.raises(Stopped):
         run(DistillConfig(**options("augpro-mix", "resumed-2")), [StopAt(3)])
@@ -55,6 +66,7 @@ def runs(save_model, tokenizer, tmp_path_factory):
                 *plans,
                 options("augpro-mix", "resumed-2", resume=True),
                 options("augpro-mix", "sparse-2", **sparse),
+                options("augpro-mix", "bounded-2", **bounded),
             ]
         )
     )
@@ -66,12 +78,13 @@ def runs(save_model, tokenizer, tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     pairs = {method: (folder / f"{method}-1", folder / f"{method}-2") for method in METHODS}
-    pairs["sparse"] = folder / "sparse-1", folder / "sparse-2"
+    for name in ("sparse", "bounded"):
+        pairs[name] = folder / f"{name}-1", folder / f"{name}-2"
     return {"start": student, **pairs, "resumed": (folder / "augpro-mix-1", folder / "resumed-2")}
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", [*METHODS, "resumed", "sparse"])
+@pytest.mark.parametrize("name", [*METHODS, "resumed", "sparse", "bounded"])
 def test_two_processes_give_what_one_gives(name, runs):
     """Nineteen rows in batches of six: of the last batch both processes take its only row."""
     one, two = (load_file(folder / "model.safetensors") for folder in runs[name])

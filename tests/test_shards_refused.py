@@ -125,7 +125,11 @@ def test_a_second_run_on_a_folder_is_told(plain_set, augment_given, both_classes
             {"augment": "several", "augment_options": {"of": "knn+random(distribution=unigram)"}},
             "all training rows",
         ),
-        ({"augment": "knn", "augment_options": {"space": "teacher"}}, "it reads the teacher's embeddings"),
+        (
+            {"augment": "knn", "augment_options": {"space": "teacher"}},
+            "it uses the teacher's embeddings or gradient",
+        ),
+        ({"augment": "counterfactual"}, "it uses the teacher's embeddings or gradient"),
         ({"augment_options": {"partner": "same-class"}}, "partner=same-class needs the teacher's classes"),
         ({"augment_options": {"weight": 7}}, "weight must"),
         ({"student": "./no-such-folder"}, "no such model folder"),

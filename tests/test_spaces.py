@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from augpro.augment import AugmentContext, EmbeddingSpace, TrainingState, augmenter
-from augpro.augment.spaces import centred, teacher_table
+from augpro.augment.spaces import centred, teacher_table, weighted
 from augpro.config import DistillConfig
 from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
+from augpro.vocabulary.frequency import token_frequencies
 from conftest import OTHERS, TEXTS, tiny_bert
 
 
@@ -46,8 +50,47 @@ def test_centred_has_no_mean_and_no_first_components():
     assert (made @ torch.from_numpy(directions[:2].T).float()).abs().max() < 1e-2
 
 
+def test_weighted_are_principal_components_and_less_of_frequent_tokens():
+    """Against scikit-learn's components of the allowed tokens; cosines do not depend on their signs."""
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.linspace(0.1, 3, 300)
+    table = torch.randn(500, 300, generator=generator) * scale + 3
+    groups = torch.where(torch.arange(500) % 5 == 0, -1, 0)
+    table[groups < 0] += 100
+    frequencies = torch.rand(500, generator=generator).double() / 500
+    made = weighted(table, groups, frequencies)
+    assert made.shape == (500, 256)
+    assert made.dtype == torch.float32
+    components = PCA(256).fit(table[groups >= 0].double().numpy()).transform(table.double().numpy())
+    expected = components * (1e-4 / (1e-4 + frequencies.numpy()))[:, None]
+    np.testing.assert_allclose(np.abs(made.numpy()), np.abs(expected), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose((made @ made.T).numpy(), expected @ expected.T, rtol=1e-3, atol=1e-2)
+    assert weighted(table[:, :40], groups, frequencies).shape == (500, 40)
+
+
+def test_frequencies_follow_the_order_of_the_allowed_tokens(space):
+    frequencies = token_frequencies(space.vocabulary)
+    allowed = frequencies[space.groups >= 0]
+    ranks = torch.arange(len(allowed)).double()
+    torch.testing.assert_close(allowed, (1 / (ranks + 2)) / (1 / (ranks + 2)).sum())
+    assert not frequencies[space.groups < 0].any()
+
+
+def test_frequencies_of_a_unigram_tokenizer_are_its_own():
+    """Rare tokens come first here, and the table has more rows than the tokenizer has tokens."""
+    pieces = [("<unk>", 0.0), ("▁rare", -9.0), ("▁often", -1.0), ("▁the", -0.5), ("s", -2.0)]
+    inner = Tokenizer(models.Unigram(pieces, unk_id=0))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    vocabulary = Vocabulary(tokenizer, 8)
+    assert (vocabulary.groups >= 0).tolist() == [False, True, True, True, True, False, False, False]
+    shares = np.exp([-9.0, -1.0, -0.5, -2.0])
+    expected = [0, *(shares / shares.sum()), 0, 0, 0]
+    np.testing.assert_allclose(token_frequencies(vocabulary).numpy(), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["augpro-mix", "knn"])
-@pytest.mark.parametrize("name", ["centred", "teacher"])
+@pytest.mark.parametrize("name", ["centred", "weighted", "teacher"])
 def test_tokens_are_the_nearest_in_the_space(method, name, tokenizer, space, teacher):
     """Every moved token by brute force over the table."""
     table = tokenize(tokenizer, TEXTS, OTHERS)
@@ -60,9 +103,7 @@ def test_tokens_are_the_nearest_in_the_space(method, name, tokenizer, space, tea
     chosen = space.vocabulary.editable(batch)
     new = made.replace(batch, chosen, context)
     moved = made.perturbation.move(batch, chosen, context, space.projection("cosine", name))
-    vectors = (
-        teacher.get_input_embeddings().weight if name == "teacher" else centred(space.table, space.groups)
-    )
+    vectors = teacher.get_input_embeddings().weight if name == "teacher" else space.embeddings(name)
     vectors = torch.nn.functional.normalize(vectors.detach().double(), dim=1)
     own, other = batch.ids[new.where], moved.other
     raw = space.projection("cosine", name).table.double()

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from augpro.data.loading import DataSpec
 from augpro.models.named import MODEL_CHOICES
 from augpro.tasks import LabelBy, LayerMap, ProblemType
-from augpro.values import at_home, parse_mapping
+from augpro.values import at_home, parse_mapping, split_list
 from augpro.values import build as build  # noqa: PLC0414 - it checks options and makes one of these objects
 
 EvalSplit = Literal["auto", "validation", "test"]
@@ -160,6 +160,11 @@ class StudentOptions(LearnOptions):
         description="New augmented versions made of each row in an epoch, which the teacher labels. Each replaces "
         "the oldest one. Default: 1; 0.5 means one in every second epoch.",
     )  # fmt: skip
+    similarity_quantile: float | None = Field(
+        None, ge=0, lt=1,
+        description="Share of the versions of each row that are not chosen, those least similar to it. Default: 0; "
+        "0.34 leaves out one of three.",
+    )  # fmt: skip
     unlabelled: OptionalPath = Field(
         None, description="File of texts without labels, which the teacher labels as training rows."
     )
@@ -284,11 +289,6 @@ class CompareConfig(StudentOptions, LabelOptions, TaskOptions):
         if len(set(value)) < len(value):
             raise ValueError("an entry is there twice; name each once")
         return value
-
-
-def split_list(value: Any) -> Any:
-    """The items of ``a,b,c``; anything but text stays as it is."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class EvaluateConfig(LabelOptions, DataOptions):

@@ -47,6 +47,11 @@ def parse_mapping(options: Any) -> Any:
     return {str(key).strip().replace("-", "_"): _parsed(value) for key, value in options.items()}
 
 
+def split_list(value: Any) -> Any:
+    """The items of ``a,b,c``; anything but text stays as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def key_values(items: Iterable[str]) -> dict[str, str]:
     """Options that are written as ``key=value``, the values as they stand.
 

@@ -15,6 +15,7 @@ from augpro.augment.base import (
 from augpro.augment.counts import ReplacementCounts
 from augpro.augment.methods.combined import Part, read_parts
 from augpro.augment.methods.compose import Compose
+from augpro.augment.methods.counterfactual import Counterfactual
 from augpro.augment.methods.masked import MaskedLM
 from augpro.augment.methods.perturb import FGSM, KNN, Mix, Noise
 from augpro.augment.methods.projected import AugPro, Projected
@@ -35,6 +36,7 @@ __all__ = [
     "Augmenter",
     "BackTranslation",
     "Compose",
+    "Counterfactual",
     "Crossover",
     "DrawnReplacement",
     "EmbeddingSpace",
@@ -99,6 +101,7 @@ _OWN: dict[str, Method] = {
     "augpro-mix": Method(AugPro, Mix, _MIX),
     "augpro-fgsm": Method(AugPro, FGSM, _STEPPED),
     "augpro-noise": Method(AugPro, Noise, _STEPPED),
+    "counterfactual": Method(Counterfactual),
     "random": Method(Random),
     "knn": Method(AugPro, KNN, _KNN),
     "crossover": Method(Crossover),

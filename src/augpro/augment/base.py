@@ -22,12 +22,14 @@ from torch import Tensor
 from augpro.augment.counts import ReplacementCounts
 from augpro.augment.near import near_rows
 from augpro.augment.partners import Partner, partner_rows
-from augpro.augment.spaces import Space, centred, teacher_table
+from augpro.augment.spaces import Space, centred, teacher_table, weighted
 from augpro.projection import Projection
 from augpro.projection.allowed import Metric, SearchStats
 from augpro.row_random import RowRandom
+from augpro.tasks import ProblemType
 from augpro.tokens import TokenBatch, TokenTable
 from augpro.vocabulary import Vocabulary
+from augpro.vocabulary.frequency import token_frequencies
 
 Loaded = TypeVar("Loaded")
 
@@ -56,12 +58,17 @@ class EmbeddingSpace:
     def projection(self, metric: Metric, space: Space = "student", teacher: Any = None) -> Projection:
         """The projection for a metric and a table, see :mod:`augpro.augment.spaces`; built on first use."""
         if (metric, space) not in self._projections:
-            self._projections[metric, space] = Projection(self._table(space, teacher), self.groups, metric)
+            self._projections[metric, space] = Projection(
+                self.embeddings(space, teacher), self.groups, metric
+            )
         return self._projections[metric, space]
 
-    def _table(self, space: Space, teacher: Any) -> Tensor:
+    def embeddings(self, space: Space, teacher: Any = None) -> Tensor:
+        """The table of this name, float32 [V, D']; computed anew at every call."""
         if space == "teacher":
             return teacher_table(teacher, self.table, self.groups)
+        if space == "weighted":
+            return weighted(self.table, self.groups, token_frequencies(self.vocabulary))
         return centred(self.table, self.groups) if space == "centred" else self.table
 
     def searched(self) -> SearchStats:
@@ -82,6 +89,7 @@ class TrainingState:
         target_logits: the teacher's logits of the batch's rows, [B, C]; see :meth:`AugmentContext.targets`.
         label: computes the teacher's logits of rows in the student's tokens, batch -> [B, C].
         teacher: the teacher's model, for methods that use its gradient; it must read the student's tokens.
+        problem_type: of the task.
     """
 
     student: Any = None
@@ -89,6 +97,7 @@ class TrainingState:
     target_logits: Tensor | None = None
     label: Callable[[TokenBatch], Tensor] | None = None
     teacher: Any = None
+    problem_type: ProblemType = "single_label"
 
 
 @dataclass

@@ -1,10 +1,14 @@
 """Default values that depend on the data and the models; docs/recipes.md has the measurements behind them."""
 
+import math
 from typing import Any
+
+import torch
 
 from augpro.augment import Augmenter
 from augpro.config import DistillConfig
 from augpro.errors import InputError
+from augpro.training.similarity import left_out
 
 
 def resolve_defaults(
@@ -20,7 +24,8 @@ def resolve_defaults(
         from_teacher: whether the student is cut from the teacher.
 
     Raises:
-        InputError: if the method cannot make that many candidates, or if more new ones are made than are kept.
+        InputError: if the method cannot make that many candidates, if more new ones are made than are kept, or if a
+            bound on their similarity would leave none out.
     """
     defaults: dict[str, Any] = {}
     if config.epochs is None:
@@ -34,6 +39,8 @@ def resolve_defaults(
         defaults["new_candidates"] = 1.0
     config = config.model_copy(update=defaults)
     _check_candidates(config, augmenter)
+    if augmenter or config.augmented:
+        _check_quantile(config)
     return config
 
 
@@ -58,6 +65,24 @@ def _check_candidates(config: DistillConfig, augmenter: Augmenter | None) -> Non
             f"--new-candidates {made:g}: only {kept} augmented versions of each row are kept; give at most {kept}, "
             "or raise --candidates."
         )
+
+
+def _check_quantile(config: DistillConfig) -> None:
+    """Raise ``InputError`` for a quantile that leaves out no candidate."""
+    quantile, candidates = config.similarity_quantile, config.candidates or 1
+    if not quantile or int(left_out(torch.tensor(candidates), quantile)):
+        return
+    option = f"--similarity-quantile {quantile:g}"
+    if candidates == 1:
+        raise InputError(
+            f"{option}: has no effect, because each row has only one augmented version to choose from; leave it out, "
+            "or raise --candidates (of a method that makes text)."
+        )
+    least = math.ceil(100 / candidates) / 100
+    raise InputError(
+        f"{option}: has no effect, because this share of {candidates} versions of a row is less than one; give at "
+        f"least {least:g}, or raise --candidates."
+    )
 
 
 def default_layers(depth: int) -> tuple[int, int, int]:

@@ -23,6 +23,7 @@ from augpro.training.meter import Meter
 from augpro.training.online import OnlineAugmentation
 from augpro.training.options import FOLLOWS_A_METRIC
 from augpro.training.representation import RepresentationLoss
+from augpro.training.similarity import SimilarityBound
 from augpro.training.trainer import DistillationTrainer
 from augpro.training.validation import compute_metrics
 from augpro.vocabulary import Vocabulary
@@ -84,18 +85,21 @@ def augmentation_of(
     meter: Meter,
 ) -> OnlineAugmentation | StoredAugmentation | None:
     """The plan's augmentation: read from disk, or made in the space of the student's word embeddings; or None."""
-    if plan.stored and isinstance(config, DistillConfig):
+    if not isinstance(config, DistillConfig):
+        return None
+    quantile = config.similarity_quantile
+    if plan.stored:
         types = "token_type_ids" in tokenizer.model_input_names
         with meter.phase("load"):
             versions = plan.stored.rows.versions(int(tokenizer.pad_token_id or 0), types, config.out)
+            bound = SimilarityBound.of(quantile, _space(student, tokenizer)) if quantile else None
         problem_type, candidates = plan.objective.problem_type, config.candidates or 1
         return StoredAugmentation(
-            plan.stored.rows, versions, problem_type, config.seed, candidates, meter, tokenizer
+            plan.stored.rows, versions, problem_type, config.seed, candidates, meter, tokenizer, bound
         )
-    if plan.augmenter is None or teacher is None or not isinstance(config, DistillConfig):
+    if plan.augmenter is None or teacher is None:
         return None
-    table = student.get_input_embeddings().get_parameter("weight")
-    space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
+    space = _space(student, tokenizer)
     return OnlineAugmentation(
         plan.augmenter,
         space,
@@ -104,8 +108,15 @@ def augmentation_of(
         seed=config.seed,
         candidates=config.candidates or 1,
         new_candidates=config.new_candidates or 1.0,
+        bound=SimilarityBound.of(quantile, space) if quantile else None,
         meter=meter,
     )
+
+
+def _space(student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EmbeddingSpace:
+    """The space of the student's word embeddings before training."""
+    table = student.get_input_embeddings().get_parameter("weight")
+    return EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
 
 
 def representation_loss(

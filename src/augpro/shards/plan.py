@@ -181,7 +181,7 @@ def _method(config: AugmentConfig) -> Augmenter:
     elif method.needs_all_rows:
         why = "it depends on all training rows (partner=near, distribution=unigram), and a file has only some of them"
     elif method.teacher_shares != "text":
-        why = "it reads the teacher's embeddings (space=teacher), and only the student's are loaded"
+        why = "it uses the teacher's embeddings or gradient, and only the student's embeddings are loaded"
     if why:
         raise InputError(f"--augment {config.augment}: {why}; {instead}.")
     return method

@@ -17,6 +17,7 @@ from augpro.training.augmentation import Counted, choose_hardest
 from augpro.training.candidates import Candidates
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
+from augpro.training.similarity import SimilarityBound
 
 
 @dataclass
@@ -35,6 +36,7 @@ class StoredAugmentation:
         candidates: versions of a row in an epoch.
         meter: records the phases "augment" and "select".
         tokenizer: the student's.
+        bound: which candidates may be chosen; None allows all.
         counts: counts of replaced tokens of the whole set.
         half: precision of the student; the Trainer sets it.
     """
@@ -46,6 +48,7 @@ class StoredAugmentation:
     candidates: int
     meter: Meter
     tokenizer: PreTrainedTokenizerBase
+    bound: SimilarityBound | None = None
     counts: ReplacementCounts = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
 
@@ -64,8 +67,11 @@ class StoredAugmentation:
         """Augmented rows and the teacher's logits for them, [B, C]."""
         with self.meter.phase("augment"):
             candidates = self._drawn(batch, teacher_logits, epoch)
+        if self.bound:
+            with self.meter.phase("select"):
+                candidates = self.bound.within(batch, candidates)
         chosen = choose_hardest(candidates, student, self.problem_type, self.half, self.meter)
-        return candidates.rows.take(chosen), candidates.logits[chosen]
+        return chosen.rows, chosen.logits
 
     def _drawn(self, batch: TokenBatch, teacher_logits: Tensor, epoch: int) -> Candidates:
         """This epoch's versions of every row."""

@@ -80,15 +80,15 @@ class Augmentation(Protocol):
 
 def choose_hardest(
     candidates: Candidates, student: Any, problem_type: ProblemType, half: torch.dtype | None, meter: Meter
-) -> Tensor:
-    """Index of the candidate of each row on which student and teacher disagree most, int64 [B].
+) -> Candidates:
+    """The candidate of each row on which student and teacher disagree most.
 
     The student reads all candidates without dropout, in the phase "select", unless there is one for each row.
     """
     owners = candidates.owners
     if len(owners) == int(owners[-1]) + 1:
-        return torch.arange(len(owners), device=owners.device)
+        return candidates
     with meter.phase("select"), torch.no_grad(), without_dropout(student), autocast(owners.device, half):
         parts = candidates.rows.parts(ROWS_AT_ONCE)
         student_logits = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-        return select_hardest(student_logits, candidates.logits, owners, problem_type)
+        return candidates.take(select_hardest(student_logits, candidates.logits, owners, problem_type))

@@ -33,6 +33,10 @@ class Candidates:
     logits: Tensor
     owners: Tensor
 
+    def take(self, chosen: Tensor) -> "Candidates":
+        """The candidates with these indices, int64 [M], ascending."""
+        return Candidates(self.rows.take(chosen), self.logits[chosen], self.owners[chosen])
+
 
 @dataclass(frozen=True)
 class Candidate:

@@ -31,6 +31,7 @@ from augpro.training.dataset import DistillationDataset
 from augpro.training.exchange import every_candidate, summed
 from augpro.training.meter import Meter
 from augpro.training.selection import new_texts
+from augpro.training.similarity import SimilarityBound
 
 _CANDIDATES = "candidates.safetensors"  # file in a checkpoint
 
@@ -47,6 +48,7 @@ class OnlineAugmentation:
         seed: of the random numbers; every epoch uses another replica.
         candidates: candidates kept per row; one of them is chosen in every epoch.
         new_candidates: mean number of candidates made per row and epoch; each replaces the oldest.
+        bound: which candidates may be chosen; None allows all.
         meter: records the phases "prepare", "augment", "teacher" and "select".
         counts: counts of replaced tokens so far.
         labelled: number of rows that the teacher has labelled so far.
@@ -64,6 +66,7 @@ class OnlineAugmentation:
     seed: int = 0
     candidates: int = 1
     new_candidates: float = 1.0
+    bound: SimilarityBound | None = None
     meter: Meter = field(default_factory=Meter)
     counts: ReplacementCounts = field(default_factory=ReplacementCounts)
     labelled: int = 0
@@ -92,8 +95,11 @@ class OnlineAugmentation:
         if made or processes.count() > 1:
             self._keep(made, batch, teacher_logits, dataset)
         candidates = self.kept.of(batch.row_ids, dataset.table)
+        if self.bound:
+            with self.meter.phase("select"):
+                candidates = self.bound.within(batch, candidates)
         chosen = choose_hardest(candidates, student, self.objective.problem_type, self.half, self.meter)
-        return candidates.rows.take(chosen), candidates.logits[chosen]
+        return chosen.rows, chosen.logits
 
     def counted(self) -> Counted:
         """Its counts, with those of other processes."""
@@ -193,15 +199,15 @@ class OnlineAugmentation:
 
         ``copy`` is the replica of the random numbers; ``shared`` holds what other candidates have computed.
         """
-        by_class = self.objective.problem_type == "single_label"
+        problem = self.objective.problem_type
         state = TrainingState(
-            student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model
+            student, self.objective.kd, teacher_logits, self._label_text, self.teacher.model, problem
         )
         context = AugmentContext(
             RowRandom(self.seed, copy),
             self.space,
             dataset.table,
-            dataset.classes if by_class else None,
+            dataset.classes if problem == "single_label" else None,
             state,
             Store(self.loaded, partial(self.meter.phase, "prepare"), shared),
             self.counts,

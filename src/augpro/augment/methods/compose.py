@@ -34,7 +34,7 @@ class Chain(Combined, TokenReplacement):
         """The new tokens after the last step."""
         current, where, partner_ids = batch, torch.zeros_like(batch.mask, dtype=torch.bool), None
         for step, step_context in zip(self.methods, self.contexts(context), strict=False):
-            if current is not batch and step.needs_student:
+            if current is not batch:
                 step_context = step_context.with_targets(None)  # the targets are of the earlier text
             new = step.replaced(current, step_context)
             current, where = batch.with_ids(new.within(current.ids)), where | new.where

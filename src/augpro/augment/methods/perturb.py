@@ -42,7 +42,8 @@ class KNN:
 
     Attributes:
         space: embeddings for the neighbours: "student"; "centred", the student's minus their mean and first principal
-            components; or "teacher", which must have the student's tokenizer.
+            components; "weighted", the student's as static embeddings are made, with less weight for frequent tokens;
+            or "teacher", which must have the student's tokenizer.
 
     Raises:
         ValueError: if the space is unknown.
