@@ -13,7 +13,7 @@ data=$1 teacher=$2 out=$3 seed=$4 condition=$5
 shift 5
 augpro() { "${PYTHON:-python}" -m augpro.cli "$@"; }
 
-texts=(--data "$data" --seed "$seed") rows=(--train-rows 1000) student=(--student "$teacher")
+texts=(--data "$data" --seed "$seed") rows=(--train-rows 1000)
 for ((i = 1; i <= $#; i++)); do  # which rows, of both commands
     [[ ${!i} != --holdout-rows ]] || { next=$((i + 1)); rows+=(--holdout-rows "${!next}"); }
 done
@@ -23,9 +23,9 @@ case $condition in
     grown) made=(--candidates 25 --new-candidates 1) ;;
     stored-*)
         augmented=$out/rows-${condition#stored-}-$seed
-        augpro augment "${texts[@]}" "${rows[@]}" "${student[@]}" --teacher "$teacher" --augment augpro-mix \
+        augpro augment "${texts[@]}" "${rows[@]}" --student "$teacher" --teacher "$teacher" --augment augpro-mix \
             --copies "${condition#stored-}" --out "$augmented"
-        made=(--augmented "$augmented" --candidates 3 "${student[@]}") ;;
+        made=(--augmented "$augmented" --candidates 3) ;;
     *) echo "stored_rows.sh: $condition: online, kept, grown or stored-N." >&2; exit 2 ;;
 esac
 [[ $condition == stored-* ]] || made+=(--augment augpro-mix --train-rows 1000)
