@@ -21,8 +21,8 @@ from augpro.distillation.train import (
     label_train,
     load_teacher,
     representation_loss,
+    training_notes,
     validation,
-    validation_notes,
 )
 from augpro.files import finalize_files, write_json_lines, write_tensors, write_text
 from augpro.models import processes
@@ -124,7 +124,7 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         result.label_seconds, result.layer_search = label_seconds, search
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
-        result.notes = notes_of(plan, result) + scores.notes + validation_notes(plan, trainer)
+        result.notes = notes_of(plan, result) + scores.notes + training_notes(plan, trainer)
         if processes.leads():
             write_tensors(folder.path / PREDICTIONS, scores.predictions)
             if checked:

@@ -9,11 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from augpro.augment.counts import ReplacementCounts
+from augpro.models.memory import RowsAtOnce
 from augpro.row_random import RowRandom
 from augpro.shards.read import ShardSet, StoredVersions
 from augpro.tasks import ProblemType
 from augpro.tokens import TokenBatch
-from augpro.training.augmentation import Counted, choose_hardest
+from augpro.training.augmentation import Counted, choose_hardest, rows_to_choose_from
 from augpro.training.candidates import Candidates
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
@@ -37,6 +38,7 @@ class StoredAugmentation:
         tokenizer: the student's.
         counts: counts of replaced tokens of the whole set.
         half: precision of the student; the Trainer sets it.
+        memory: how many candidates it reads at once.
     """
 
     stored: ShardSet
@@ -48,6 +50,7 @@ class StoredAugmentation:
     tokenizer: PreTrainedTokenizerBase
     counts: ReplacementCounts = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
+    memory: RowsAtOnce = field(default_factory=rows_to_choose_from, init=False)
 
     def __post_init__(self) -> None:
         # No rows: they are not made in this run, so they have no speed.
@@ -64,7 +67,7 @@ class StoredAugmentation:
         """Augmented rows and the teacher's logits for them, [B, C]."""
         with self.meter.phase("augment"):
             candidates = self._drawn(batch, teacher_logits, epoch)
-        chosen = choose_hardest(candidates, student, self.problem_type, self.half, self.meter)
+        chosen = choose_hardest(candidates, student, self.problem_type, self.half, self.meter, self.memory)
         return candidates.rows.take(chosen), candidates.logits[chosen]
 
     def _drawn(self, batch: TokenBatch, teacher_logits: Tensor, epoch: int) -> Candidates:
