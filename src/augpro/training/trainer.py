@@ -19,6 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from augpro.augment.base import VirtualRows
 from augpro.errors import InputError
+from augpro.files import write_sums
 from augpro.losses import Objective
 from augpro.models import processes
 from augpro.models.finite import blamed
@@ -153,14 +154,15 @@ class DistillationTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         store_counts(self)
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.augmentation is not None and processes.leads():
             # Before the state, which is written last: a checkpoint without a state is not resumed from.
-            folder = (
-                Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            )
             folder.mkdir(parents=True, exist_ok=True)
             self.augmentation.save(folder)
         super()._save_checkpoint(model, trial)
+        processes.wait_for_all()  # each has written its random state
+        if processes.leads():
+            write_sums(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
