@@ -23,11 +23,34 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from augpro.errors import DiskError
+
 CHECKSUM, SUMS = "checksum", "checksums.json"
 
 
 class DamagedError(ValueError):
     """A file is not what was written; the message names it."""
+
+
+_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# What libraries that are not written in Python say of the same.
+_SAID = ("(os error ", "PytorchStreamWriter failed writing", " requested and ")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """``DiskError`` with the fix, in the place of what the system or a library says of writing to a path."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, OSError) and error.errno in _FAULTS
+        if not known and not any(said in str(error) for said in _SAID):
+            raise
+        place, reason = getattr(error, "filename", None) or path, getattr(error, "strerror", None) or error
+        raise DiskError(
+            f"{place}: cannot be written ({' '.join(str(reason).split())}); make room there or change its "
+            "permissions, and run the same command again, with --resume to go on with a training."
+        ) from error
 
 
 @contextmanager
@@ -37,14 +60,15 @@ def replacement(path: Path) -> Iterator[Path]:
     Its mode follows the user's umask, whatever wrote to it. After an exception it is removed, and ``path`` is as it
     was.
     """
-    temporary, mode = _create(path)
-    try:
-        yield temporary
-        _bring_to_disk(temporary, mode)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        temporary, mode = _create(path)
+        try:
+            yield temporary
+            _bring_to_disk(temporary, mode)
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -124,7 +148,7 @@ def finalize_files(folder: Path) -> None:
 
 
 def try_file(path: Path) -> None:
-    """Raise the ``OSError`` that writing this file would; nothing is left behind."""
+    """Raise the ``OSError`` that writing this file would; leave nothing."""
     with beside(path):
         pass
 
@@ -219,9 +243,7 @@ def write_sums(folder: Path, without: Iterable[str] = ()) -> None:
 def check_sums(folder: Path, complete: bool = False) -> None:
     """Compare the files of a folder with their checksums, if it has a file of them.
 
-    Args:
-        folder: of the files; each is read once in a process, unless it changes.
-        complete: whether files that are missing are an error too.
+    Files are read once in a process, unless they change. Those that are missing are an error only if ``complete``.
 
     Raises:
         DamagedError: names the first file that is another.
@@ -261,13 +283,11 @@ def copy_file(source: Path, target: Path) -> None:
 
 def plain_json(value: Any) -> Any:
     """As plain JSON values; nan and infinity, which JSON has no word for, become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
     if isinstance(value, dict):
         return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in value]
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fingerprint(parts: Iterable[Any]) -> str:

@@ -15,7 +15,7 @@ from augpro.data.loading import load_data
 from augpro.distillation.identity import code_version, data_fingerprint
 from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
-from augpro.files import fingerprint, sealed, sync_folder, unsealed
+from augpro.files import fingerprint, sealed, sync_folder, unsealed, writing
 from augpro.models.source import ModelSource
 from augpro.results.cell import Cell, CellResult
 from augpro.results.content import file_content, model_content, models_among
@@ -227,7 +227,7 @@ class ResultsFile:
             os.truncate(self.path, self._torn)
             self._torn = None
         new = not self.path.exists()
-        with open(self.path, "ab") as file:
+        with writing(self.path), open(self.path, "ab") as file:
             file.write((json.dumps(sealed(row.line()), ensure_ascii=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())

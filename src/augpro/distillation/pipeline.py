@@ -24,7 +24,7 @@ from augpro.distillation.train import (
     training_notes,
     validation,
 )
-from augpro.files import finalize_files, write_json_lines, write_sums, write_tensors, write_text
+from augpro.files import finalize_files, write_json_lines, write_sums, write_tensors, write_text, writing
 from augpro.models import processes
 from augpro.models.reading import predict_logits
 from augpro.results.output import CONFIG, PREDICTIONS, SAMPLES, OutputFolder, check_output
@@ -138,8 +138,9 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
 
 
 def _save(plan: Plan, student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    student.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    finalize_files(path)
+    with writing(path):
+        student.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        finalize_files(path)
     write_training_rows(path, plan.data.splits["train"], plan.student.name)
     write_sums(path, without=(CONFIG, PREDICTIONS, SAMPLES, _SAMPLES_TEXT))  # what is not the model's

@@ -11,7 +11,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from augpro.config import TrainOptions
-from augpro.errors import InputError
+from augpro.errors import DiskError, InputError
 from augpro.files import (
     is_leftover,
     make_folder,
@@ -20,6 +20,7 @@ from augpro.files import (
     try_file,
     unsealed,
     write_json,
+    writing,
 )
 from augpro.results.checkpoints import latest_checkpoint
 
@@ -79,9 +80,11 @@ class OutputFolder:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Let others into the folder; a new run that failed before there was anything to go on from leaves nothing.
 
-        So the same command, or a better one, can be given again. What a kill or Ctrl-C has left is gone on with.
+        So the same command, or a better one, can be given again. What a kill, Ctrl-C or a full disk has left
+        is gone on with.
         """
-        if self.leads and kind is not None and issubclass(kind, Exception) and not self.config.resume:
+        failed = kind is not None and issubclass(kind, Exception) and not issubclass(kind, DiskError)
+        if self.leads and failed and not self.config.resume:
             self._free()
         self._held.close()
 
@@ -129,7 +132,8 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """
     lock = FileLock(folder / _LOCK, timeout=-1 if wait else 0)
     try:
-        lock.acquire()
+        with writing(folder):
+            lock.acquire()
     except Timeout as error:
         raise InputError(
             f"{folder}: another augpro run is at work here; wait for it to end or give another --out."

@@ -19,7 +19,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from augpro.augment.base import VirtualRows
 from augpro.errors import InputError
-from augpro.files import write_sums
+from augpro.files import write_sums, writing
 from augpro.losses import Objective
 from augpro.models import processes
 from augpro.models.finite import blamed
@@ -159,7 +159,8 @@ class DistillationTrainer(Trainer):
             # Before the state, which is written last: a checkpoint without a state is not resumed from.
             folder.mkdir(parents=True, exist_ok=True)
             self.augmentation.save(folder)
-        super()._save_checkpoint(model, trial)
+        with writing(folder):
+            super()._save_checkpoint(model, trial)
         processes.wait_for_all()  # each has written its random state
         if processes.leads():
             write_sums(folder)
