@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(name
     run(tmp_path / "whole" / "out")
     wanted = cases.files(tmp_path / "whole" / "out")
     said = []
-    for number, free in enumerate((24, 120)):
+    for number, free in enumerate((24, 120) if name in ("augment", "distill") else (60,)):
         folder = disk / f"run-{number}"
         folder.mkdir()
         fill(disk, free)
