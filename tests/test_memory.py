@@ -5,12 +5,13 @@ from itertools import chain
 
 import pytest
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from augpro.augment import EmbeddingSpace, augmenter
 from augpro.augment.gradient import embedding_gradient
 from augpro.errors import InputError
 from augpro.losses import Objective
+from augpro.models import processes
 from augpro.models.memory import RowsAtOnce, is_out_of_memory
 from augpro.models.reading import mean_states, predict_logits
 from augpro.teachers.teacher import Teacher
@@ -111,7 +112,7 @@ def test_labels_are_those_of_a_large_memory_and_computed_once(tokenizer, texts, 
     said = [record.message for record in caplog.records]
     assert len(said) == len(set(said))
     poor = Teacher(with_memory_for(tiny_bert(len(tokenizer), seed=7), 0), tokenizer)
-    with pytest.raises(InputError, match=r"labels of .*single row; give a shorter --max-length"):
+    with pytest.raises(InputError, match=r"labels of .*single row; give a shorter --max-tokens"):
         poor.label(texts)
 
 
@@ -203,3 +204,14 @@ def test_a_row_that_does_not_fit_ends_the_training_in_one_sentence(tokenizer, te
 def test_rows_without_text_are_not_halved(tokenizer, texts, tmp_path):
     with pytest.raises(InputError, match=r"batch of 4 rows.*smaller --batch-size"):
         trained(tokenizer, texts, tmp_path, lambda model, _most: with_memory_for(model, 2), augment="mixup")
+
+
+def test_a_process_of_several_ends_with_one_sentence(monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(Trainer, "training_step", too_large)
+    trainer = object.__new__(DistillationTrainer)
+    with pytest.raises(InputError, match=r"share of a batch of 4 rows, which is not .*smaller --batch-size"):
+        trainer.training_step(None, {"input_ids": [[0]] * 4})

@@ -6,6 +6,7 @@ Other libraries start the whole training again with a smaller batch, which is an
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from augpro.errors import InputError
 Result = TypeVar("Result")
 # Of Windows, and of cuBLAS, whose workspace is not of PyTorch's allocator.
 _SAID = ("DefaultCPUAllocator: not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-SHORTER = "give a shorter --max-length, a smaller model or more memory"
+SHORTER = "give a shorter --max-tokens, a smaller model or more memory"
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +82,24 @@ class RowsAtOnce:
     def _said(self, most: int) -> str:
         count = "one row is" if most == 1 else f"at most {most} rows are"
         return f"{self.what}: memory ran out, so {count} computed at once; results are equal within float rounding"
+
+
+@contextmanager
+def not_in_parts(what: str) -> Iterator[None]:
+    """One sentence if memory runs out for what cannot be computed in parts.
+
+    Raises:
+        InputError: instead of the library's error.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"memory runs out for {what}, which is not computed in parts; give a smaller --batch-size, and more steps "
+            "for each update by --trainer-option gradient_accumulation_steps=2."
+        ) from error
 
 
 def _tried(compute: Callable[[slice], Any], part: slice) -> tuple[bool, Any]:

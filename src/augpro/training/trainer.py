@@ -23,7 +23,7 @@ from augpro.files import write_sums, writing
 from augpro.losses import Objective
 from augpro.models import processes
 from augpro.models.finite import blamed
-from augpro.models.memory import SHORTER, RowsAtOnce
+from augpro.models.memory import SHORTER, RowsAtOnce, not_in_parts
 from augpro.tokens import TokenBatch, join
 from augpro.training.augmentation import Augmentation
 from augpro.training.counting import CountsCallback, store_counts
@@ -177,11 +177,12 @@ class DistillationTrainer(Trainer):
         float rounding. Dropout draws other units than for the whole batch. Augmented rows are made and labelled once.
 
         Raises:
-            InputError: if memory runs out for one row.
+            InputError: if memory runs out for one row, or in one of several processes.
         """
         whole: Callable[..., Tensor] = super().training_step
         if processes.count() > 1:  # the others wait for this one's whole batch
-            return whole(model, inputs, num_items_in_batch)
+            with not_in_parts(f"its share of a batch of {len(inputs['input_ids'])} rows"):
+                return whole(model, inputs, num_items_in_batch)
         return in_parts(self.memory, inputs, model, lambda part: whole(model, part, num_items_in_batch))
 
     def compute_loss(
