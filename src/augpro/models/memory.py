@@ -97,8 +97,8 @@ def not_in_parts(what: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise InputError(
-            f"memory runs out for {what}, which is not computed in parts; give a smaller --batch-size, and more steps "
-            "for each update by --trainer-option gradient_accumulation_steps=2."
+            f"memory runs out for {what}, which is not computed in parts; give a smaller --batch-size, and more "
+            "steps for each update by --trainer-option gradient_accumulation_steps=2."
         ) from error
 
 
