@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/shard_speed.py --data DATA/sst2 --teacher runs/sst2-teacher --results FILE
 
 The loop tokenizes, augments and labels the same texts in one process and keeps nothing: no files, no checksums, no
-data file that is read as a stream. All of them load the models anew. They take turns, and each line has the seconds of
-one turn.
+data file that is read as a stream. All of them load the models anew. They take turns, and each line has the seconds
+of one turn.
 """
 
 import argparse
