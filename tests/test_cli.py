@@ -64,7 +64,7 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     assert "**" in samples
     lines = [json.loads(line) for line in (student / "samples.jsonl").read_text().splitlines()]
     assert len(lines) == 20
-    assert lines[3].keys() == {"original", "augmented", "before", "after", "row"}
+    assert lines[3].keys() == {"original", "augmented", "before", "after", "row", "checksum"}
     assert result["label_names"] == list(LABELS)
     assert 0 <= result["replacement"]["near_duplicates_of_originals"] <= 1
     assert "20 texts checked" in " ".join(done.output.split())

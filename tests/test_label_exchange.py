@@ -191,6 +191,11 @@ def test_an_export_that_cannot_be_written_is_told(store, tmp_path, monkeypatch):
     assert {path.suffix for path in tmp_path.iterdir()} <= {".sqlite", ".sqlite-wal", ".sqlite-shm"}
 
 
+def test_an_export_makes_the_folder_of_its_file(store, tmp_path):
+    export_labels(store, tmp_path / "kept" / "here" / "labels.parquet")
+    assert (tmp_path / "kept" / "here" / "labels.parquet").is_file()
+
+
 def rewritten(change_rows):
     def write(file):
         table = pq.read_table(file)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from augpro.cli.app import app
 from augpro.config import DistillConfig
 from augpro.distillation.pipeline import run
 from augpro.distillation.train import check_processes
@@ -146,3 +148,25 @@ def test_what_needs_one_process_is_refused_in_several(options, what, planned, mo
     with pytest.raises(InputError, match=what) as refused:
         check_processes(plan)
     assert "start the run without torchrun" in str(refused.value)
+
+
+def test_rows_that_several_processes_label_are_labelled_once(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    rows, asked, parts = torch.rand(5, 2), [], []
+    monkeypatch.setattr(processes, "gather", parts.append)
+    for rank in range(4):
+        monkeypatch.setenv("RANK", str(rank))
+        with pytest.raises(TypeError):  # nothing is gathered here
+            processes.in_shares(5, lambda part: asked.append(part) or rows[part], rows.device)
+    assert sum(len(rows[part]) for part in asked) == 5
+    assert torch.equal(torch.cat(parts)[:5], rows)
+
+
+def test_a_command_that_runs_in_one_process_says_so(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = CliRunner().invoke(app, ["labels", "stats", "--label-store", "x"])
+    assert done.exit_code == 2
+    assert "augpro labels: runs in one process, and there are 2; start it without torchrun." in done.stderr
+    monkeypatch.setenv("RANK", "1")
+    silent = CliRunner().invoke(app, ["labels", "stats", "--label-store", "x"])
+    assert (silent.exit_code, silent.output) == (2, "")

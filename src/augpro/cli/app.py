@@ -1,5 +1,6 @@
 """The command line: options come from :mod:`augpro.config`, work is done elsewhere, heavy imports wait."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+@app.callback()
+def _in_one_process(context: typer.Context) -> None:
+    if os.environ.get("WORLD_SIZE", "1") == "1" or context.invoked_subcommand in ("distill", "finetune"):
+        return
+    from augpro.errors import InputError
+    from augpro.models import processes
+
+    if not processes.leads():
+        raise typer.Exit(2)
+    with friendly_errors():
+        raise InputError(
+            f"augpro {context.invoked_subcommand}: runs in one process, and there are {processes.count()}; start it "
+            "without torchrun."
+        )
 
 
 _DRY_RUN = {

@@ -81,16 +81,17 @@ def in_shares(rows: int, compute: Callable[[slice], Tensor], device: torch.devic
 
     Args:
         rows: their number, at least 1.
-        compute: maps some of the rows to a tensor with as many, [n, ...].
+        compute: maps some of the rows, or none, to a tensor with as many, [n, ...].
         device: of the processes' models, over which they exchange.
     """
     if count() == 1:
         return compute(slice(0, rows))
-    own = share(rows)
-    first, last = int(own[0]), int(own[-1]) + 1
-    part = compute(slice(first, last))
-    filled = part[(own - first).clamp_max(len(part) - 1)].to(device)
-    return gather(filled)[:rows].cpu()
+    size = -(-rows // count())
+    first = size * int(os.environ.get("RANK", "0"))
+    part = compute(slice(first, first + size))  # none where the rows have run out
+    filled = part.new_zeros(size, *part.shape[1:])
+    filled[: len(part)] = part
+    return gather(filled.to(device))[:rows].cpu()
 
 
 def gradient_of_all(loss: Tensor) -> Tensor:

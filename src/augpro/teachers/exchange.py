@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from augpro.errors import InputError
 from augpro.files import replacement, sealed, unsealed
-from augpro.results.output import check_file
+from augpro.results.output import check_file, claim_file
 from augpro.tasks import HF_PROBLEM_TYPE
 from augpro.teachers.labels import Label, TeacherRecord
 from augpro.teachers.store import LabelStore, check_store, store_path
@@ -99,6 +99,7 @@ def export_labels(store: LabelStore, out: Path) -> int:
     check_file(out, [store.path])
     if out.is_file() and not _is_parquet(out):
         raise InputError(f"{out}: is no Parquet file, and would be replaced by one; give another --out.")
+    claim_file(out)
     teachers = {teacher.identity: teacher for teacher in store.teachers()}
     records = json.dumps([sealed(asdict(teacher)) for teacher in teachers.values()])
     schema, count = _SCHEMA.with_metadata({_TEACHERS: records.encode()}), 0
