@@ -95,10 +95,11 @@ class Label:
         self.given = given
 
     def __call__(self, folder: Path) -> None:
+        from augpro.shards.manifest import Manifest
         from augpro.shards.options import LabelConfig
         from augpro.shards.relabel import make_label_plan, run_label
 
-        if not (folder / "manifest.json").exists():
+        if not (folder / "manifest.json").exists() or not Manifest.load(folder).complete:
             Augment(self.given, labels=False)(folder)
         store = folder.parent / "labels.sqlite"
         run_label(
