@@ -25,7 +25,7 @@ from augpro.vocabulary.spelling import Word, in_case_of, put_in
 Rows = Sequence[tuple[str, ...]]  # the text of each row, or both texts of each pair
 
 WORD_START, CONTINUATION, BANNED = 0, 1, -1
-_KNOWN_WORDS = 500_000  # size of the cache: about 100 MiB
+_KNOWN_WORDS = 50_000  # size of the cache: some 10 MiB
 _MARKS = frozenset(".,;:!?…()–—。，、；：！？")  # they end a clause
 _RESERVED = re.compile(r"\[unused\d+\]|<[^<>\s]+>|\[[A-Z]+\d*\]")  # [unused7], <extra_id_0>, [MASK]
 
