@@ -25,7 +25,7 @@ teachers
 training
 shards
 testing distillation
-baselines
+baselines export
 compare
 report
 api
@@ -36,11 +36,13 @@ ROW = {name: number for number, line in enumerate(ORDER.split("\n")) for name in
 DOORS = {
     "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
-    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards"}, "yaml": {"values"},
+    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards", "export.options"},
+    "yaml": {"values"},
     "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
     "ray": {"shards.ray_engine"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
+    "onnx": {"export"}, "onnxruntime": {"export"}, "augpro_runtime": {"export"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},
 }  # fmt: skip

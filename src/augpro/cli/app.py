@@ -9,6 +9,7 @@ from rich.console import Console
 from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
+from augpro.export.options import ExportConfig
 from augpro.results.terminal import forgive_output, quiet_libraries, visible
 from augpro.shards.options import AugmentConfig, LabelConfig
 from augpro.values import at_home
@@ -110,6 +111,16 @@ def label(config: LabelConfig, dry_run: bool) -> None:
     from augpro.cli import shards
 
     shards.label(config, dry_run)
+
+
+@command(
+    app, "export", ExportConfig, "augpro export --model runs/student --out runs/exported --int8", _DRY_RUN
+)
+def export(config: ExportConfig, dry_run: bool) -> None:
+    """Write a trained classifier as ONNX, to run without PyTorch: with augpro-runtime or augpro predict."""
+    from augpro.cli import exports
+
+    exports.export(config, dry_run)
 
 
 @command(
