@@ -4,7 +4,7 @@
         --results benchmarks/results/export.jsonl
 
 Kinds: `onnx`, `int8`, `int8-trimmed` (the tokens of the training texts) and `dynamic` (activations rounded too, which
-augpro does not offer). Throughput: the evaluation rows at batch 32, tokenization included, in processor seconds of one
+augpro does not offer). Throughput: the evaluation rows at batch 32, with tokenization, in processor seconds of one
 thread, so that other work on the machine does not count. Rows are never printed.
 """
 

@@ -10,6 +10,7 @@ from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.export.options import ExportConfig
+from augpro.predict.options import PredictConfig
 from augpro.results.terminal import forgive_output, quiet_libraries, visible
 from augpro.shards.options import AugmentConfig, LabelConfig
 from augpro.values import at_home
@@ -121,6 +122,20 @@ def export(config: ExportConfig, dry_run: bool) -> None:
     from augpro.cli import exports
 
     exports.export(config, dry_run)
+
+
+@command(
+    app,
+    "predict",
+    PredictConfig,
+    "augpro predict --model runs/exported --data tickets.csv --out answers.csv",
+    _DRY_RUN,
+)
+def predict(config: PredictConfig, dry_run: bool) -> None:
+    """Classify every row of a file; its columns stay, and label and probability are added."""
+    from augpro.cli import predictions
+
+    predictions.predict(config, dry_run)
 
 
 @command(

@@ -85,7 +85,7 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
     folder = Path(model_location(config.model))
     trained = _trained_with(folder)
     return ExportPlan(
-        config, source, class_names(model), _problem(model, config.model),
+        config, source, class_names(model), problem_of(model, config.model),
         max_length(tokenizer, config.max_tokens or trained), None if rows is None else rows.pairs is not None,
         reads_padding(model), _calibration(folder), rows, train, tuple(notes),
     )  # fmt: skip
@@ -101,7 +101,8 @@ def check_installed(extra: str, modules: tuple[str, ...]) -> None:
         )
 
 
-def _problem(config: Any, name: str) -> ProblemType:
+def problem_of(config: Any, name: str) -> ProblemType:
+    """What the logits of a model mean, from its Hugging Face config."""
     said = config.problem_type
     if said is not None and said not in _PROBLEM:
         raise InputError(
