@@ -26,7 +26,8 @@ teachers
 training
 shards
 testing distillation
-baselines
+baselines export
+predict
 compare
 report
 api
@@ -35,13 +36,18 @@ cli
 ROW = {name: number for number, line in enumerate(ORDER.split("\n")) for name in line.split()}
 # Outside libraries that stay in one package, or behind one door of it.
 DOORS = {
-    "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange"},
+    "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange", "predict.writers"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
-    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards"}, "yaml": {"values"},
+    "pydantic": {
+        "config", "values", "cli.options", "training.options", "results", "shards", "export.options",
+        "predict.options",
+    },
+    "yaml": {"values"},
     "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
     "ray": {"shards.ray_engine"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
+    "onnx": {"export"}, "onnxruntime": {"export"}, "augpro_runtime": {"export", "predict.sources"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},
 }  # fmt: skip
