@@ -43,4 +43,4 @@ PY
 }
 
 measure main-job "pip install -c constraints.txt '.[quickstart]' && augpro quickstart"
-measure tests "pip install -c constraints.txt -e '.[dev]' && pytest"
+measure tests "pip install -c constraints.txt -e ./runtime -e '.[dev]' && pytest"

@@ -67,7 +67,7 @@ def test_readme_code_runs(quickstart, number, monkeypatch):
 
 def test_ci_runs_the_readme_test_command():
     script = (Path(__file__).parent.parent / ".ci" / "run").read_text()
-    command = re.search(r"pip install (-c constraints.txt -e '.\[dev\]') && (pytest)", README)
+    command = re.search(r"pip install (-c constraints.txt -e ./runtime -e '.\[dev\]') && (pytest)", README)
     assert command
     for part in command.groups():
         assert part in script
