@@ -2,9 +2,9 @@
 
     python benchmarks/over_tasks.py gpu/students/* --method augpro-mix --against none knn random
 
-Figures are means over the seeds that all the methods have, on the rows that were set aside where there are any. The p-values
-are of the difference of the distance to the teacher over rows (paired bootstrap, seeds averaged), with Holm's
-correction over the tasks. The last row has the means over tasks; of ratios of distances the geometric mean.
+Figures are means over the seeds that all the methods have, on the rows that were set aside where there are any. The
+p-values are of the difference of the distance to the teacher over rows (paired bootstrap, seeds averaged), with
+Holm's correction over the tasks. The last row has the means over tasks; of ratios of distances the geometric mean.
 """
 
 import argparse
@@ -63,7 +63,9 @@ def read(folder: Path, methods: list[str]) -> Task | None:
     scored = ScoredSplit(group, split)
     metric, distance = scored.metric(), scored.distance()
     teacher = group.first.teacher[split].metric
-    assert metric and distance and teacher is not None, folder
+    assert metric is not None, folder
+    assert distance is not None, folder
+    assert teacher is not None, folder
     tests = {other: distance.test(group, name[methods[0]], name[other]) for other in methods[1:]}
     return Task(
         group.first.task,

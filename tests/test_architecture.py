@@ -13,7 +13,8 @@ import augpro
 SOURCE = Path(augpro.__file__).parent
 # A package (or a module beside the packages) imports only those of the lines above its own.
 ORDER = """
-errors tasks row_random files tokens
+errors
+tasks row_random files tokens
 plugins values
 losses
 vocabulary data

@@ -7,3 +7,7 @@ message must say what is wrong, where (file, row, column) and how to fix it.
 
 class InputError(ValueError):
     """Wrong input by the user: a file, an option or a model that does not fit."""
+
+
+class DiskError(InputError):
+    """A file cannot be written, as the disk is full or not writable; what was written before can be gone on with."""

@@ -56,6 +56,13 @@ class TokenBatch:
         texts = self.texts and tuple(self.texts[row] for row in rows.tolist())
         return replace(self, texts=texts, **{name: value[rows] for name, value in self.tensors().items()})
 
+    def some(self, part: slice) -> "TokenBatch":
+        """Consecutive rows."""
+        return replace(
+            self, texts=self.texts and self.texts[part],
+            **{name: value[part] for name, value in self.tensors().items()},
+        )  # fmt: skip
+
     def parts(self, rows: int) -> Iterator["TokenBatch"]:
         """The same rows in batches of about equal size, with at most ``rows`` each."""
         for part in torch.arange(len(self.ids), device=self.ids.device).chunk(-(-len(self.ids) // rows)):

@@ -9,7 +9,7 @@ from kills import Case
 # What is measured, how many labels came from the store, and the folders of the run.
 _VARIES = {
     "seconds", "phase_seconds", "label_seconds", "texts_per_second", "peak_memory_mib", "teacher_labels", "config",
-    "label_store",
+    "label_store", "checksum",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from augpro.augment.base import AugmentContext
+from augpro.models.memory import RowsAtOnce
 from augpro.tokens import TokenBatch
 
 
@@ -35,8 +36,28 @@ def embedding_gradient(
     The target is the logits of the teacher, [B, C], or a second model, whose embeddings get the same offset.
 
     Dropout is off. Only the embeddings are differentiated: gradients of parameters and training flags of modules do
-    not change. The losses are summed over the rows, so a row's gradient does not depend on the batch.
+    not change. The losses are summed over the rows, so a row's gradient does not depend on the batch, and a batch for
+    which memory runs out is computed in parts.
     """
+
+    def gradient_of(part: slice) -> Tensor:
+        own_target, own_offset = (
+            value[part] if isinstance(value, Tensor) else value for value in (target, offset)
+        )
+        return _gradient(model, batch.some(part), row_loss, own_target, own_offset)
+
+    memory = RowsAtOnce("gradients of embeddings")
+    return memory.joined(len(batch.ids), gradient_of)
+
+
+def _gradient(
+    model: Any,
+    batch: TokenBatch,
+    row_loss: Callable[[Tensor, Tensor], Tensor],
+    target: Any,
+    offset: Tensor | float,
+) -> Tensor:
+    """:func:`embedding_gradient` of some rows at once."""
     models = [model] if isinstance(target, Tensor) else [model, target]
     shift: Tensor | None = None
 

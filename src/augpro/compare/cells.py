@@ -15,6 +15,7 @@ from typing import Any
 from augpro.compare.cell import run_cell
 from augpro.compare.figures import is_readable, predictions_of
 from augpro.compare.grid import Grid, ResultsFile
+from augpro.errors import InputError
 from augpro.files import copy_file, write_json
 from augpro.results.cell import Cell, CellResult, FinishedCell
 from augpro.results.output import (
@@ -137,11 +138,14 @@ class CellRunner:
     def _collect(self, cell: Cell, key: str) -> bool:
         """Take over a finished cell's result and predictions; False if it is not finished."""
         folder = self.out / "cells" / key
-        if not (folder / RESULT).is_file():
+        if not (folder / RESULT).is_file() or not is_readable(folder / PREDICTIONS):
             return False
-        row = CellResult.of(
-            RunResult.load(folder), FinishedCell.of(cell, key), self.grid.settings, self.grid.inputs
-        )
+        try:
+            result = RunResult.load(folder)
+        except InputError as error:
+            log.warning("note: %s", error)
+            return False
+        row = CellResult.of(result, FinishedCell.of(cell, key), self.grid.settings, self.grid.inputs)
         # Copied, not moved: killed before the next lines, the cell can still be taken over.
         copy_file(folder / PREDICTIONS, predictions_of(self.out / "predictions", key))
         if (folder / SAMPLES).is_file():

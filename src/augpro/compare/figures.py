@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
 from augpro.baselines import is_baseline
 from augpro.compare.grid import RESULTS
@@ -23,6 +21,7 @@ from augpro.evaluation.significance import (
     paired_seeds,
     separated,
 )
+from augpro.files import read_tensors
 from augpro.results.cell import CellResult
 from augpro.results.result import Scores
 
@@ -74,11 +73,10 @@ def predictions_of(folder: Path, key: str) -> Path:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a file of predictions is whole; reads its header alone, which tells how long the file must be."""
+    """Whether a file of predictions is whole."""
     try:
-        with safe_open(path, "pt") as file:
-            return "evaluation.student" in file.keys()  # noqa: SIM118 - not a dictionary
-    except (OSError, SafetensorError):
+        return "evaluation.student" in read_tensors(path)
+    except (OSError, ValueError):
         return False
 
 
@@ -166,7 +164,7 @@ class ScoredSplit:
         return found
 
     def _read(self, row: CellResult) -> ScoredRows:
-        stored = load_file(predictions_of(self.group.predictions, row.cell.key))
+        stored = read_tensors(predictions_of(self.group.predictions, row.cell.key))
         tensors = {
             key.split(".")[1]: value for key, value in stored.items() if key.startswith(f"{self.split}.")
         }

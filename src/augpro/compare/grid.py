@@ -15,7 +15,7 @@ from augpro.data.loading import load_data
 from augpro.distillation.identity import code_version, data_fingerprint
 from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
-from augpro.files import fingerprint, sync_folder
+from augpro.files import fingerprint, sealed, sync_folder, unsealed, writing
 from augpro.models.source import ModelSource
 from augpro.results.cell import Cell, CellResult
 from augpro.results.content import file_content, model_content, models_among
@@ -207,11 +207,11 @@ class ResultsFile:
         whole = content[: content.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                found = json.loads(line)
+                found = unsealed(json.loads(line), path)
                 found["cell"]["key"]
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
-                    f"{path}, row {number}: is not a result of augpro compare; {_REMOVE}."
+                    f"{path}, row {number}: is damaged, or no result of augpro compare; {_REMOVE}."
                 ) from error
             self.rows.append(checked(CellResult, found, f"{path}, row {number}", _REMOVE))
         self._torn = len(whole) if len(whole) < len(content) else None
@@ -227,8 +227,8 @@ class ResultsFile:
             os.truncate(self.path, self._torn)
             self._torn = None
         new = not self.path.exists()
-        with open(self.path, "ab") as file:
-            file.write((json.dumps(row.line(), ensure_ascii=False) + "\n").encode())
+        with writing(self.path), open(self.path, "ab") as file:
+            file.write((json.dumps(sealed(row.line()), ensure_ascii=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
         if new:

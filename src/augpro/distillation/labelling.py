@@ -6,11 +6,12 @@ training. There is one round: with more, the rows and steps of the training woul
 """
 
 import copy
+import logging
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,7 +21,7 @@ from augpro.config import DistillConfig
 from augpro.data.loading import Split
 from augpro.distillation.acquisition import bald, drawn, farthest, highest, uncertainty
 from augpro.distillation.plan import Plan
-from augpro.files import write_tensors
+from augpro.files import DamagedError, read_tensors, write_tensors
 from augpro.models.reading import mean_states, over_rows, predict_logits, run_logits
 from augpro.results.output import CHECKPOINTS, OutputFolder
 from augpro.teachers.teacher import Teacher
@@ -33,6 +34,7 @@ from augpro.training.trainer import DistillationTrainer
 CHOSEN = "chosen-texts.safetensors"
 WARM_UP_SHARE = 0.2  # steps of the warm-up, as a share of those of the main training
 DROPOUT_PASSES = 10
+log = logging.getLogger(__name__)
 
 
 def add_pool(
@@ -87,8 +89,8 @@ def _joined(one: Split, other: Split) -> Split:
 def _kept(choice: "Choice", folder: OutputFolder, meter: Meter) -> list[int]:
     """Chosen rows of the pool, in its order: read from a resumed run, else chosen now and stored."""
     path = folder.path / CHECKPOINTS / CHOSEN
-    if choice.config.resume and path.is_file():
-        stored = load_file(path)
+    stored = _stored(path) if choice.config.resume else None
+    if stored is not None:
         if folder.checkpoint is None:  # else the checkpoint includes these seconds
             meter.seconds["choose_texts"] += float(stored["seconds"])
         return [int(row) for row in stored["rows"]]
@@ -97,6 +99,17 @@ def _kept(choice: "Choice", folder: OutputFolder, meter: Meter) -> list[int]:
         seconds = torch.tensor(meter.so_far()[0]["choose_texts"], dtype=torch.float64)
         write_tensors(path, {"rows": torch.tensor(rows), "seconds": seconds})
     return rows
+
+
+def _stored(path: Path) -> dict[str, Tensor] | None:
+    """What an earlier process has stored, if it is there and whole."""
+    try:
+        return read_tensors(path)
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        log.warning("note: %s, so the texts are chosen again", error)
+        return None
 
 
 @dataclass(frozen=True)

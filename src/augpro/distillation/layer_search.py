@@ -29,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from augpro.data.loading import Split
 from augpro.distillation.defaults import default_layers
 from augpro.distillation.plan import Plan
-from augpro.files import fingerprint, make_folder, write_json
+from augpro.files import fingerprint, make_folder, sealed, unsealed, write_json
 from augpro.losses import divergence, kd_loss
 from augpro.models.layers import UncuttableError, cut_layers, encoder_layers
 from augpro.models.reading import predict_logits
@@ -283,7 +283,7 @@ class Trials:
         self.made: list[LayerTrial] = []
         with suppress(OSError, ValueError, TypeError):  # no file yet, or a damaged one
             lines = json.loads(path.read_text(encoding="utf-8")) if path is not None else []
-            self.made = [LayerTrial.model_validate(line) for line in lines]
+            self.made = [LayerTrial.model_validate(unsealed(line, str(path))) for line in lines]
 
     def distance(self, layers: Layers, steps: int, bar: Any) -> float:
         """The distance of a student, see :meth:`Judge.distance`; advances the progress bar by its steps."""
@@ -295,6 +295,6 @@ class Trials:
             known = LayerTrial(layers=layers, steps=steps, distance=distance, seconds=seconds)
             self.made.append(known)
             if self.path is not None:
-                write_json(self.path, [trial.model_dump() for trial in self.made])
+                write_json(self.path, [sealed(trial.model_dump()) for trial in self.made])
         bar.update(steps)
         return known.distance

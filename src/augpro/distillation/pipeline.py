@@ -21,13 +21,13 @@ from augpro.distillation.train import (
     label_train,
     load_teacher,
     representation_loss,
+    training_notes,
     validation,
-    validation_notes,
 )
-from augpro.files import finalize_files, write_json_lines, write_tensors, write_text
+from augpro.files import finalize_files, write_json_lines, write_sums, write_tensors, write_text, writing
 from augpro.models import processes
 from augpro.models.reading import predict_logits
-from augpro.results.output import PREDICTIONS, SAMPLES, OutputFolder, check_output
+from augpro.results.output import CONFIG, PREDICTIONS, SAMPLES, OutputFolder, check_output
 from augpro.results.provenance import write_training_rows
 from augpro.results.result import RunResult
 from augpro.teachers.label_check import match_by_rows
@@ -36,6 +36,8 @@ from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.meter import Meter
 from augpro.training.options import training_arguments
 from augpro.training.trainer import DistillationTrainer
+
+_SAMPLES_TEXT = "samples.md"
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,11 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         result.label_seconds, result.layer_search = label_seconds, search
         if checked:
             result.samples, result.replacement = checked.samples, result.replacement | checked.shares
-        result.notes = notes_of(plan, result) + scores.notes + validation_notes(plan, trainer)
+        result.notes = notes_of(plan, result) + scores.notes + training_notes(plan, trainer)
         if processes.leads():
             write_tensors(folder.path / PREDICTIONS, scores.predictions)
             if checked:
-                write_text(folder.path / "samples.md", samples_markdown(result))
+                write_text(folder.path / _SAMPLES_TEXT, samples_markdown(result))
                 write_json_lines(folder.path / SAMPLES, (line.model_dump() for line in checked.lines))
             result.save(folder.path)
             folder.finish()
@@ -136,7 +138,9 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
 
 
 def _save(plan: Plan, student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    student.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    finalize_files(path)
+    with writing(path):
+        student.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        finalize_files(path)
     write_training_rows(path, plan.data.splits["train"], plan.student.name)
+    write_sums(path, without=(CONFIG, PREDICTIONS, SAMPLES, _SAMPLES_TEXT))  # what is not the model's

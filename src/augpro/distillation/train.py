@@ -165,7 +165,12 @@ def validation(
     return {"eval_dataset": rows, "compute_metrics": compute_metrics(plan.task)}
 
 
-def validation_notes(plan: Plan, trainer: DistillationTrainer) -> list[str]:
+def training_notes(plan: Plan, trainer: DistillationTrainer) -> list[str]:
+    """What the user should know of the training, once it is over."""
+    return trainer.memory.notes() + _validation_notes(plan, trainer)
+
+
+def _validation_notes(plan: Plan, trainer: DistillationTrainer) -> list[str]:
     """What the evaluation during training decided, and whether that makes the scores too optimistic."""
     args, state, rows = trainer.args, trainer.state, plan.validation_split
     if rows is None:

@@ -5,6 +5,9 @@ belongs to the length of its rows, and a batch with too few rows is filled with 
 same logits alone, in any order and in any part of a data set, on one machine and number of threads. Mixtures of
 experts are the exception: they compute with as many rows as each expert gets.
 
+If memory runs out for a batch, its halves have other shapes. Then, and for later batches of as many rows, logits are
+equal within float rounding only, as a warning says.
+
 Attention without a padded position takes another path than attention with a mask, so a batch either has padding in
 every row or in none.
 """
@@ -17,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from augpro.models.memory import RowsAtOnce
 from augpro.models.padding import reads_padding
 from augpro.models.reading import run_logits
 from augpro.tokens import TokenTable, padded
@@ -38,7 +42,11 @@ def shape_length(length: int, limit: int) -> int:
 
 
 def logits_in_fixed_shapes(
-    model: PreTrainedModel, table: TokenTable, limit: int, what: str = "predicting"
+    model: PreTrainedModel,
+    table: TokenTable,
+    limit: int,
+    what: str = "predicting",
+    memory: RowsAtOnce | None = None,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Logits of every row, a batch at a time, shorter rows first.
 
@@ -47,18 +55,20 @@ def logits_in_fixed_shapes(
         table: rows in the model's tokens.
         limit: maximum number of tokens of a row that the model is given.
         what: name of the progress bar, which is shown after two seconds.
+        memory: halves the batches if memory runs out; that of the model's earlier calls.
 
     Yields:
         Row numbers, int64 [B], and their logits, float32 [B, C] on the CPU.
     """
     tokens = _TOKENS_ON_CPU if model.device.type == "cpu" else _TOKENS_ON_GPU
     batches = list(_batches(table, limit, tokens, reads_padding(model.config)))
+    memory = memory or RowsAtOnce(what)
     for rows, length, size in tqdm(batches, desc=what, delay=2, leave=False):
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
         batch = padded(table.batch(filled), length, table.pad_id)
         with torch.inference_mode():
-            logits = run_logits(model, batch).float().cpu()[: len(rows)]
-        yield rows, logits.clone()  # outside of inference mode, so that it may enter a graph
+            logits = memory.joined(size, lambda part: run_logits(model, batch.some(part)).float().cpu())  # noqa: B023
+        yield rows, logits[: len(rows)].clone()  # outside of inference mode, so that it may enter a graph
 
 
 def _batches(

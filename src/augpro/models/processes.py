@@ -61,6 +61,12 @@ def gather(own: Tensor) -> Tensor:
     return torch.cat(every)
 
 
+def wait_for_all() -> None:
+    """Go on when all processes are here."""
+    if count() > 1:
+        distributed.barrier()
+
+
 def largest(value: int, device: torch.device) -> int:
     """The largest of the values of all processes."""
     if count() == 1:

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from augpro.models.memory import RowsAtOnce
 from augpro.models.padding import reads_padding
 from augpro.tokens import TokenBatch, TokenTable
 
@@ -63,19 +64,20 @@ def over_rows(
     Args:
         table: the rows; they are sorted by length.
         run: maps a batch of B rows on the CPU to a tensor [B, ...].
-        batch_size: rows per batch.
+        batch_size: rows per batch; fewer if memory runs out.
         what: name of the progress bar.
         unpadded: whether each batch has only rows of one length.
     """
     order = np.argsort(table.lengths, kind="stable")
+    memory = RowsAtOnce(what)
     alike = np.split(order, np.flatnonzero(np.diff(table.lengths[order])) + 1) if unpadded else [order]
     batches = [
         rows[start : start + batch_size] for rows in alike for start in range(0, len(rows), batch_size)
     ]
-    parts = []
+    parts: list[Tensor] = []
     with torch.inference_mode():
         for rows in tqdm(batches, desc=what, delay=2, leave=False):
-            parts.append(run(table.batch(rows)).float().cpu())
+            parts += memory.parts(len(rows), lambda part: run(table.batch(rows[part])).float().cpu())  # noqa: B023
     result = torch.empty(len(order), *parts[0].shape[1:])
     result[torch.from_numpy(order)] = torch.cat(parts)
     return result

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from augpro.errors import InputError
-from augpro.files import fingerprint
+from augpro.files import SUMS, DamagedError, check_sums, fingerprint
 from augpro.models.layers import keep_layers
 from augpro.models.named import model_location
 from augpro.models.padding import agree_on_padding, is_token, limit_to_positions
@@ -154,7 +154,12 @@ class ModelSource:
                 f"{self.name}: no such model folder; give a save_pretrained folder or a hub name."
             )
         try:
+            check_sums(Path(path))
             return loader.from_pretrained(path, trust_remote_code=self.trust_remote_code, **options)
+        except DamagedError as error:
+            raise InputError(
+                f"{error}; restore a copy of the model or train it again, or remove {SUMS} if the change is yours."
+            ) from error
         except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
             where = "in this folder" if Path(path).is_dir() else "on the hub"
             first = str(error).strip().splitlines()[0].rstrip(".")

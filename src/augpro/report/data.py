@@ -195,7 +195,9 @@ def _read(folder: Path) -> list[Study]:
         )
     whole = with_predictions(rows, places[0])
     if not whole:
-        raise InputError(f"{path}: has no finished run; let augpro compare finish one first.")
+        first = PREDICTIONS if places[0] == folder else f"predictions of {len(rows)} runs"
+        why = f", as {first} are missing or damaged" if rows else ""
+        raise InputError(f"{path}: has no finished run{why}; run the same augpro command again.")
     lost = len(rows) - len(whole)
     notes = [f"Warning: {lost} runs are left out, as their predictions are missing or damaged."] * (lost > 0)
     return [

@@ -7,14 +7,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
-from zipfile import is_zipfile
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
 
 from augpro.config import TrainOptions
-from augpro.errors import InputError
-from augpro.files import is_leftover, make_folder, remove_leftovers, try_file, write_json
+from augpro.errors import DiskError, InputError
+from augpro.files import (
+    is_leftover,
+    make_folder,
+    remove_leftovers,
+    sealed,
+    try_file,
+    unsealed,
+    write_json,
+    writing,
+)
+from augpro.results.checkpoints import latest_checkpoint
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
 PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"
@@ -52,7 +60,7 @@ class OutputFolder:
     def __enter__(self) -> Self:
         """Lock the folder and write the options to it."""
         if not self.leads:
-            self.checkpoint = self._find_checkpoint() if self.config.resume else None
+            self.checkpoint = latest_checkpoint(self.path / CHECKPOINTS) if self.config.resume else None
             return self
         _check(self.config)
         self._made = [part for part in (self.path, *self.path.parents) if not part.exists()]
@@ -64,23 +72,25 @@ class OutputFolder:
             options = self.config.model_dump(mode="json", exclude=_MAY_CHANGE)
             if self.config.resume:
                 self._check_unchanged(options)
-                self.checkpoint = self._find_checkpoint()
-            write_json(self.path / CONFIG, options | ({_INPUTS: self.inputs} if self.inputs else {}))
+                self.checkpoint = latest_checkpoint(self.path / CHECKPOINTS)
+            write_json(self.path / CONFIG, sealed(options | ({_INPUTS: self.inputs} if self.inputs else {})))
             self._held = held.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Let others into the folder; a new run that failed before there was anything to go on from leaves nothing.
 
-        So the same command, or a better one, can be given again. What a kill or Ctrl-C has left is gone on with.
+        So the same command, or a better one, can be given again. What a kill, Ctrl-C or a full disk has left
+        is gone on with.
         """
-        if self.leads and kind is not None and issubclass(kind, Exception) and not self.config.resume:
+        failed = kind is not None and issubclass(kind, Exception) and not issubclass(kind, DiskError)
+        if self.leads and failed and not self.config.resume:
             self._free()
         self._held.close()
 
     def _free(self) -> None:
         """Remove what this run has made, unless there is a checkpoint or a trained model."""
-        if self._find_checkpoint() or {entry.name for entry in self.path.iterdir()} - {
+        if latest_checkpoint(self.path / CHECKPOINTS) or {entry.name for entry in self.path.iterdir()} - {
             CONFIG,
             CHECKPOINTS,
             _LOCK,
@@ -101,7 +111,7 @@ class OutputFolder:
             (self.path / _LOCK).unlink()
 
     def _check_unchanged(self, options: dict[str, Any]) -> None:
-        before = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        before = _started_with(self.path / CONFIG)
         inputs = before.pop(_INPUTS, {})  # runs of earlier versions have none
         other = sorted(key for key in {*before, *options} if before.get(key) != options.get(key))
         changed = [f"the option{'s' * (len(other) > 1)} {', '.join(other)}"] if other else []
@@ -111,11 +121,6 @@ class OutputFolder:
                 f"{self.path}: --resume needs what the run was started with, but {' and '.join(changed)} changed; "
                 "restore it or give another --out."
             )
-
-    def _find_checkpoint(self) -> str | None:
-        found = (self.path / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")
-        whole = [path.parent for path in found if _is_whole(path)]
-        return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
 @contextmanager
@@ -127,7 +132,8 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """
     lock = FileLock(folder / _LOCK, timeout=-1 if wait else 0)
     try:
-        lock.acquire()
+        with writing(folder):
+            lock.acquire()
     except Timeout as error:
         raise InputError(
             f"{folder}: another augpro run is at work here; wait for it to end or give another --out."
@@ -138,21 +144,15 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def _is_whole(state: Path) -> bool:
-    """Whether a checkpoint can be gone on from, by the ends of its files; nothing large is read.
-
-    The Trainer writes its state last: without it the run was killed while saving. The other files can be cut short
-    too, as by a power failure.
-    """
-    folder = state.parent
+def _started_with(path: Path) -> dict[str, Any]:
+    """The options that a run was started with."""
     try:
-        json.loads(state.read_text(encoding="utf-8"))
-        for path in folder.glob("*.safetensors"):
-            with safe_open(path, "pt"):
-                pass
-    except (OSError, ValueError, SafetensorError):
-        return False
-    return all(map(is_zipfile, [*folder.glob("*.pt"), *folder.glob("*.pth")]))
+        options: dict[str, Any] = unsealed(json.loads(path.read_text(encoding="utf-8")), path)
+        return dict(options)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: is damaged, so it cannot be told what the run was started with; give another --out."
+        ) from error
 
 
 def check_output(config: TrainOptions) -> None:

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from augpro.data.loading import Split
-from augpro.files import write_tensors
+from augpro.files import read_tensors, write_tensors
 from augpro.results.output import CONFIG
 
 TRAINING_ROWS = "training-rows.safetensors"
@@ -57,6 +55,6 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
 def _recorded(folder: Path) -> set[int] | None:
     """The hashes that a model's folder has; None where there are none that can be read."""
     try:
-        return set(load_file(folder / TRAINING_ROWS)[_KEYS].tolist())
-    except (OSError, SafetensorError, KeyError):
+        return set(read_tensors(folder / TRAINING_ROWS)[_KEYS].tolist())
+    except (OSError, ValueError, KeyError):
         return None

@@ -22,6 +22,7 @@ This page is made from the code by `python -m augpro.results.reference docs/refe
 `augpro distill` and `augpro finetune` write `result.json`; `augpro.RunResult.load("folder")` reads it.
 `null` stands for what there is not, or what is not a number. Files of earlier versions are read too: in them
 `distance_to_teacher` is called `kl_to_teacher`, and the names of the figures follow from `problem_type`.
+`checksum`, in `result.json` and in each line of other files, tells [damage](../explanation/faults.md#damaged-files).
 """
 _LINES = """## results.jsonl
 

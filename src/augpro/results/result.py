@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from augpro.errors import InputError
-from augpro.files import write_json
+from augpro.files import DamagedError, sealed, unsealed, write_json
 from augpro.results.output import RESULT
 from augpro.tasks import AGREEMENT_NAMES, DISTANCE_NAMES, ProblemType
 
@@ -255,18 +255,21 @@ class RunResult(Stored):
         path = Path(place)
         path = path / RESULT if path.is_dir() else path
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = unsealed(json.loads(path.read_text(encoding="utf-8")), path)
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); give the folder of a finished run."
             ) from error
         except ValueError as error:
-            raise InputError(f"{path}: is no JSON ({error}); run augpro distill again.") from error
+            what = (
+                "does not match its checksum" if isinstance(error, DamagedError) else f"is no JSON ({error})"
+            )
+            raise InputError(f"{path}: {what}; run augpro distill again.") from error
         return checked(cls, found, str(path), "give the folder of a finished augpro distill run")
 
     def save(self, folder: Path | str) -> None:
         """Write ``result.json`` to the folder of a run, whole or not at all; nan becomes null."""
-        write_json(Path(folder) / RESULT, self.model_dump(mode="json"))
+        write_json(Path(folder) / RESULT, sealed(self.model_dump(mode="json")))
 
 
 Kind = TypeVar("Kind", bound=Stored)

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from augpro.errors import InputError
+from augpro.files import unsealed
 from augpro.results.output import SAMPLES
 from augpro.results.result import Stored
 
@@ -43,9 +44,9 @@ def read_texts(path: Path) -> list[AugmentedText]:
         if not line:
             continue
         try:
-            found.append(AugmentedText.model_validate(json.loads(line)))
+            found.append(AugmentedText.model_validate(unsealed(json.loads(line), path)))
         except (ValueError, ValidationError) as error:
             raise InputError(
-                f"{path}, row {number}: is not a line of {SAMPLES}; remove that line or run the cell again."
+                f"{path}, row {number}: is damaged, or not a line of {SAMPLES}; remove it or run the cell again."
             ) from error
     return found

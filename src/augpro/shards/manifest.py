@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from augpro.augment.counts import ReplacementCounts
 from augpro.errors import InputError
-from augpro.files import fingerprint, plain_json, write_json
+from augpro.files import CHECKSUM, sealed, unsealed, write_json
 from augpro.tasks import ProblemType
 
 MANIFEST = "manifest.json"
-_CHECKSUM = "checksum"
 AGAIN = "run the same augpro augment command again"
 
 
@@ -188,8 +187,7 @@ class Manifest(_Entry):
 
     def save(self, folder: Path) -> None:
         """Write it whole or not at all, with a checksum."""
-        content = self.model_dump(mode="json")
-        write_json(folder / MANIFEST, content | {_CHECKSUM: _checksum(content)})
+        write_json(folder / MANIFEST, sealed(self.model_dump(mode="json")))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -201,9 +199,9 @@ class Manifest(_Entry):
         path = folder / MANIFEST
         try:
             content = json.loads(path.read_bytes())
-            if content.pop(_CHECKSUM) != _checksum(content):
-                raise ValueError("its checksum does not match")
-            return cls.model_validate_json(json.dumps(content))
+            if CHECKSUM not in content:
+                raise ValueError("it has no checksum")
+            return cls.model_validate_json(json.dumps(unsealed(content, path)))
         except FileNotFoundError as error:
             raise InputError(
                 f"{folder}: no augmented rows here, as there is no {MANIFEST}; give a folder that augpro augment has "
@@ -212,17 +210,12 @@ class Manifest(_Entry):
         except (
             OSError,
             ValueError,
-            KeyError,
+            TypeError,
             AttributeError,
         ) as error:  # among them those of JSON and pydantic
             raise InputError(
                 f"{path}: the manifest is damaged or of another version; remove the folder and {AGAIN}."
             ) from error
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    """Hash of a manifest as JSON; without it an edited number would only show in the training."""
-    return fingerprint([json.dumps(plain_json(content), sort_keys=True).encode()])
 
 
 def file_sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from augpro.data.loading import Split
 from augpro.errors import InputError
+from augpro.files import writing
 from augpro.shards.manifest import Labels, Manifest, is_intact
 from augpro.shards.relabel import damaged, whole_set
 from augpro.shards.table import AUGMENTED, FIRST, ORIGINALS, PAIR, TEXT, list_values, read_groups
@@ -78,7 +79,7 @@ class ShardSet:
         row_ids: list[np.ndarray] = []
         lengths: list[np.ndarray] = []
         logits: list[Tensor] = []
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with writing(folder), tempfile.TemporaryFile(dir=folder) as file:
             for table in self._at_least_one(("row_id", "logits", *_LISTS)):
                 values, own_lengths = zip(*(list_values(table, name) for name in _LISTS), strict=True)
                 file.write(np.stack(values, axis=1).astype(np.int32).tobytes())

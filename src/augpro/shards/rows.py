@@ -4,6 +4,7 @@ The texts are read once from the data, some rows at a time, and written one afte
 where each begins. Files and arrays are read through memory maps. They are removed when all shards are made.
 """
 
+import logging
 import secrets
 import shutil
 from array import array
@@ -18,10 +19,20 @@ from augpro.data.division import divided_rows
 from augpro.data.same_text import row_keys
 from augpro.data.spec import DataSpec
 from augpro.data.stream import Texts, TrainRows
-from augpro.files import finalize_files, make_folder, sync_folder
+from augpro.files import (
+    SUMS,
+    DamagedError,
+    check_sums,
+    finalize_files,
+    make_folder,
+    sync_folder,
+    write_sums,
+    writing,
+)
 
 Places = Any  # an ``array`` of int64; the class takes no type of its items in Python 3.11
 ROWS = "rows"  # folder in that of the shards
+log = logging.getLogger(__name__)
 _TEXT, _STARTS, _ORDER = "texts.utf8", "starts.npy", "order.npy"
 
 
@@ -79,18 +90,32 @@ def store_rows(rows: TrainRows, spec: DataSpec, folder: Path) -> int:
     Raises:
         InputError: as :func:`count_rows`.
     """
-    temporary = folder / f".{ROWS}.{secrets.token_hex(6)}"
-    make_folder(temporary)
-    starts = array("q")
-    with open(temporary / _TEXT, "wb") as file:
-        keys = _keys(_copied(rows.parts(), file, starts))
-    order = _order(rows, spec, keys)
-    np.save(temporary / _STARTS, np.frombuffer(starts, np.int64).reshape(len(keys), -1), allow_pickle=False)
-    np.save(temporary / _ORDER, np.frombuffer(order, np.int64), allow_pickle=False)
-    finalize_files(temporary)
-    temporary.rename(folder / ROWS)
-    sync_folder(folder)
+    with writing(folder):
+        temporary = folder / f".{ROWS}.{secrets.token_hex(6)}"
+        make_folder(temporary)
+        starts = array("q")
+        with open(temporary / _TEXT, "wb") as file:
+            keys = _keys(_copied(rows.parts(), file, starts))
+        order = _order(rows, spec, keys)
+        np.save(
+            temporary / _STARTS, np.frombuffer(starts, np.int64).reshape(len(keys), -1), allow_pickle=False
+        )
+        np.save(temporary / _ORDER, np.frombuffer(order, np.int64), allow_pickle=False)
+        finalize_files(temporary)
+        write_sums(temporary)
+        temporary.rename(folder / ROWS)
+        sync_folder(folder)
     return len(order)
+
+
+def rows_are_whole(folder: Path) -> bool:
+    """Whether the rows of :func:`store_rows` are there as they were written."""
+    try:
+        check_sums(folder / ROWS, complete=True)
+    except DamagedError as error:
+        log.warning("note: %s, so the training rows are stored again", error)
+        return False
+    return (folder / ROWS / SUMS).is_file()
 
 
 def remove_rows(folder: Path) -> None:

@@ -16,7 +16,7 @@ from augpro.shards.manifest import MANIFEST, Manifest, is_intact
 from augpro.shards.options import WorkOptions
 from augpro.shards.plan import AugmentPlan, check_row_count, shard_starts
 from augpro.shards.ray_engine import made_by_ray
-from augpro.shards.rows import ROWS, count_rows, remove_rows, store_rows
+from augpro.shards.rows import ROWS, count_rows, remove_rows, rows_are_whole, store_rows
 from augpro.shards.workers import Task, Watch, Work, made
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,8 @@ def run_augment(plan: AugmentPlan) -> Manifest:
         remove_leftovers(folder)
         manifest = _without_damaged(folder, manifest) if manifest else _new_set(plan)
         tasks = _missing(plan, manifest)
-        if tasks and not (folder / ROWS).is_dir():
+        if tasks and not rows_are_whole(folder):
+            remove_rows(folder)
             store_rows(plan.rows, plan.config.data_spec(), folder)
         with progress(
             manifest.expected_rows, "augmenting", sum(shard.rows for shard in manifest.shards)

@@ -9,11 +9,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from augpro.augment.counts import ReplacementCounts
+from augpro.models.memory import RowsAtOnce
 from augpro.row_random import RowRandom
 from augpro.shards.read import ShardSet, StoredVersions
 from augpro.tasks import ProblemType
 from augpro.tokens import TokenBatch
-from augpro.training.augmentation import Counted, choose_hardest
+from augpro.training.augmentation import Counted, choose_hardest, rows_to_choose_from
 from augpro.training.candidates import Candidates
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
@@ -39,6 +40,7 @@ class StoredAugmentation:
         bound: which candidates may be chosen; None allows all.
         counts: counts of replaced tokens of the whole set.
         half: precision of the student; the Trainer sets it.
+        memory: how many candidates it reads at once.
     """
 
     stored: ShardSet
@@ -51,6 +53,7 @@ class StoredAugmentation:
     bound: SimilarityBound | None = None
     counts: ReplacementCounts = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
+    memory: RowsAtOnce = field(default_factory=rows_to_choose_from, init=False)
 
     def __post_init__(self) -> None:
         # No rows: they are not made in this run, so they have no speed.
@@ -70,7 +73,7 @@ class StoredAugmentation:
         if self.bound:
             with self.meter.phase("select"):
                 candidates = self.bound.within(batch, candidates)
-        chosen = choose_hardest(candidates, student, self.problem_type, self.half, self.meter)
+        chosen = choose_hardest(candidates, student, self.problem_type, self.half, self.meter, self.memory)
         return chosen.rows, chosen.logits
 
     def _drawn(self, batch: TokenBatch, teacher_logits: Tensor, epoch: int) -> Candidates:

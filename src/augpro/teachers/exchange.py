@@ -1,6 +1,7 @@
 """What people do with a label store: look at it, check it, and carry its labels to another machine as Parquet."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augpro.errors import InputError
-from augpro.files import replacement
+from augpro.files import replacement, sealed, unsealed
 from augpro.results.output import check_file
 from augpro.tasks import HF_PROBLEM_TYPE
 from augpro.teachers.labels import Label, TeacherRecord
@@ -20,6 +21,8 @@ from augpro.teachers.store import LabelStore, check_store, store_path
 
 _ROWS_AT_ONCE = 4096
 _TEACHERS = b"augpro teachers"  # key of the file's metadata
+_COUNT = "augpro labels"  # how many there are, so that none is lost
+_CRC = "crc"  # of a row; files of earlier versions have none
 _SCHEMA = pa.schema(
     {
         "text": pa.string(),
@@ -32,6 +35,7 @@ _SCHEMA = pa.schema(
         "identity": pa.string(),
         "date": pa.timestamp("s", tz="UTC"),
         "seconds": pa.float64(),
+        _CRC: pa.uint32(),
     }
 )
 
@@ -96,14 +100,18 @@ def export_labels(store: LabelStore, out: Path) -> int:
     if out.is_file() and not _is_parquet(out):
         raise InputError(f"{out}: is no Parquet file, and would be replaced by one; give another --out.")
     teachers = {teacher.identity: teacher for teacher in store.teachers()}
-    records = json.dumps([asdict(teacher) for teacher in teachers.values()])
+    records = json.dumps([sealed(asdict(teacher)) for teacher in teachers.values()])
     schema, count = _SCHEMA.with_metadata({_TEACHERS: records.encode()}), 0
     rows = (_exported(label, teachers[identity]) for _, identity, label in store.rows() if label is not None)
     try:
-        with replacement(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        with (
+            replacement(out) as temporary,
+            pq.ParquetWriter(temporary, schema) as writer,
+        ):
             while part := list(islice(rows, _ROWS_AT_ONCE)):
                 writer.write_table(pa.Table.from_pylist(part, schema))
                 count += len(part)
+            writer.add_key_value_metadata({_COUNT: str(count)})
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); give another --out.") from error
     return count
@@ -120,8 +128,13 @@ def _exported(label: Label, teacher: TeacherRecord) -> dict[str, Any]:
     return {
         "text": label.text, "pair": label.pair, "key": label.key, "logits": label.logits, "label": name,
         "score": score, "teacher": teacher.name, "identity": teacher.identity, "date": label.date,
-        "seconds": label.seconds,
+        "seconds": label.seconds, _CRC: _checksum(label, teacher.identity),
     }  # fmt: skip
+
+
+def _checksum(label: Label, identity: str) -> int:
+    """CRC-32 of a row."""
+    return zlib.crc32(repr((label.seconds, label.date)).encode(), label.checksum(identity))
 
 
 def decision(logits: np.ndarray, teacher: TeacherRecord) -> tuple[str | None, float | None]:
@@ -184,9 +197,15 @@ def _parts(file: Path) -> Iterator[tuple[dict[str, TeacherRecord], list[dict[str
     try:
         with pq.ParquetFile(file) as opened:
             records = json.loads((opened.schema_arrow.metadata or {})[_TEACHERS])
-            teachers = {record["identity"]: TeacherRecord(**record) for record in records}
-            for part in opened.iter_batches(_ROWS_AT_ONCE, columns=_SCHEMA.names):
-                yield teachers, pa.Table.from_batches([part]).cast(_SCHEMA).to_pylist()
+            teachers = {record["identity"]: TeacherRecord(**unsealed(record, file)) for record in records}
+            old = _CRC not in opened.schema_arrow.names
+            schema = _SCHEMA.remove(_SCHEMA.get_field_index(_CRC)) if old else _SCHEMA
+            left = int(opened.metadata.metadata.get(_COUNT.encode(), opened.metadata.num_rows))
+            for part in opened.iter_batches(_ROWS_AT_ONCE, columns=schema.names):
+                left -= len(part)
+                yield teachers, pa.Table.from_batches([part]).cast(schema).to_pylist()
+            if left:
+                raise ValueError("rows are missing")
     except FileNotFoundError as error:
         raise InputError(
             f"{file}: no such file; give the file that augpro labels export has written."
@@ -206,4 +225,7 @@ def _imported(row: dict[str, Any], teacher: TeacherRecord, place: str) -> Label:
             f"{place}: needs a key, a text and {teacher.classes} finite logits; export the file again."
         )
     date = 0 if row["date"] is None else int(row["date"].timestamp())
-    return Label(row["key"], logits, row["text"], row["pair"], row["seconds"] or 0.0, date)
+    label = Label(row["key"], logits, row["text"], row["pair"], row["seconds"] or 0.0, date)
+    if row.get(_CRC) not in (None, _checksum(label, teacher.identity)):
+        raise InputError(f"{place}: does not match its checksum; export the file again.")
+    return label

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from augpro.files import fingerprint
 from augpro.models.finite import check_logits
 from augpro.models.fixed_shapes import logits_in_fixed_shapes
+from augpro.models.memory import RowsAtOnce
 from augpro.models.source import same_tokenizer, tokenizer_fingerprint
 from augpro.teachers.labels import Label, TeacherRecord, text_key, token_key
 from augpro.teachers.store import LabelStore
@@ -106,6 +107,7 @@ class Teacher:
         self.tokenizer = tokenizer
         self.limit = max_length(tokenizer, limit)
         self._records: dict[str, TeacherRecord] = {}
+        self._memory = RowsAtOnce(f"labels of {model.name_or_path or type(model).__name__}")
 
     @property
     def device(self) -> torch.device:
@@ -204,7 +206,7 @@ class Teacher:
         texts: Sequence[tuple[str, str | None]] = rows.texts(block) if self.store or rows.checked else []
         result = torch.empty(len(block), self.outputs)
         started = time.perf_counter()
-        for part, logits in logits_in_fixed_shapes(self.model, table, self.limit, what):
+        for part, logits in logits_in_fixed_shapes(self.model, table, self.limit, what, self._memory):
             result[part] = logits
             self.counts.computed += len(part)
             if self.store is not None:

@@ -1,6 +1,7 @@
 """What the Trainer asks of augmentation: made in the training (:mod:`augpro.training.online`), or read from disk."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from augpro.augment.base import VirtualRows
 from augpro.augment.counts import ReplacementCounts
 from augpro.augment.gradient import without_dropout
+from augpro.models.memory import RowsAtOnce
 from augpro.models.reading import ROWS_AT_ONCE, autocast
 from augpro.projection.allowed import SearchStats
 from augpro.tasks import ProblemType
@@ -78,17 +80,35 @@ class Augmentation(Protocol):
         """Continue with the counts of :meth:`progress`."""
 
 
+def rows_to_choose_from() -> RowsAtOnce:
+    """For :func:`choose_hardest`, of a whole training."""
+    return RowsAtOnce("choosing candidates")
+
+
 def choose_hardest(
-    candidates: Candidates, student: Any, problem_type: ProblemType, half: torch.dtype | None, meter: Meter
+    candidates: Candidates,
+    student: Any,
+    problem_type: ProblemType,
+    half: torch.dtype | None,
+    meter: Meter,
+    memory: RowsAtOnce,
 ) -> Candidates:
     """The candidate of each row on which student and teacher disagree most.
 
-    The student reads all candidates without dropout, in the phase "select", unless there is one for each row.
+    The student reads all candidates without dropout, in the phase "select", unless there is one for each row; fewer
+    at once if memory runs out.
     """
     owners = candidates.owners
     if len(owners) == int(owners[-1]) + 1:
         return candidates
     with meter.phase("select"), torch.no_grad(), without_dropout(student), autocast(owners.device, half):
-        parts = candidates.rows.parts(ROWS_AT_ONCE)
-        student_logits = torch.cat([student(**part.model_inputs()).logits.float() for part in parts])
-        return candidates.take(select_hardest(student_logits, candidates.logits, owners, problem_type))
+        logits = [
+            memory.joined(len(batch.ids), partial(_logits, student, batch))
+            for batch in candidates.rows.parts(ROWS_AT_ONCE)
+        ]
+        return candidates.take(select_hardest(torch.cat(logits), candidates.logits, owners, problem_type))
+
+
+def _logits(student: Any, batch: TokenBatch, part: slice) -> Tensor:
+    logits: Tensor = student(**batch.some(part).model_inputs()).logits.float()
+    return logits

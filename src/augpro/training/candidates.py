@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from augpro.files import write_tensors
+from augpro.files import read_tensors, write_tensors
 from augpro.tokens import TokenBatch, TokenTable
 
 
@@ -111,7 +110,7 @@ class CandidateStore:
         """Replace the candidates by those of :meth:`save`; by none if there is no file."""
         self._texts.clear()
         if path.exists():
-            stored = load_file(path)
+            stored = read_tensors(path)
             tokens = np.split(stored["tokens"].numpy(), np.cumsum(stored["lengths"].numpy())[:-1], axis=1)
             texts = map(tuple, json.loads(stored["texts"].numpy().tobytes()))
             for row, *text in zip(stored["rows"].tolist(), tokens, stored["logits"], texts, strict=True):

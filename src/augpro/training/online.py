@@ -21,11 +21,12 @@ from augpro.augment.base import (
 from augpro.augment.counts import ReplacementCounts
 from augpro.losses import Objective
 from augpro.models import processes
+from augpro.models.memory import RowsAtOnce
 from augpro.models.reading import autocast
 from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
-from augpro.training.augmentation import Counted, choose_hardest
+from augpro.training.augmentation import Counted, choose_hardest, rows_to_choose_from
 from augpro.training.candidates import CandidateStore
 from augpro.training.dataset import DistillationDataset
 from augpro.training.exchange import every_candidate, summed
@@ -56,6 +57,7 @@ class OnlineAugmentation:
         loaded: objects that the method has loaded.
         kept: the candidates.
         half: precision of both models on augmented rows, bfloat16 or float16; None for float32. The Trainer sets it.
+        memory: how many candidates the student reads at once.
     """
 
     augmenter: Augmenter
@@ -74,6 +76,7 @@ class OnlineAugmentation:
     loaded: dict[Hashable, Any] = field(default_factory=dict)
     kept: CandidateStore = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
+    memory: RowsAtOnce = field(default_factory=rows_to_choose_from, init=False)
 
     def __post_init__(self) -> None:
         self.kept = CandidateStore(self.candidates)
@@ -98,7 +101,9 @@ class OnlineAugmentation:
         if self.bound:
             with self.meter.phase("select"):
                 candidates = self.bound.within(batch, candidates)
-        chosen = choose_hardest(candidates, student, self.objective.problem_type, self.half, self.meter)
+        chosen = choose_hardest(
+            candidates, student, self.objective.problem_type, self.half, self.meter, self.memory
+        )
         return chosen.rows, chosen.logits
 
     def counted(self) -> Counted:

@@ -3,9 +3,11 @@
 One step: augment the batch; let the teacher label the augmented rows; run originals and augmented rows through the
 student in one forward pass (virtual rows in a second one); add up the terms of the loss. Hidden states and pooled
 vectors are matched on the rows of the first pass. The teacher's logits of the originals are stored in the dataset.
+If memory is too small for a step, its halves are computed one after the other (:mod:`augpro.training.step`).
 """
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from augpro.augment.base import VirtualRows
 from augpro.errors import InputError
+from augpro.files import write_sums, writing
 from augpro.losses import Objective
 from augpro.models import processes
 from augpro.models.finite import blamed
+from augpro.models.memory import SHORTER, RowsAtOnce, not_in_parts
 from augpro.tokens import TokenBatch, join
 from augpro.training.augmentation import Augmentation
 from augpro.training.counting import CountsCallback, store_counts
@@ -27,6 +31,7 @@ from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
 from augpro.training.representation import RepresentationLoss
 from augpro.training.sampling import EpochOrder
+from augpro.training.step import PART, Part, Step, in_parts
 
 
 def use_one_device(arguments: TrainingArguments | None) -> None:
@@ -93,6 +98,8 @@ class DistillationTrainer(Trainer):
         self.meter = meter or (Meter() if augmentation is None else augmentation.meter)
         self.flaw = blamed(model)  # a non-finite initial weight
         self.rows_seen = 0  # by the student in training, including augmented rows
+        self.memory = RowsAtOnce("training", f"{SHORTER}, or --trainer-option gradient_checkpointing=true")
+        self._reading = RowsAtOnce("evaluation")
         self._compute_in(torch.bfloat16 if self.args.bf16 else torch.float16 if self.args.fp16 else None)
         self.add_callback(CountsCallback(self))
 
@@ -147,24 +154,41 @@ class DistillationTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         store_counts(self)
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.augmentation is not None and processes.leads():
             # Before the state, which is written last: a checkpoint without a state is not resumed from.
-            folder = (
-                Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            )
             folder.mkdir(parents=True, exist_ok=True)
             self.augmentation.save(folder)
-        super()._save_checkpoint(model, trial)
+        with writing(folder):
+            super()._save_checkpoint(model, trial)
+        processes.wait_for_all()  # each has written its random state
+        if processes.leads():
+            write_sums(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.augmentation is not None:
             self.augmentation.load(Path(resume_from_checkpoint))
 
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """The Trainer's; the halves of a batch one after the other if memory runs out.
+
+        The loss is a mean over rows, so the weighted gradients of the halves add up to that of the batch, within
+        float rounding. Dropout draws other units than for the whole batch. Augmented rows are made and labelled once.
+
+        Raises:
+            InputError: if memory runs out for one row, or in one of several processes.
+        """
+        whole: Callable[..., Tensor] = super().training_step
+        if processes.count() > 1:  # the others wait for this one's whole batch
+            with not_in_parts(f"its share of a batch of {len(inputs['input_ids'])} rows"):
+                return whole(model, inputs, num_items_in_batch)
+        return in_parts(self.memory, inputs, model, lambda part: whole(model, part, num_items_in_batch))
+
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
@@ -173,24 +197,11 @@ class DistillationTrainer(Trainer):
         Raises:
             InputError: if the loss in training is nan or infinite.
         """
-        batch = TokenBatch(
-            inputs["input_ids"],
-            inputs["attention_mask"],
-            inputs["segments"],
-            inputs["row_ids"],
-            inputs.get("token_type_ids"),
-            # Evaluation rows have other row ids, and nothing needs their texts.
-            self.rows.table.texts_of(inputs["row_ids"].tolist()) if model.training else None,
-        )
-        teacher_logits, labels = inputs.get("teacher_logits"), inputs.get("labels")
         if not model.training:
-            logits = model(**batch.model_inputs()).logits
-            loss = self.objective.originals(logits, labels, teacher_logits)
-            return (loss, {"logits": logits}) if return_outputs else loss
-        rows, own = len(batch.ids), batch
-        if processes.count() > 1:
-            own = batch.take(processes.share(rows).to(batch.ids.device))
-        augmented, targets = self._augmented(own, batch, teacher_logits, model)
+            return self._evaluation_loss(model, self._batch(inputs, texts=False), inputs, return_outputs)
+        part: Part = inputs.get(PART) or Part()
+        step = part.step(lambda: self._step(inputs, model))
+        own, augmented, targets, rows = step.own, step.augmented, step.targets, step.rows
         forward = (
             own if not isinstance(augmented, TokenBatch) else join(own, augmented, self.rows.table.pad_id)
         )
@@ -200,8 +211,8 @@ class DistillationTrainer(Trainer):
             logits = model(**forward.model_inputs()).logits
             loss = logits.new_zeros(())
         mine = logits[: len(own.ids)]
-        loss = loss + self.objective.originals(processes.gather(mine)[:rows], labels, teacher_logits)
-        self.rows_seen += rows * (1 if augmented is None else 2)
+        originals = processes.gather(mine)[:rows]
+        loss = loss + self.objective.originals(originals, step.labels, step.teacher_logits)
         if augmented is not None:
             outputs = augmented.run(model) if isinstance(augmented, VirtualRows) else logits[len(mine) :]
             if targets is None:
@@ -210,8 +221,38 @@ class DistillationTrainer(Trainer):
                 targets = processes.gather(targets)[:rows]
                 loss = loss + self.objective.augmented(processes.gather(outputs)[:rows], targets)
         self._check_finite(loss, targets, own, logits)
-        loss = processes.gradient_of_all(loss)
+        loss = processes.gradient_of_all(loss * step.share)
         return (loss, {"logits": mine}) if return_outputs else loss
+
+    def _batch(self, inputs: dict[str, Any], texts: bool) -> TokenBatch:
+        """The rows; evaluation rows have other row ids, and nothing needs their texts."""
+        return TokenBatch(
+            inputs["input_ids"],
+            inputs["attention_mask"],
+            inputs["segments"],
+            inputs["row_ids"],
+            inputs.get("token_type_ids"),
+            self.rows.table.texts_of(inputs["row_ids"].tolist()) if texts else None,
+        )
+
+    def _evaluation_loss(
+        self, model: Any, batch: TokenBatch, inputs: dict[str, Any], return_outputs: bool
+    ) -> Any:
+        logits = self._reading.joined(
+            len(batch.ids), lambda part: model(**batch.some(part).model_inputs()).logits
+        )
+        loss = self.objective.originals(logits, inputs.get("labels"), inputs.get("teacher_logits"))
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def _step(self, inputs: dict[str, Any], model: Any) -> Step:
+        """The rows of a batch with their augmented versions, which are made here."""
+        batch = own = self._batch(inputs, texts=True)
+        rows, teacher_logits = len(batch.ids), inputs.get("teacher_logits")
+        if processes.count() > 1:
+            own = batch.take(processes.share(rows).to(batch.ids.device))
+        augmented, targets = self._augmented(own, batch, teacher_logits, model)
+        self.rows_seen += rows * (1 if augmented is None else 2)
+        return Step(own, rows, augmented, targets, inputs.get("labels"), teacher_logits)
 
     def _augmented(
         self, own: TokenBatch, batch: TokenBatch, teacher_logits: Tensor | None, model: Any
