@@ -26,6 +26,7 @@ teachers
 training
 shards
 testing distillation
+calibration
 baselines
 compare
 report
@@ -37,7 +38,7 @@ ROW = {name: number for number, line in enumerate(ORDER.split("\n")) for name in
 DOORS = {
     "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
-    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards"}, "yaml": {"values"},
+    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards", "calibration"}, "yaml": {"values"},
     "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
     "ray": {"shards.ray_engine"},
