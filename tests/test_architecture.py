@@ -24,7 +24,7 @@ results
 evaluation
 teachers
 training
-shards
+shards serve
 testing distillation
 calibration
 baselines
@@ -38,10 +38,13 @@ ROW = {name: number for number, line in enumerate(ORDER.split("\n")) for name in
 DOORS = {
     "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
-    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards", "calibration"}, "yaml": {"values"},
+    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards", "calibration",
+                 "serve.options"}, "yaml": {"values"},
     "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
     "ray": {"shards.ray_engine"},
+    "fastapi": {"serve"}, "starlette": {"serve"}, "uvicorn": {"serve"}, "prometheus_client": {"serve"},
+    "augpro_runtime": {"serve"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},

@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,3 +225,15 @@ def test_the_report_of_a_calibrated_student_shows_both_pictures(
     assert "Reliability of the confidence" in page
     assert "Expected calibration error" in page
     assert LABELS[0] in page
+
+
+def test_the_command_of_the_page_runs(folder, student, teacher_folder, tmp_path, monkeypatch):
+    page = (Path(__file__).parent.parent / "docs" / "calibrate.md").read_text(encoding="utf-8")
+    command = re.search(r"^augpro (calibrate .*)$", page, re.MULTILINE)[1].split()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(student, tmp_path / "runs" / "student")
+    shutil.copytree(teacher_folder, tmp_path / "runs" / "teacher")
+    shutil.copy(folder[0], tmp_path / "new-texts.csv")
+    done = invoke(*command)
+    assert done.exit_code == 0, done.output
+    assert CalibrationRecord.load(tmp_path / "runs" / "student").rows == 300

@@ -143,17 +143,20 @@ def calibration_table(record: CalibrationRecord) -> Table:
     tested = record.rows - record.fitted_rows
     table = Table(
         f"When the student may answer alone: {tested:,} texts",
-        ["", "threshold", "texts above it", "agreement above it", f"{100 * record.confidence:.4g} % lower bound"],
+        [
+            "",
+            "threshold",
+            "texts above it",
+            "agreement above it",
+            f"{100 * record.confidence:.4g} % lower bound",
+        ],
     )
     told = f"agrees at least {record.agree:.4g}"
     for name, one in ((told, record.chosen), ("smallest that agrees so often here", record.plain)):
+        values = (None,) * 4 if one is None else (one.threshold, one.coverage, one.agreement, one.bound)
         cells: list[Entry] = [
-            Quantity(value, form)
-            for value, form in (
-                (one and one.threshold, ".4f"), (one and one.coverage, ".1%"), (one and one.agreement, ".2%"),
-                (one and one.bound, ".2%"),
-            )
-        ]  # fmt: skip
+            Quantity(value, form) for value, form in zip(values, (".4f", ".1%", ".2%", ".2%"), strict=True)
+        ]
         table.rows.append([name, *cells])
     table.notes.append(
         f"Temperature {record.temperature:.3f}; expected calibration error {record.ece_before:.3f} before, "

@@ -11,6 +11,7 @@ from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.results.terminal import forgive_output, quiet_libraries, visible
+from augpro.serve.options import ServeConfig
 from augpro.shards.options import AugmentConfig, LabelConfig
 from augpro.values import at_home
 
@@ -155,6 +156,17 @@ def calibrate(config: CalibrateConfig, dry_run: bool) -> None:
     with shown_log(console):
         record = calibrate_model(config)
     show_table(console, calibration_table(record))
+
+
+@command(app, "serve", ServeConfig, "augpro serve --model runs/exported --fallback runs/teacher")
+def serve(config: ServeConfig) -> None:
+    """Answer texts over HTTP with an exported student, and with its teacher where the student is not confident.
+
+    POST /predict, GET /health and GET /metrics; see docs/serve.md. Needs `pip install 'augpro[serve]'`.
+    """
+    from augpro.cli.serving import serve
+
+    serve(config)
 
 
 _COMPARE = _DRY_RUN | {
