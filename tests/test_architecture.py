@@ -27,7 +27,8 @@ training
 shards serve
 testing distillation
 calibration
-baselines
+baselines export
+predict
 compare
 report
 api
@@ -36,16 +37,19 @@ cli
 ROW = {name: number for number, line in enumerate(ORDER.split("\n")) for name in line.split()}
 # Outside libraries that stay in one package, or behind one door of it.
 DOORS = {
-    "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange"},
+    "datasets": {"data.sources"}, "pyarrow": {"data.readers", "shards.table", "teachers.exchange", "predict.writers"},
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
-    "pydantic": {"config", "values", "cli.options", "training.options", "results", "shards", "calibration",
-                 "serve.options"}, "yaml": {"values"},
+    "pydantic": {
+        "config", "values", "cli.options", "training.options", "results", "shards", "export.options",
+        "predict.options", "calibration", "serve.options",
+    },
+    "yaml": {"values"},
     "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
     "ray": {"shards.ray_engine"},
     "fastapi": {"serve"}, "starlette": {"serve"}, "uvicorn": {"serve"}, "prometheus_client": {"serve"},
-    "augpro_runtime": {"serve"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
+    "onnx": {"export"}, "onnxruntime": {"export"}, "augpro_runtime": {"export", "predict.sources", "serve"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},
 }  # fmt: skip

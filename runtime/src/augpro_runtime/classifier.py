@@ -116,6 +116,11 @@ class Classifier:
             raise FolderError(f"the logits of texts[{number}] are not numbers; export the model again.")
         return result
 
+    def token_ids(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[NDArray[np.int64]]:
+        """The token ids that the model reads for each text or text pair; errors as :meth:`logits`."""
+        first = check_texts(texts, "texts")
+        return self._reader.read(first, self._check_pairs(len(first), pairs))[0]
+
     def predict(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, batch_size: int = 32
     ) -> list[Prediction]:

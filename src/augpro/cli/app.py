@@ -10,6 +10,8 @@ from augpro.calibration.options import CalibrateConfig
 from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
+from augpro.export.options import ExportConfig
+from augpro.predict.options import PredictConfig
 from augpro.results.terminal import forgive_output, quiet_libraries, visible
 from augpro.serve.options import ServeConfig
 from augpro.shards.options import AugmentConfig, LabelConfig
@@ -112,6 +114,30 @@ def label(config: LabelConfig, dry_run: bool) -> None:
     from augpro.cli import shards
 
     shards.label(config, dry_run)
+
+
+@command(
+    app, "export", ExportConfig, "augpro export --model runs/student --out runs/exported --int8", _DRY_RUN
+)
+def export(config: ExportConfig, dry_run: bool) -> None:
+    """Write a trained classifier as ONNX, to run without PyTorch: with augpro-runtime or augpro predict."""
+    from augpro.cli import exports
+
+    exports.export(config, dry_run)
+
+
+@command(
+    app,
+    "predict",
+    PredictConfig,
+    "augpro predict --model runs/exported --data tickets.csv --out answers.csv",
+    _DRY_RUN,
+)
+def predict(config: PredictConfig, dry_run: bool) -> None:
+    """Classify every row of a file; its columns stay, and label and probability are added."""
+    from augpro.cli import predictions
+
+    predictions.predict(config, dry_run)
 
 
 @command(

@@ -1,0 +1,165 @@
+"""The exported folder: written beside its name, and renamed when it is whole; and the tables about it."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedTokenizerBase
+
+from augpro.errors import InputError
+from augpro.export.graph import input_names
+from augpro.export.options import ExportConfig
+from augpro.export.plan import ExportPlan
+from augpro.export.trimming import Trimmed
+from augpro.files import finalize_files, make_folder, sync_folder
+from augpro.models.named import model_location
+from augpro.results.environment import library_versions
+from augpro.results.tables import Quantity, Table
+from augpro.tokens import only_special
+
+if TYPE_CHECKING:
+    from augpro.export.exporting import Exported
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the files, in bytes, and numbers of tokens.
+
+    Attributes:
+        model_before: the weights of the PyTorch model.
+        model: ``model.onnx``.
+        tokenizer: ``tokenizer.json``.
+        tokens: of the model before.
+        kept_tokens: of the exported model.
+    """
+
+    model_before: int
+    model: int
+    tokenizer: int
+    tokens: int
+    kept_tokens: int
+
+
+@contextmanager
+def finished(out: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the name ``out`` when the block ends; after an exception it is removed.
+
+    Raises:
+        InputError: if it cannot be made, or something else has taken the name meanwhile.
+    """
+    try:
+        make_folder(out.parent)
+        temporary = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
+        temporary.mkdir()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror}); give another --out.") from error
+    try:
+        yield temporary
+        finalize_files(temporary)
+        try:
+            os.replace(temporary, out)
+        except OSError as error:
+            raise InputError(
+                f"{out}: was written by something else meanwhile; give another --out."
+            ) from error
+        sync_folder(out.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_folder(
+    folder: Path, plan: ExportPlan, tokenizer: PreTrainedTokenizerBase, graph: Any, trimmed: Trimmed
+) -> Sizes:
+    """Write ``model.onnx``, ``tokenizer.json`` and, last, ``augpro.json``."""
+    from augpro_runtime.folder import MANIFEST, MODEL, TOKENIZER, Manifest
+
+    cut = {"direction": tokenizer.truncation_side.capitalize(), "max_length": plan.limit, "stride": 0}
+    definition = trimmed.definition | {"truncation": cut | {"strategy": "LongestFirst"}, "padding": None}
+    contents = {
+        MODEL: graph.SerializeToString(),
+        TOKENIZER: json.dumps(definition, ensure_ascii=False, separators=(",", ":")).encode(),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    new, unknown = trimmed.new_ids, tokenizer.unk_token_id
+    manifest = Manifest(
+        labels=plan.labels,
+        problem_type=plan.problem,
+        pair=plan.pair,
+        max_tokens=plan.limit,
+        pad_id=int(new[tokenizer.pad_token_id]),
+        special_ids=tuple(int(new[token]) for token in only_special(tokenizer)),
+        unknown_id=None if unknown is None else int(new[unknown]),
+        same_length=plan.same_length,
+        inputs=input_names(tokenizer),
+        calibration=plan.calibration,
+        files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        versions=library_versions() | {name: metadata.version(name) for name in ("onnx", "onnxruntime")},
+        exported_from=Path(plan.config.model).name,
+    )
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    before = Path(model_location(plan.config.model))
+    return Sizes(
+        sum(path.stat().st_size for path in before.glob("*.safetensors")), len(contents[MODEL]),
+        len(contents[TOKENIZER]), trimmed.tokens, len(trimmed.old_ids),
+    )  # fmt: skip
+
+
+def export_tables(result: "Exported", config: ExportConfig) -> list[Table]:
+    """What people read: sizes, agreement with PyTorch, and speed."""
+    sizes = result.sizes
+    kind = "int8" if config.int8 else "ONNX"
+    size = Table("Size", ["", "MB"])
+    size.rows += [
+        ["PyTorch weights", Quantity(sizes.model_before / 1e6, ".2f")],
+        [f"{kind} model", Quantity(sizes.model / 1e6, ".2f")],
+        ["tokenizer", Quantity(sizes.tokenizer / 1e6, ".2f")],
+    ]
+    if sizes.kept_tokens < sizes.tokens:
+        size.notes.append(f"{sizes.kept_tokens} of {sizes.tokens} tokens are kept")
+    return [size, _parity(result, kind), *([_speed(result)] if result.speeds else [])]
+
+
+def _parity(result: "Exported", kind: str) -> Table:
+    table = Table("Answers, compared with PyTorch", ["", "value"])
+    table.rows.append(
+        ["largest difference of logits at three shapes, before int8", Quantity(result.shapes, ".1e")]
+    )
+    parity = result.parity
+    if parity is None:
+        table.notes.append("give --data to compare the answers on its evaluation rows")
+        return table
+    table.rows += [
+        ["evaluation rows", Quantity(parity.rows, "d")],
+        [f"{kind}: largest difference of logits", Quantity(parity.largest, ".2e")],
+        [f"{kind}: mean difference of logits", Quantity(parity.mean, ".2e")],
+        [f"{kind}: equal decisions", Quantity(parity.agreement, ".2%")],
+    ]
+    if result.sizes.kept_tokens < result.sizes.tokens:
+        table.rows += [
+            ["rows with other tokens than before", Quantity(parity.retokenized, "d")],
+            ["equal decisions among these", Quantity(parity.retokenized_agreement, ".2%")],
+        ]
+    return table
+
+
+def _speed(result: "Exported") -> Table:
+    table = Table("Speed", ["model", "cold start (s)", "texts", "tokens", "latency (ms)", "texts/s"])
+    for speed in result.speeds:
+        table.rows.append(
+            [
+                speed.model, Quantity(result.cold_starts.get(speed.model), ".2f"), Quantity(speed.batch, "d"),
+                Quantity(speed.length, "d"), Quantity(speed.milliseconds, ".1f"),
+                Quantity(speed.texts_per_second, ".0f"),
+            ]
+        )  # fmt: skip
+    table.notes.append("cold start: a new process until its first answer; latency: the median of a batch")
+    return table

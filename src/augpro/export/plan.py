@@ -1,0 +1,136 @@
+"""Everything about an export that can be wrong is found here, before weights are loaded."""
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augpro.data.loading import DataSpec, Split, load_data
+from augpro.errors import InputError
+from augpro.export.options import ExportConfig
+from augpro.files import is_leftover
+from augpro.models.compatibility import check_model
+from augpro.models.named import model_location
+from augpro.models.padding import reads_padding
+from augpro.models.source import ModelSource
+from augpro.results.output import CONFIG, check_folder
+from augpro.tasks import HF_PROBLEM_TYPE, ProblemType
+from augpro.teachers.alignment import class_names, spec_for
+from augpro.tokens import max_length
+
+CALIBRATION = "calibration.json"
+_PROBLEM = {name: problem for problem, name in HF_PROBLEM_TYPE.items()}
+_NEEDS = ("onnx", "onnxscript", "onnxruntime", "augpro_runtime")
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What an export does.
+
+    Attributes:
+        config: the options.
+        source: the classifier.
+        labels: its classes; one name for a score.
+        problem: what its logits mean.
+        limit: maximum number of tokens of a text.
+        pair: whether it reads pairs; None if that is not known.
+        same_length: whether its answers depend on padding.
+        calibration: content of its ``calibration.json``, or None.
+        rows: to compare answers on, or None.
+        train: texts whose tokens are kept, or None.
+        notes: for the user.
+    """
+
+    config: ExportConfig
+    source: ModelSource
+    labels: tuple[str, ...]
+    problem: ProblemType
+    limit: int
+    pair: bool | None
+    same_length: bool
+    calibration: dict[str, Any] | None
+    rows: Split | None
+    train: Split | None
+    notes: tuple[str, ...]
+
+
+def make_export_plan(config: ExportConfig) -> ExportPlan:
+    """Check the options, the model and the data; loads no weights.
+
+    Raises:
+        InputError: naming the fix.
+    """
+    check_installed("export", _NEEDS)
+    check_folder(config.out)
+    if config.out.is_dir() and any(not is_leftover(entry) for entry in config.out.iterdir()):
+        raise InputError(f"{config.out}: exists and is not an empty folder; give another --out.")
+    if config.texts is not None and not config.texts.is_file():
+        raise InputError(f"{config.texts}: no such file; give a file of texts as --texts.")
+    source = ModelSource(config.model, config.trust_remote_code)
+    model, tokenizer = source.load_config(), check_model(source, finished=True)
+    if config.teacher:
+        check_model(ModelSource(config.teacher, config.trust_remote_code), finished=True)
+    rows = train = None
+    notes: list[str] = []
+    if config.data is not None:
+        spec = DataSpec(config.data, config.text_column, config.pair_column, make_validation=False)
+        data = load_data(spec_for(spec, model))
+        notes += data.notes
+        rows = data.splits[next(name for name in ("validation", "test", "train") if name in data.splits)]
+        if config.trim_vocabulary and config.texts is None:
+            if "train" not in data.splits:
+                raise InputError(f"{config.data}: there is no train split to take tokens from; give --texts.")
+            train = data.splits["train"]
+    folder = Path(model_location(config.model))
+    trained = _trained_with(folder)
+    return ExportPlan(
+        config, source, class_names(model), problem_of(model, config.model),
+        max_length(tokenizer, config.max_tokens or trained), None if rows is None else rows.pairs is not None,
+        reads_padding(model), _calibration(folder), rows, train, tuple(notes),
+    )  # fmt: skip
+
+
+def check_installed(extra: str, modules: tuple[str, ...]) -> None:
+    """Raise ``InputError`` with the command that installs what is missing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"augpro {extra} needs {', '.join(missing)}; run in a copy of the repository: "
+            f"pip install ./runtime '.[{extra}]'."
+        )
+
+
+def problem_of(config: Any, name: str) -> ProblemType:
+    """What the logits of a model mean, from its Hugging Face config."""
+    said = config.problem_type
+    if said is not None and said not in _PROBLEM:
+        raise InputError(
+            f"{name}: problem_type {said!r} of its config.json is not known; write one of {', '.join(_PROBLEM)}."
+        )
+    return _PROBLEM[said] if said else ("regression" if config.num_labels == 1 else "single_label")
+
+
+def _trained_with(folder: Path) -> int | None:
+    """The --max-tokens of the run that trained a model; None if it is not known."""
+    try:
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("max_tokens")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) else None
+
+
+def _calibration(folder: Path) -> dict[str, Any] | None:
+    from augpro_runtime import Calibration
+
+    path = folder / CALIBRATION
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        Calibration(float(found["temperature"]), found["threshold"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); write it again: augpro calibrate."
+        ) from error
+    return found
