@@ -188,7 +188,8 @@ def calibrate(config: CalibrateConfig, dry_run: bool) -> None:
 def serve(config: ServeConfig) -> None:
     """Answer texts over HTTP with an exported student, and with its teacher where the student is not confident.
 
-    POST /predict, GET /health and GET /metrics; see docs/serve.md. Needs `pip install 'augpro[serve]'`.
+    POST /predict, GET /health and GET /metrics; see docs/serve.md.
+    Needs `pip install ./runtime '.[serve]'` in a copy of the repository.
     """
     from augpro.cli.serving import serve
 

@@ -5,10 +5,7 @@ import importlib.util
 from augpro.errors import InputError
 from augpro.serve.options import ServeConfig
 
-_NEEDED = {
-    "fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client",
-    "augpro_runtime": "augpro-runtime",
-}  # fmt: skip
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "augpro_runtime")
 
 
 def serve(config: ServeConfig) -> None:
@@ -17,9 +14,12 @@ def serve(config: ServeConfig) -> None:
     Raises:
         InputError: if a package is missing, or the server cannot start.
     """
-    missing = [name for module, name in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"augpro serve needs {' and '.join(missing)}; pip install 'augpro[serve]'.")
+        raise InputError(
+            f"augpro serve needs {', '.join(missing)}; run in a copy of the repository: "
+            "pip install ./runtime '.[serve]'."
+        )
     from augpro.serve import run
 
     run.serve(config, lambda address: print(f"augpro serves {config.model} at {address}", flush=True))
