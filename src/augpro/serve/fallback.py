@@ -33,6 +33,7 @@ def load_fallback(name: str, labels: tuple[str, ...], store: Path | None) -> Mod
     teacher = Teacher(
         source.load_trained_classifier(), source.load_tokenizer(), device=fastest_device(), store=store
     )
+    _ = teacher.record  # a hash of the weights, which the first call would wait for
     order = [own.index(label) for label in labels]
 
     def logits(texts: list[str], pairs: list[str] | None) -> Array:
