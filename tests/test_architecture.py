@@ -24,8 +24,9 @@ results
 evaluation
 teachers
 training
-shards
+shards serve
 testing distillation
+calibration
 baselines export
 predict
 compare
@@ -40,14 +41,15 @@ DOORS = {
     "sklearn": {"evaluation", "augment.methods.text", "baselines.tfidf"},
     "pydantic": {
         "config", "values", "cli.options", "training.options", "results", "shards", "export.options",
-        "predict.options",
+        "predict.options", "calibration", "serve.options",
     },
     "yaml": {"values"},
     "typer": {"cli"},
     "huggingface_hub": {"models.named"}, "rich": {"cli", "results.terminal"},
     "ray": {"shards.ray_engine"},
+    "fastapi": {"serve"}, "starlette": {"serve"}, "uvicorn": {"serve"}, "prometheus_client": {"serve"},
     "model2vec": {"baselines.static"}, "setfit": {"baselines.setfit"}, "sentence_transformers": {"baselines.setfit"},
-    "onnx": {"export"}, "onnxruntime": {"export"}, "augpro_runtime": {"export", "predict.sources"},
+    "onnx": {"export"}, "onnxruntime": {"export"}, "augpro_runtime": {"export", "predict.sources", "serve"},
     "psutil": {"training.meter"}, "filelock": {"results.output"},
     "jinja2": {"report.page"}, "markupsafe": {"report.page"}, "matplotlib": {"report.charts"},
 }  # fmt: skip

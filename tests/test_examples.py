@@ -129,6 +129,8 @@ def test_commands_on_a_page_have_only_options_that_exist(page):
         for name, command in commands.items()
     }
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    for command, rest in re.findall(r"^augpro (distill|finetune|evaluate|compare) (.*)$", text, re.MULTILINE):
+    for command, rest in re.findall(
+        r"^augpro (distill|finetune|evaluate|compare|calibrate|serve) (.*)$", text, re.MULTILINE
+    ):
         for option in re.findall(r"--[a-z-]+", rest):
             assert option in known[command], f"augpro {command} {option}"

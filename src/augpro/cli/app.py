@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from augpro.calibration.options import CalibrateConfig
 from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.export.options import ExportConfig
 from augpro.predict.options import PredictConfig
 from augpro.results.terminal import forgive_output, quiet_libraries, visible
+from augpro.serve.options import ServeConfig
 from augpro.shards.options import AugmentConfig, LabelConfig
 from augpro.values import at_home
 
@@ -171,6 +173,44 @@ def evaluate(config: EvaluateConfig) -> None:
     with shown_log(console):
         scores = evaluate_model(config)
     show_scores(console, scores, config.model)
+
+
+@command(
+    app,
+    "calibrate",
+    CalibrateConfig,
+    "augpro calibrate --data helpdesk --model runs/student --teacher runs/teacher --agree 0.97",
+    _DRY_RUN,
+)
+def calibrate(config: CalibrateConfig, dry_run: bool) -> None:
+    """Find the confidence above which a student agrees with its teacher as often as asked.
+
+    Temperature and threshold are written to calibration.json in the student's folder. The texts need no labels.
+    """
+    from augpro.calibration.run import calibrate_model, calibration_table, plan_calibration
+    from augpro.cli.display import show_settings, show_table, shown_log
+
+    quiet_libraries()
+    console = Console()
+    if dry_run:
+        checked, rows = plan_calibration(config)
+        show_settings(console, {"texts": len(rows), **config.model_dump(mode="json")}, checked.data.notes)
+        return
+    with shown_log(console):
+        record = calibrate_model(config)
+    show_table(console, calibration_table(record))
+
+
+@command(app, "serve", ServeConfig, "augpro serve --model runs/exported --fallback runs/teacher")
+def serve(config: ServeConfig) -> None:
+    """Answer texts over HTTP with an exported student, and with its teacher where the student is not confident.
+
+    POST /predict, GET /health and GET /metrics; see docs/serve.md.
+    Needs `pip install ./runtime '.[serve]'` in a copy of the repository.
+    """
+    from augpro.cli.serving import serve
+
+    serve(config)
 
 
 _COMPARE = _DRY_RUN | {

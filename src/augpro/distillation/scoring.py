@@ -108,17 +108,50 @@ def score_splits(
     return result
 
 
-def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
-    """Score a model on the evaluation split and, if requested, on the holdout; notes are logged.
+@dataclass(frozen=True)
+class CheckedModels:
+    """A model, a teacher and the rows that they are to be run on, which fit each other; no weights are loaded.
 
-    Args:
-        config: model, data and options.
+    Attributes:
+        config: their options.
+        source: the model.
+        teacher_source: the teacher; None without one.
+        data: the rows.
+        names: split of each set of rows that is scored, by the name that the result gives it.
+    """
+
+    config: EvaluateConfig
+    source: ModelSource
+    teacher_source: ModelSource | None
+    data: TaskData
+    names: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LoadedModels:
+    """A model and a teacher with their weights, and the rows to run them on, whose labels are the model's classes.
+
+    Attributes:
+        task: of the rows.
+        model: the model, which is asked as a teacher is.
+        teacher: the teacher; None without one.
+        scored: the rows, by the name that the result gives them.
+        notes: what to know of data and models.
+    """
+
+    task: Task
+    model: Teacher
+    teacher: Teacher | None
+    scored: dict[str, Split]
+    notes: list[str]
+
+
+def check_models_and_rows(config: EvaluateConfig) -> CheckedModels:
+    """Read the rows, and check that model and teacher fit them.
 
     Raises:
         InputError: if data or models do not fit.
     """
-    if config.out:
-        check_file(config.out, [Path(config.data)])
     source = ModelSource(config.model, config.trust_remote_code)
     teacher_source = ModelSource(config.teacher, config.trust_remote_code) if config.teacher else None
     data = load_data(spec_for(replace(config.data_spec(), make_validation=False), source.load_config()))
@@ -133,32 +166,61 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
         roles.append(Role("teacher", teacher_source, finished=True))
     read = [data.splits[key] for key in names.values()]
     data.notes.extend(check_models(roles, read, config.max_tokens, config.allow_unknown_tokens))
+    return CheckedModels(config, source, teacher_source, data, names)
+
+
+def load_models(checked: CheckedModels, store: Path | None = None) -> LoadedModels:
+    """Load the weights, and match the classes by the models' answers where names do not tell.
+
+    Args:
+        checked: what to load.
+        store: label store of the teacher.
+
+    Raises:
+        InputError: if the classes do not fit.
+    """
+    config, device = checked.config, fastest_device()
+
+    def load(source: ModelSource, store: Path | None = None) -> Teacher:
+        model, tokenizer = source.load_trained_classifier(), source.load_tokenizer()
+        return Teacher(model, tokenizer, config.max_tokens, device, store)
+
+    model = load(checked.source)
+    data = match_by_rows(checked.data, model)
+    teacher = None
+    if checked.teacher_source:
+        teacher = load(checked.teacher_source, store)
+        data.notes.extend(_check_classes(config, data, checked.teacher_source, teacher))
+    scored = {name: data.splits[key] for name, key in checked.names.items()}
+    return LoadedModels(data.task, model, teacher, scored, data.notes)
+
+
+def evaluate_model(config: EvaluateConfig) -> dict[str, Scores]:
+    """Score a model on the evaluation split and, if requested, on the holdout; notes are logged.
+
+    Args:
+        config: model, data and options.
+
+    Raises:
+        InputError: if data or models do not fit.
+    """
+    if config.out:
+        check_file(config.out, [Path(config.data)])
+    checked = check_models_and_rows(config)
     if config.out:
         claim_file(config.out)
-    device = fastest_device()
-    model = Teacher(source.load_trained_classifier(), source.load_tokenizer(), config.max_tokens, device)
-    data = match_by_rows(data, model)
-    teacher = None
-    if teacher_source:
-        teacher = Teacher(
-            teacher_source.load_trained_classifier(),
-            teacher_source.load_tokenizer(),
-            config.max_tokens,
-            device,
-        )
-        data.notes.extend(_check_classes(config, data, teacher_source, teacher))
-    scored = {name: data.splits[key] for name, key in names.items()}
-    data.notes.extend(label_notes(data.task, scored))
-    data.notes.extend(seen_rows(config.model, "model", scored))
+    loaded = load_models(checked)
+    task, scored = loaded.task, loaded.scored
+    notes = [*loaded.notes, *label_notes(task, scored), *seen_rows(config.model, "model", scored)]
     if config.teacher:
-        data.notes.extend(seen_rows(config.teacher, "teacher", scored))
-    for note in data.notes:
+        notes.extend(seen_rows(config.teacher, "teacher", scored))
+    for note in notes:
         log.warning("note: %s", note)
     logits, teacher_logits = (
         {name: one.label(split.texts, split.pairs) for name, split in scored.items()} if one else {}
-        for one in (model, teacher)
+        for one in (loaded.model, loaded.teacher)
     )
-    result = score_splits(data.task, scored, logits, teacher_logits, config.model)
+    result = score_splits(task, scored, logits, teacher_logits, config.model)
     for note in result.notes:
         log.warning("note: %s", note)
     if config.out:

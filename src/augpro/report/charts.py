@@ -22,11 +22,11 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from augpro.evaluation.significance import seed_interval
 
 # Stand-in -> CSS variable.
-_INK, _MUTED, _GRID, _ACCENT = "#000001", "#000002", "#000003", "#000004"
-_VARIABLES = {_INK: "ink", _MUTED: "muted", _GRID: "line", _ACCENT: "accent"}
-_SERIES = [f"#0000{16 + number:02x}" for number in range(8)]
-_VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(_SERIES)}
-_MARKERS = "osD^vPX<>*"
+INK, MUTED, GRID, _ACCENT = "#000001", "#000002", "#000003", "#000004"
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", _ACCENT: "accent"}
+SERIES = [f"#0000{16 + number:02x}" for number in range(8)]
+_VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(SERIES)}
+MARKERS = "osD^vPX<>*"
 _WIDTH = 4.8  # inches of 72 points: the size at which a phone shows it nearly unscaled
 
 # Where a name may stand: points away from its own, steps to the right and up.
@@ -97,7 +97,7 @@ class Artist:
             left, right = _range([value for one in series for value in one.values], lines)
             axes.set_xlim(left, right)
             for place, one in enumerate(ordered):
-                axes.plot(one.values, [place] * len(one.values), "o", ms=4.5, mfc="none", mec=_MUTED, mew=0.9)
+                axes.plot(one.values, [place] * len(one.values), "o", ms=4.5, mfc="none", mec=MUTED, mew=0.9)
                 low, high = one.interval
                 if not math.isnan(low):
                     axes.plot([max(low, left), min(high, right)], [place] * 2, color=_ACCENT, lw=2)
@@ -109,10 +109,10 @@ class Artist:
                 _line(axes, name, value, number, len(ordered))
             axes.set_yticks(range(len(ordered)), [_short(one.label) for one in ordered])
             axes.set_ylim(-0.7, len(ordered) - 0.3)
-            axes.grid(axis="x", color=_GRID, lw=0.8)
+            axes.grid(axis="x", color=GRID, lw=0.8)
             axes.set_xlabel(axis)
 
-        return self._picture(draw, 1.3 + 0.3 * len(series), alternative)
+        return self.picture(draw, 1.3 + 0.3 * len(series), alternative)
 
     def scatter(
         self, points: list[tuple[str, float, float]], across: str, up: str, alternative: str
@@ -128,12 +128,12 @@ class Artist:
                 axes.xaxis.set_minor_locator(NullLocator())
             axes.plot(seconds, [y for _, _, y in points], "o", ms=7, color=_ACCENT)
             axes.margins(0.18)
-            axes.grid(color=_GRID, lw=0.8)
+            axes.grid(color=GRID, lw=0.8)
             axes.set_xlabel(across)
             axes.set_ylabel(up)
             _label_points(axes, points)
 
-        return self._picture(draw, 4.2, alternative)
+        return self.picture(draw, 4.2, alternative)
 
     def curves(self, series: dict[str, list[tuple[float, float]]], up: str, alternative: str) -> Picture:
         """A line for every method over training rows, logarithmic, each point (rows, mean)."""
@@ -144,30 +144,31 @@ class Artist:
             axes.set_xscale("log")
             for number, (label, points) in enumerate(series.items()):
                 rows = [point[0] for point in points]
-                colour, marker = _SERIES[number % len(_SERIES)], _MARKERS[number % len(_MARKERS)]
-                dashes: Any = (None, None) if number < len(_SERIES) else (4, 2)
+                colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+                dashes: Any = (None, None) if number < len(SERIES) else (4, 2)
                 axes.plot(rows, [point[1] for point in points], color=colour, marker=marker, ms=6, lw=1.6,
                           dashes=dashes, label=_short(label))  # fmt: skip
             sizes = sorted({point[0] for points in series.values() for point in points})
             axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
             axes.xaxis.set_minor_locator(NullLocator())
-            axes.grid(color=_GRID, lw=0.8)
+            axes.grid(color=GRID, lw=0.8)
             axes.set_xlabel("training rows")
             axes.set_ylabel(up)
             axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncols=columns, frameon=False,
-                        labelcolor=_INK, handlelength=1.8, columnspacing=1.2)  # fmt: skip
+                        labelcolor=INK, handlelength=1.8, columnspacing=1.2)  # fmt: skip
 
-        return self._picture(draw, 3.9 + 0.25 * -(-len(series) // columns), alternative)
+        return self.picture(draw, 3.9 + 0.25 * -(-len(series) // columns), alternative)
 
-    def _picture(self, draw: Callable[[Axes], None], height: float, alternative: str) -> Picture:
+    def picture(self, draw: Callable[[Axes], None], height: float, alternative: str) -> Picture:
+        """What a function draws, so many inches high."""
         self._pictures += 1
         # From the defaults on, so that a reader's own matplotlibrc changes nothing.
         settings: Any = {
             **{name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")},
             "svg.fonttype": "none", "svg.hashsalt": f"augpro-{self._pictures}", "text.parse_math": False,
-            "font.size": 10.5, "font.family": "DejaVu Sans", "text.color": _INK, "axes.labelcolor": _INK,
-            "xtick.color": _MUTED, "ytick.color": _MUTED, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK,
-            "axes.edgecolor": _MUTED, "axes.spines.top": False, "axes.spines.right": False,
+            "font.size": 10.5, "font.family": "DejaVu Sans", "text.color": INK, "axes.labelcolor": INK,
+            "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+            "axes.edgecolor": MUTED, "axes.spines.top": False, "axes.spines.right": False,
             "axes.axisbelow": True, "axes.facecolor": "none", "figure.facecolor": "none",
             "axes.formatter.useoffset": False, "axes.unicode_minus": True,
         }  # fmt: skip
@@ -224,14 +225,14 @@ def _line(axes: Axes, name: str, value: float | None, number: int, rows: int) ->
     left, right = axes.get_xlim()
     text, side = f"{name} {value:.3f}", "center"
     if left <= value <= right:
-        axes.axvline(value, color=_INK, lw=1.2, zorder=0.5, dashes=[(4, 3), (1, 2)][number % 2])
+        axes.axvline(value, color=INK, lw=1.2, zorder=0.5, dashes=[(4, 3), (1, 2)][number % 2])
         side = "left" if value < left + 0.25 * (right - left) else side
         side = "right" if value > right - 0.25 * (right - left) else side
     elif value > right:
         text, side, value = f"{text} →", "right", right
     else:
         text, side, value = f"← {text}", "left", left
-    axes.text(value, rows - 0.25 + 0.75 * (number % 2), text, ha=side, va="bottom", fontsize=9, color=_INK)
+    axes.text(value, rows - 0.25 + 0.75 * (number % 2), text, ha=side, va="bottom", fontsize=9, color=INK)
 
 
 def _label_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
@@ -255,7 +256,7 @@ def _label_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
                 taken.append(box)
                 if far > _PLACES[0][0]:
                     axes.annotate("", (x, y), (right * far, up * far), textcoords="offset points",
-                                  arrowprops={"arrowstyle": "-", "color": _MUTED, "lw": 0.7})  # fmt: skip
+                                  arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.7})  # fmt: skip
                 break
             label.remove()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from augpro.calibration.record import CalibrationRecord
 from augpro.compare.comparison import Quality, compare_quality
 from augpro.compare.conditions import by_condition
 from augpro.compare.cost import cost_table
@@ -119,6 +120,7 @@ class Study:
         predictions: folder with the logits of every run.
         samples: folder with the augmented texts of every run, or the file of the only run.
         notes: what else the reader should know.
+        calibration: of the student, if the folder is one of a single run and it was calibrated.
     """
 
     folder: Path
@@ -128,6 +130,7 @@ class Study:
     predictions: Path
     samples: Path
     notes: list[str] = field(default_factory=list)
+    calibration: CalibrationRecord | None = None
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -200,8 +203,9 @@ def _read(folder: Path) -> list[Study]:
         raise InputError(f"{path}: has no finished run{why}; run the same augpro command again.")
     lost = len(rows) - len(whole)
     notes = [f"Warning: {lost} runs are left out, as their predictions are missing or damaged."] * (lost > 0)
+    calibration = CalibrationRecord.load(folder)
     return [
-        Study(folder, of_one[0].task, condition, of_one, *places, notes)
+        Study(folder, of_one[0].task, condition, of_one, *places, notes, calibration)
         for condition, of_one in by_condition(whole, str(path)).items()
     ]
 

@@ -17,6 +17,7 @@ from augpro.compare.cost import training_seconds
 from augpro.compare.grid import PLAIN_KD, RESULTS
 from augpro.errors import InputError
 from augpro.files import write_text
+from augpro.report.calibration import calibration_pictures
 from augpro.report.data import Panel, Study, read_studies
 from augpro.report.texts import explorer, texts_table
 from augpro.results.output import RESULT, check_file, claim_file
@@ -135,6 +136,8 @@ def _study(number: int, study: Study, artist: "Artist") -> dict[str, Any]:
     pictures = [_story(artist, main, figure), _cost(artist, main, figure)]
     if len(study.panels) > 1:
         pictures.append(_curves(artist, study.panels, figure.split))
+    if study.calibration is not None:
+        pictures += calibration_pictures(artist, study.calibration)
     return {
         "id": f"study-{number}", "number": number, "task": study.task, "folder": study.folder.resolve().name,
         "headline": _headline(main, figure), "facts": facts(study), "condition": study.condition,

@@ -20,7 +20,7 @@ def write_training_rows(folder: Path, train: Split, start: str) -> None:
         train: its training rows.
         start: the model that it began as: what that one has seen, it has seen.
     """
-    keys = set(train.keys) | (_recorded(Path(start)) or set())
+    keys = set(train.keys) | (recorded_rows(Path(start)) or set())
     write_tensors(folder / TRAINING_ROWS, {_KEYS: torch.tensor(sorted(keys), dtype=torch.int64)})
 
 
@@ -33,7 +33,7 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
         splits: rows that will be scored, by the name that the result gives them.
     """
     folder = Path(model)
-    known = _recorded(folder)
+    known = recorded_rows(folder)
     if known is None and not (folder / CONFIG).is_file():  # not a model of ours
         return []
     if known is None:
@@ -52,7 +52,7 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
     return notes
 
 
-def _recorded(folder: Path) -> set[int] | None:
+def recorded_rows(folder: Path) -> set[int] | None:
     """The hashes that a model's folder has; None where there are none that can be read."""
     try:
         return set(read_tensors(folder / TRAINING_ROWS)[_KEYS].tolist())
