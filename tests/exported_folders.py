@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from augpro.calibration.record import CalibrationRecord
 from augpro.testing import WORDS, tiny_tokenizer
 from augpro_runtime import Manifest
 from augpro_runtime.folder import MANIFEST, MODEL, TOKENIZER
@@ -69,3 +70,12 @@ def rewrite(folder, **said):
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) | said
     content.pop("checksum")
     (folder / MANIFEST).write_text(Manifest(**content).to_json(), encoding="utf-8")
+
+
+def calibrated(temperature, threshold):
+    """The record of a calibration with these two numbers."""
+    return CalibrationRecord(
+        temperature=temperature, threshold=threshold, agree=0.9, confidence=0.95, coverage=0.5, rows=100,
+        fitted_rows=25, teacher="teacher", data="data", method="fixed sequence", ece_before=0.1, ece_after=0.1, agreement=0.8,
+        chosen=None, plain=None, bins_before=(), bins_after=(), curve=(),
+    )  # fmt: skip

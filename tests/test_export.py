@@ -23,6 +23,7 @@ from augpro.models.source import ModelSource
 from augpro.testing import TEXTS
 from augpro.values import build
 from augpro_runtime import Classifier, FolderError
+from exported_folders import calibrated
 from tiny_models import edit
 
 RUN = CliRunner()
@@ -114,14 +115,14 @@ def test_an_int8_answer_does_not_depend_on_the_batch(teacher_folder, tmp_path, s
 
 def test_the_calibration_and_the_limit_come_along(save_model, tokenizer, tmp_path, shared_graph):
     folder = save_model(tokenizer, layers=3, seed=1)
-    (folder / "calibration.json").write_text('{"temperature": 2.0, "threshold": 0.6, "coverage": 0.5}')
+    calibrated(2.0, 0.6).save(folder)
     (folder / "config.augpro.json").write_text('{"max_tokens": 9}')
     run_export(plan(folder, tmp_path))
     classifier = Classifier.load(tmp_path / "exported")
     assert (classifier.calibration.temperature, classifier.calibration.threshold) == (2.0, 0.6)
     assert classifier.manifest.max_tokens == 9
     (folder / "calibration.json").write_text('{"temperature": 0, "threshold": 0.6}')
-    with pytest.raises(InputError, match=r"calibration\.json: cannot be read .* augpro calibrate"):
+    with pytest.raises(InputError, match=r"calibration\.json: is damaged .*; run augpro calibrate"):
         plan(folder, tmp_path / "other")
 
 

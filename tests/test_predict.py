@@ -15,7 +15,7 @@ from augpro.predict.options import PredictConfig
 from augpro.predict.predicting import make_predict_plan, run_predict
 from augpro.testing import TEXTS
 from augpro_runtime import Classifier
-from exported_folders import write_exported
+from exported_folders import calibrated, write_exported
 
 RUN = CliRunner()
 ROWS = [{"id": number, "text": text, "note": 'a "quoted", one'} for number, text in enumerate(TEXTS)]
@@ -83,8 +83,7 @@ def test_pytorch_folders_and_the_distribution(teacher_folder, tmp_path):
     for row in found:
         assert row["p_negative"] + row["p_positive"] == pytest.approx(1)
         assert row["probability"] == row[f"p_{row['label']}"]
-    calibration = {"temperature": 5.0, "threshold": None}
-    (teacher_folder / "calibration.json").write_text(json.dumps(calibration), encoding="utf-8")
+    calibrated(5.0, None).save(teacher_folder)
     try:
         predict(teacher_folder, tmp_path / "in.csv", tmp_path / "cool.jsonl")
     finally:

@@ -78,7 +78,7 @@ def write_folder(
         unknown_id=None if unknown is None else int(new[unknown]),
         same_length=plan.same_length,
         inputs=input_names(tokenizer),
-        calibration=plan.calibration,
+        calibration=plan.calibration.model_dump(mode="json") if plan.calibration else None,
         files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         versions=library_versions() | {name: metadata.version(name) for name in ("onnx", "onnxruntime")},
         exported_from=Path(plan.config.model).name,

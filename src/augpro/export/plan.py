@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augpro.calibration.record import CalibrationRecord
 from augpro.data.loading import DataSpec, Split, load_data
 from augpro.errors import InputError
 from augpro.export.options import ExportConfig
@@ -19,7 +20,6 @@ from augpro.tasks import HF_PROBLEM_TYPE, ProblemType
 from augpro.teachers.alignment import class_names, spec_for
 from augpro.tokens import max_length
 
-CALIBRATION = "calibration.json"
 _PROBLEM = {name: problem for problem, name in HF_PROBLEM_TYPE.items()}
 _NEEDS = ("onnx", "onnxscript", "onnxruntime", "augpro_runtime")
 
@@ -36,7 +36,7 @@ class ExportPlan:
         limit: maximum number of tokens of a text.
         pair: whether it reads pairs; None if that is not known.
         same_length: whether its answers depend on padding.
-        calibration: content of its ``calibration.json``, or None.
+        calibration: of the model, or None.
         rows: to compare answers on, or None.
         train: texts whose tokens are kept, or None.
         notes: for the user.
@@ -49,7 +49,7 @@ class ExportPlan:
     limit: int
     pair: bool | None
     same_length: bool
-    calibration: dict[str, Any] | None
+    calibration: CalibrationRecord | None
     rows: Split | None
     train: Split | None
     notes: tuple[str, ...]
@@ -87,7 +87,7 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
     return ExportPlan(
         config, source, class_names(model), problem_of(model, config.model),
         max_length(tokenizer, config.max_tokens or trained), None if rows is None else rows.pairs is not None,
-        reads_padding(model), _calibration(folder), rows, train, tuple(notes),
+        reads_padding(model), CalibrationRecord.load(folder), rows, train, tuple(notes),
     )  # fmt: skip
 
 
@@ -118,19 +118,3 @@ def _trained_with(folder: Path) -> int | None:
     except (OSError, ValueError, AttributeError):
         return None
     return found if isinstance(found, int) else None
-
-
-def _calibration(folder: Path) -> dict[str, Any] | None:
-    from augpro_runtime import Calibration
-
-    path = folder / CALIBRATION
-    if not path.is_file():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        Calibration(float(found["temperature"]), found["threshold"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); write it again: augpro calibrate."
-        ) from error
-    return found

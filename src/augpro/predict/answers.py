@@ -1,18 +1,13 @@
 """Logits as columns of answers."""
 
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augpro.errors import InputError
 from augpro.tasks import ProblemType
 
-CALIBRATION = "calibration.json"
 Columns = dict[str, list[object]]
 
 
@@ -69,27 +64,3 @@ class Decisions:
         if self.problem == "multi_label":
             return [[self.labels[place] for place in np.flatnonzero(row > 0)] for row in logits]
         return [self.labels[place] for place in logits.argmax(axis=1)]
-
-
-def read_calibration(folder: Path) -> dict[str, Any]:
-    """Temperature and threshold in a model's folder, as arguments of :class:`Decisions`; empty without a calibration.
-
-    Raises:
-        InputError: if its file cannot be read.
-    """
-    path = folder / CALIBRATION
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        temperature, threshold = float(found["temperature"]), found["threshold"]
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature {temperature} is not above 0")
-        return {
-            "temperature": temperature, "threshold": None if threshold is None else float(threshold),
-            "calibrated": True,
-        }  # fmt: skip
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); write it again: augpro calibrate."
-        ) from error

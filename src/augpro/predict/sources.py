@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from augpro.calibration.record import CalibrationRecord
 from augpro.errors import InputError
 from augpro.export.plan import check_installed, problem_of
 from augpro.models.named import model_location
-from augpro.predict.answers import Decisions, read_calibration
+from augpro.predict.answers import Decisions
 from augpro.predict.options import PredictConfig
 
 Logits = Callable[[list[str], list[str] | None], NDArray[np.float32]]
@@ -88,5 +89,8 @@ def _pytorch(config: PredictConfig, folder: Path) -> Model:
 
         return logits
 
-    decisions = Decisions(class_names(said), problem_of(said, config.model), **read_calibration(folder))
+    names, problem, found = class_names(said), problem_of(said, config.model), CalibrationRecord.load(folder)
+    decisions = Decisions(names, problem)
+    if found:
+        decisions = Decisions(names, problem, found.temperature, found.threshold, calibrated=True)
     return Model(decisions, None, load)
