@@ -76,6 +76,6 @@ def calibrated(temperature, threshold):
     """The record of a calibration with these two numbers."""
     return CalibrationRecord(
         temperature=temperature, threshold=threshold, agree=0.9, confidence=0.95, coverage=0.5, rows=100,
-        fitted_rows=25, teacher="teacher", data="data", method="fixed sequence", ece_before=0.1, ece_after=0.1, agreement=0.8,
-        chosen=None, plain=None, bins_before=(), bins_after=(), curve=(),
+        fitted_rows=25, teacher="teacher", data="data", method="fixed sequence", ece_before=0.1, ece_after=0.1,
+        agreement=0.8, chosen=None, plain=None, bins_before=(), bins_after=(), curve=(),
     )  # fmt: skip
