@@ -174,3 +174,9 @@ def test_labels_of_a_run_that_ended_since_the_plan_are_kept(copied_set, both_cla
     label(copied_set, both_classes)
     with pytest.raises(InputError, match="these rows have labels of another teacher"):
         run_label(plan)
+
+
+def test_the_stored_rows_of_a_run_that_was_killed_at_its_end_are_removed(copied_set, both_classes):
+    (copied_set / "rows").mkdir()
+    label(copied_set, both_classes)
+    assert not (copied_set / "rows").exists()

@@ -14,6 +14,7 @@ from augpro.shards.manifest import AGAIN, Labels, Manifest, ShardRecord, is_inta
 from augpro.shards.options import LabelConfig
 from augpro.shards.plan import check_kept_labels, teacher_labels
 from augpro.shards.ray_engine import check_ray
+from augpro.shards.rows import remove_rows
 from augpro.shards.run import complete, progress
 from augpro.shards.table import ORIGINALS, PAIR, TEXT, read_groups
 from augpro.tasks import DEFAULT_METRIC, Task
@@ -109,6 +110,7 @@ def run_label(plan: LabelPlan) -> Manifest:
     with folder_lock(folder):
         remove_leftovers(folder)
         manifest = whole_set(folder)
+        remove_rows(folder)  # where augpro augment was killed at its very end
         _check_teacher(folder, manifest.labels, plan.labels)  # another run may have ended since the plan
         job = LabellingJob.of(
             plan.teacher, plan.labels, manifest.configuration.max_tokens, plan.config.label_store
