@@ -5,7 +5,7 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { FolderError, readFolder, reason } from "./build/folder.mjs";
+import { FolderError, readFolder, reason } from "./folder.mjs";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const REPORT_STYLE = join(HERE, "../src/augpro/report/templates/report.css"); // the page looks as the reports do
