@@ -147,7 +147,7 @@ def test_the_page_of_a_student_answers_as_the_runtime(show, build, student):
     assert len(ROWS) >= 200
     check_equal(browser, student, ROWS)
     found = [answer["probability"] for answer in classify(browser, ROWS)]
-    assert max(found) - min(found) > 0.01, "all texts are alike"
+    assert max(found) - min(found) > 0.001, "no more than ten times what may differ"
 
 
 @pytest.mark.parametrize("tokens", [12, 13])
