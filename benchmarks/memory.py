@@ -7,7 +7,8 @@ Each measurement is a process of its own, with a model so small that the peak is
 - `evaluate`: a CSV file of so many texts scored with a teacher beside it;
 - `compare`: the tables of five methods and three seeds with the logits of so many rows each;
 - `augment-csv`, `augment-jsonl`, `augment-parquet`: a file of so many texts, and one augmented version of each,
-  written to shards; few rows are one shard.
+  written to shards; few rows are one shard;
+- `predict-csv`, `predict-jsonl`, `predict-parquet`: a file of so many texts answered by an exported model.
 
     python benchmarks/memory.py --parts augment-csv augment-jsonl augment-parquet --rows 300000
 """
@@ -90,6 +91,36 @@ def augment(folder: Path) -> None:
     assert sum(shard.rows for shard in manifest.shards) == manifest.expected_rows
 
 
+def export(folder: Path) -> None:
+    """Export the model, in a process of its own as all else that is not measured."""
+    command = [
+        "-m",
+        "augpro.cli",
+        "export",
+        "--model",
+        folder / "model",
+        "--out",
+        folder / "exported",
+        "--no-timing",
+    ]
+    subprocess.run([sys.executable, *map(str, command)], check=True, capture_output=True)
+
+
+def predict(folder: Path) -> None:
+    from augpro.predict.options import PredictConfig
+    from augpro.predict.predicting import make_predict_plan, run_predict
+
+    data = next(folder.glob("rows.*"))
+    out = folder / f"answers{data.suffix}"
+    run_predict(make_predict_plan(PredictConfig(model=str(folder / "exported"), data=data, out=out)))
+
+
+def rename_labels(path: Path) -> None:
+    """Call the column of labels otherwise, as one of that name is added."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("text,label", "text,gold", 1), encoding="utf-8")
+
+
 def convert(path: Path, ending: str) -> None:
     """Write the CSV file in another format, and remove it."""
     if ending == "csv":
@@ -151,9 +182,12 @@ def measure(part: str, rows: int, classes: int) -> tuple[float, float]:
         if part == "evaluate":
             make_model(folder / "model", classes)
             make_data(folder / "rows.csv", rows, classes)
-        elif part.startswith("augment"):
+        elif part.startswith(("augment", "predict")):
             make_model(folder / "model", classes)
             make_data(folder / "rows.csv", rows, classes)
+            if part.startswith("predict"):
+                export(folder)
+                rename_labels(folder / "rows.csv")
             convert(folder / "rows.csv", part.split("-")[1])
         else:
             make_predictions(folder, rows, classes)
@@ -182,7 +216,9 @@ def main() -> None:
         import time
 
         started = time.perf_counter()
-        {"evaluate": evaluate, "compare": compare, "augment": augment}[args.part.split("-")[0]](args.folder)
+        {"evaluate": evaluate, "compare": compare, "augment": augment, "predict": predict}[
+            args.part.split("-")[0]
+        ](args.folder)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter() - started)
         return
     for part in args.parts:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from augpro.export.folder import Sizes, export_tables, finished, write_folder
+from augpro.export.folder import export_tables, finished, write_folder
 from augpro.export.graph import (
     TOLERANCE,
     check_shapes,
@@ -20,9 +19,10 @@ from augpro.export.graph import (
     vocabulary_size,
 )
 from augpro.export.int8 import to_int8
-from augpro.export.parity import Parity, compare, runtime_logits
+from augpro.export.measured import Exported
+from augpro.export.parity import compare, runtime_logits
 from augpro.export.plan import ExportPlan
-from augpro.export.timing import Run, Speed, cold_start, measure, onnx_run, torch_run
+from augpro.export.timing import Run, cold_start, measure, onnx_run, torch_run
 from augpro.export.trimming import Trimmed, in_blocks, text_parts, trim
 from augpro.models.named import model_location
 from augpro.models.reading import predict_logits
@@ -30,27 +30,6 @@ from augpro.models.source import ModelSource
 from augpro.tokens import TokenTable, tokenize
 
 _ANY = 1e9  # int8 may round as it must
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export has made and measured.
-
-    Attributes:
-        sizes: in bytes, and numbers of tokens.
-        shapes: largest difference of logits from PyTorch at three shapes, before int8.
-        parity: on the rows of --data; None without.
-        speeds: of each model at each shape; empty without timing.
-        cold_starts: seconds until the first answer by model; empty without timing.
-        notes: for the user.
-    """
-
-    sizes: Sizes
-    shapes: float
-    parity: Parity | None
-    speeds: list[Speed] = field(default_factory=list)
-    cold_starts: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def run_export(plan: ExportPlan) -> Exported:

@@ -7,15 +7,15 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from augpro.errors import InputError
 from augpro.export.graph import input_names
+from augpro.export.measured import Exported, Sizes
 from augpro.export.options import ExportConfig
 from augpro.export.plan import ExportPlan
 from augpro.export.trimming import Trimmed
@@ -24,28 +24,6 @@ from augpro.models.named import model_location
 from augpro.results.environment import library_versions
 from augpro.results.tables import Quantity, Table
 from augpro.tokens import only_special
-
-if TYPE_CHECKING:
-    from augpro.export.exporting import Exported
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of the files, in bytes, and numbers of tokens.
-
-    Attributes:
-        model_before: the weights of the PyTorch model.
-        model: ``model.onnx``.
-        tokenizer: ``tokenizer.json``.
-        tokens: of the model before.
-        kept_tokens: of the exported model.
-    """
-
-    model_before: int
-    model: int
-    tokenizer: int
-    tokens: int
-    kept_tokens: int
 
 
 @contextmanager
@@ -113,7 +91,7 @@ def write_folder(
     )  # fmt: skip
 
 
-def export_tables(result: "Exported", config: ExportConfig) -> list[Table]:
+def export_tables(result: Exported, config: ExportConfig) -> list[Table]:
     """What people read: sizes, agreement with PyTorch, and speed."""
     sizes = result.sizes
     kind = "int8" if config.int8 else "ONNX"
@@ -128,7 +106,7 @@ def export_tables(result: "Exported", config: ExportConfig) -> list[Table]:
     return [size, _parity(result, kind), *([_speed(result)] if result.speeds else [])]
 
 
-def _parity(result: "Exported", kind: str) -> Table:
+def _parity(result: Exported, kind: str) -> Table:
     table = Table("Answers, compared with PyTorch", ["", "value"])
     table.rows.append(
         ["largest difference of logits at three shapes, before int8", Quantity(result.shapes, ".1e")]
@@ -151,7 +129,7 @@ def _parity(result: "Exported", kind: str) -> Table:
     return table
 
 
-def _speed(result: "Exported") -> Table:
+def _speed(result: Exported) -> Table:
     table = Table("Speed", ["model", "cold start (s)", "texts", "tokens", "latency (ms)", "texts/s"])
     for speed in result.speeds:
         table.rows.append(
