@@ -55,6 +55,7 @@ function parse(text) {
 // checksum is that of this text. Numbers stay as they were written, as 1.0 is not 1 there.
 function read(text) {
   const tokens = text.match(TOKENS) ?? [];
+  if (text.replace(TOKENS, "").trim() !== "") throw new Error("it is not JSON");
   let at = 0;
   function many(end, each) {
     const found = [];
@@ -62,6 +63,7 @@ function read(text) {
       if (at >= tokens.length) throw new Error("it ends too early");
       found.push(each());
       if (tokens[at] === ",") at += 1;
+      else if (tokens[at] !== end) throw new Error("it is not JSON");
     }
     at += 1;
     return found;
