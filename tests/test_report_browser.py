@@ -1,13 +1,7 @@
-"""The report in a browser: every control by mouse and by keyboard, no error, no request, no overflow.
-
-Needs chromium and chromedriver (Debian's packages of these names). Without them the tests are skipped, unless
-AUGPRO_BROWSER_REQUIRED is set, as the check that runs everything sets it.
-"""
+"""The report in a browser: every control by mouse and by keyboard, no error, no request, no overflow."""
 
 import base64
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +12,7 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from augpro.report.page import write_report
+from browsers import chromium, look, requests
 from report_cases import HOSTILE, write_results
 
 pytestmark = pytest.mark.e2e
@@ -33,19 +28,8 @@ def no_network():
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        missing = "needs chromium and chromedriver: apt-get install chromium chromium-driver"
-        (pytest.fail if os.environ.get("AUGPRO_BROWSER_REQUIRED") else pytest.skip)(missing)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +55,7 @@ def page(browser, report):
 
     def show(size=SIZES[1], theme="light", path=report):
         opened.add(path.as_uri())
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]}
-        )
-        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        look(browser, size, theme)
         browser.get(path.as_uri())
         return browser
 
@@ -84,12 +64,6 @@ def page(browser, report):
     yield show
     assert browser.get_log("browser") == []
     assert requests(browser) == opened
-
-
-def requests(browser):
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return {message["params"]["request"]["url"].split("#")[0] for message in messages
-            if message["method"] == "Network.requestWillBeSent"}  # fmt: skip
 
 
 def by_id(browser, name):
