@@ -12,7 +12,7 @@ HERE = Path(__file__).parent.parent / "browser"
 
 
 def libraries():
-    """Install the libraries of the page, once; skip the test where that cannot be, as Python tests need no Node.js."""
+    """Install the libraries of the page, once; skip the test where that cannot be: nothing else needs Node.js."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("needs Node.js 20 or later with npm")
     if not (HERE / "node_modules" / ".package-lock.json").exists():
