@@ -190,8 +190,8 @@ def test_kinds_of_answers(show, build, tmp_path, said):
     check_equal(show(build(folder)), folder, TEXTS)
 
 
-def test_what_is_no_text_is_told(show, build, student):
-    browser = show(build(student))
+def test_what_is_no_text_is_told(show, build, tmp_path):
+    browser = show(build(folder_of(tmp_path, pair=False)))
     assert classify(browser, []) == []
     for texts, pairs, told in (
         ("one", None, "texts is no array"), (["a", None], None, "texts[1] is null"),
