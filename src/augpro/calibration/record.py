@@ -16,14 +16,18 @@ class ReliabilityBin(Stored):
     """Rows with about the same confidence."""
 
     rows: int
+    """How many."""
     confidence: float
+    """Mean of their largest probabilities."""
     agreement: float
+    """Share of them on which student and teacher agree."""
 
 
 class Threshold(Stored):
     """A threshold and the rows above it that the temperature was not fitted on."""
 
     threshold: float = Field(ge=0, le=1)
+    """Least largest probability."""
     coverage: float
     """Share of the rows that reach it."""
     agreement: float
@@ -36,6 +40,7 @@ class CalibrationRecord(Stored):
     """Temperature and threshold of a student's confidence, and how they were found."""
 
     format: int = FORMAT
+    """Number of this layout."""
     temperature: float = Field(gt=0)
     """Logits are divided by it before the softmax."""
     threshold: float | None = Field(ge=0, le=1)
@@ -51,8 +56,11 @@ class CalibrationRecord(Stored):
     fitted_rows: int
     """Those of them that gave the temperature and the list of thresholds."""
     teacher: str
+    """Name of the teacher."""
     data: str
+    """Where the texts were from."""
     method: str
+    """How the threshold was chosen."""
     ece_before: float
     """Expected calibration error of the tested rows at temperature 1."""
     ece_after: float
@@ -64,7 +72,9 @@ class CalibrationRecord(Stored):
     plain: Threshold | None
     """The smallest threshold whose measured agreement is what was asked, for comparison."""
     bins_before: tuple[ReliabilityBin, ...]
+    """The tested rows by confidence at temperature 1."""
     bins_after: tuple[ReliabilityBin, ...]
+    """The same at the temperature."""
     curve: tuple[tuple[float, float], ...]
     """Share of the tested rows, the most confident first, and how many of them agree."""
 
