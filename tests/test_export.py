@@ -8,10 +8,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from augpro import plugins
 from augpro.cli.app import app
 from augpro.errors import InputError
 from augpro.export import int8 as int8_module
-from augpro.export import plan as plan_module
 from augpro.export.exporting import run_export
 from augpro.export.graph import check_shapes, difference, input_names, session_of, to_onnx
 from augpro.export.int8 import to_int8
@@ -160,9 +160,7 @@ def test_what_is_wrong_is_found_before_weights_are_loaded(
     edit(odd / "config.json", problem_type="ranking")
     with pytest.raises(InputError, match="problem_type"):
         plan(odd, tmp_path)
-    monkeypatch.setattr(
-        plan_module.importlib.util, "find_spec", lambda name: None if "onnx" in name else name
-    )
+    monkeypatch.setattr(plugins.importlib.util, "find_spec", lambda name: None if "onnx" in name else name)
     with pytest.raises(
         InputError, match=r"needs onnx, onnxscript, onnxruntime; .* pip install ./runtime '.\[export\]'"
     ):

@@ -4,6 +4,7 @@ An installed package brings them by an entry point, a running program by ``regis
 is imported before its name is asked for.
 """
 
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,16 @@ T = TypeVar("T")
 _NAME = re.compile(
     r"[a-z][a-z0-9_-]*"
 )  # may stand in --methods, where commas, colons and brackets have a meaning
+
+
+def check_installed(extra: str, modules: tuple[str, ...]) -> None:
+    """Raise ``InputError`` with the command that installs what is missing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"augpro {extra} needs {', '.join(missing)}; run in a copy of the repository: "
+            f"pip install ./runtime '.[{extra}]'."
+        )
 
 
 class Registry(Mapping[str, T]):

@@ -1,8 +1,6 @@
 """``augpro serve``: whether it can start, and where it listens."""
 
-import importlib.util
-
-from augpro.errors import InputError
+from augpro.plugins import check_installed
 from augpro.serve.options import ServeConfig
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "augpro_runtime")
@@ -14,12 +12,7 @@ def serve(config: ServeConfig) -> None:
     Raises:
         InputError: if a package is missing, or the server cannot start.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"augpro serve needs {', '.join(missing)}; run in a copy of the repository: "
-            "pip install ./runtime '.[serve]'."
-        )
+    check_installed("serve", _NEEDED)
     from augpro.serve import run
 
     run.serve(config, lambda address: print(f"augpro serves {config.model} at {address}", flush=True))

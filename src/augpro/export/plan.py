@@ -1,10 +1,8 @@
 """Everything about an export that can be wrong is found here, before weights are loaded."""
 
-import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from augpro.calibration.record import CalibrationRecord
 from augpro.data.loading import DataSpec, Split, load_data
@@ -15,12 +13,12 @@ from augpro.models.compatibility import check_model
 from augpro.models.named import model_location
 from augpro.models.padding import reads_padding
 from augpro.models.source import ModelSource
+from augpro.plugins import check_installed
 from augpro.results.output import CONFIG, check_folder
-from augpro.tasks import HF_PROBLEM_TYPE, ProblemType
-from augpro.teachers.alignment import class_names, spec_for
+from augpro.tasks import ProblemType
+from augpro.teachers.alignment import class_names, problem_of, spec_for
 from augpro.tokens import max_length
 
-_PROBLEM = {name: problem for problem, name in HF_PROBLEM_TYPE.items()}
 _NEEDS = ("onnx", "onnxscript", "onnxruntime", "augpro_runtime")
 
 
@@ -85,30 +83,10 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
     folder = Path(model_location(config.model))
     trained = _trained_with(folder)
     return ExportPlan(
-        config, source, class_names(model), problem_of(model, config.model),
+        config, source, class_names(model), problem_of(model),
         max_length(tokenizer, config.max_tokens or trained), None if rows is None else rows.pairs is not None,
         reads_padding(model), CalibrationRecord.load(folder), rows, train, tuple(notes),
     )  # fmt: skip
-
-
-def check_installed(extra: str, modules: tuple[str, ...]) -> None:
-    """Raise ``InputError`` with the command that installs what is missing."""
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"augpro {extra} needs {', '.join(missing)}; run in a copy of the repository: "
-            f"pip install ./runtime '.[{extra}]'."
-        )
-
-
-def problem_of(config: Any, name: str) -> ProblemType:
-    """What the logits of a model mean, from its Hugging Face config."""
-    said = config.problem_type
-    if said is not None and said not in _PROBLEM:
-        raise InputError(
-            f"{name}: problem_type {said!r} of its config.json is not known; write one of {', '.join(_PROBLEM)}."
-        )
-    return _PROBLEM[said] if said else ("regression" if config.num_labels == 1 else "single_label")
 
 
 def _trained_with(folder: Path) -> int | None:

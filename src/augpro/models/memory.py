@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 # Of Windows, and of cuBLAS, whose workspace is not of PyTorch's allocator.
 _SAID = ("DefaultCPUAllocator: not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 SHORTER = "give a shorter --max-tokens, a smaller model or more memory"
+_MORE_STEPS = "more steps for each update by --trainer-option gradient_accumulation_steps=2"
+FEWER_ROWS = f"give a smaller --batch-size, and {_MORE_STEPS}"
 log = logging.getLogger(__name__)
 
 
@@ -97,8 +99,7 @@ def not_in_parts(what: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise InputError(
-            f"memory runs out for {what}, which is not computed in parts; give a smaller --batch-size, and more "
-            "steps for each update by --trainer-option gradient_accumulation_steps=2."
+            f"memory runs out for {what}, which is not computed in parts; {FEWER_ROWS}."
         ) from error
 
 

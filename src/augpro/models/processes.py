@@ -46,9 +46,14 @@ def share(rows: int) -> Tensor:
     All processes take as many, so that none waits for another: the last row is repeated where rows run out. What
     :func:`gather` puts together has the batch's rows first, in their order.
     """
+    first, size = _part(rows)
+    return torch.arange(first, first + size).clamp_max(rows - 1)
+
+
+def _part(rows: int) -> tuple[int, int]:
+    """First row of this process and the number of rows of each; the last rows may be beyond the end."""
     size = -(-rows // count())
-    own = torch.arange(size) + size * int(os.environ.get("RANK", "0"))
-    return own.clamp_max(rows - 1)
+    return size * int(os.environ.get("RANK", "0")), size
 
 
 def gather(own: Tensor) -> Tensor:
@@ -86,8 +91,7 @@ def in_shares(rows: int, compute: Callable[[slice], Tensor], device: torch.devic
     """
     if count() == 1:
         return compute(slice(0, rows))
-    size = -(-rows // count())
-    first = size * int(os.environ.get("RANK", "0"))
+    first, size = _part(rows)
     part = compute(slice(first, first + size))  # none where the rows have run out
     filled = part.new_zeros(size, *part.shape[1:])
     filled[: len(part)] = part

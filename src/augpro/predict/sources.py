@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augpro.calibration.record import CalibrationRecord
 from augpro.errors import InputError
-from augpro.export.plan import check_installed, problem_of
 from augpro.models.named import model_location
+from augpro.plugins import check_installed
 from augpro.predict.answers import Decisions
 from augpro.predict.options import PredictConfig
+from augpro.tasks import ProblemType
 
 Logits = Callable[[list[str], list[str] | None], NDArray[np.float32]]
 
@@ -52,8 +54,7 @@ def _exported(config: PredictConfig, folder: Path) -> Model:
         classifier = Classifier.load(folder)
     except FolderError as error:
         raise InputError(str(error)) from error
-    manifest, found = classifier.manifest, classifier.calibration
-    calibrated = {} if found is None else {"temperature": found.temperature, "threshold": found.threshold}
+    manifest = classifier.manifest
 
     def logits(texts: list[str], pairs: list[str] | None) -> NDArray[np.float32]:
         try:
@@ -61,14 +62,14 @@ def _exported(config: PredictConfig, folder: Path) -> Model:
         except (FolderError, TextError) as error:
             raise InputError(str(error)) from error
 
-    decisions = Decisions(manifest.labels, manifest.problem_type, calibrated=found is not None, **calibrated)  # type: ignore[arg-type]
+    decisions = _decisions(manifest.labels, manifest.problem_type, classifier.calibration)
     return Model(decisions, manifest.pair, lambda: logits)
 
 
 def _pytorch(config: PredictConfig, folder: Path) -> Model:
     from augpro.models.compatibility import check_model
     from augpro.models.source import ModelSource
-    from augpro.teachers.alignment import class_names
+    from augpro.teachers.alignment import class_names, problem_of
 
     source = ModelSource(config.model, config.trust_remote_code)
     tokenizer, said = check_model(source, finished=True), source.load_config()
@@ -89,8 +90,12 @@ def _pytorch(config: PredictConfig, folder: Path) -> Model:
 
         return logits
 
-    names, problem, found = class_names(said), problem_of(said, config.model), CalibrationRecord.load(folder)
-    decisions = Decisions(names, problem)
-    if found:
-        decisions = Decisions(names, problem, found.temperature, found.threshold, calibrated=True)
+    decisions = _decisions(class_names(said), problem_of(said), CalibrationRecord.load(folder))
     return Model(decisions, None, load)
+
+
+def _decisions(labels: tuple[str, ...], problem: ProblemType, calibration: Any) -> Decisions:
+    """What logits mean, with a record of augpro, a calibration of augpro-runtime, or None."""
+    if calibration is None:
+        return Decisions(labels, problem)
+    return Decisions(labels, problem, calibration.temperature, calibration.threshold, calibrated=True)

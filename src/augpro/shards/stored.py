@@ -9,12 +9,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from augpro.augment.counts import ReplacementCounts
-from augpro.models.memory import RowsAtOnce
 from augpro.row_random import RowRandom
 from augpro.shards.read import ShardSet, StoredVersions
 from augpro.tasks import ProblemType
 from augpro.tokens import TokenBatch
-from augpro.training.augmentation import Counted, choose_hardest, rows_to_choose_from
+from augpro.training.augmentation import Counted, HardestChoice
 from augpro.training.candidates import Candidates
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
@@ -40,7 +39,7 @@ class StoredAugmentation:
         bound: which candidates may be chosen; None allows all.
         counts: counts of replaced tokens of the whole set.
         half: precision of the student; the Trainer sets it.
-        memory: how many candidates it reads at once.
+        choose: which of them the student trains on.
     """
 
     stored: ShardSet
@@ -53,9 +52,10 @@ class StoredAugmentation:
     bound: SimilarityBound | None = None
     counts: ReplacementCounts = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
-    memory: RowsAtOnce = field(default_factory=rows_to_choose_from, init=False)
+    choose: HardestChoice = field(init=False)
 
     def __post_init__(self) -> None:
+        self.choose = HardestChoice(self.problem_type, self.meter, self.bound)
         # No rows: they are not made in this run, so they have no speed.
         self.counts = replace(self.stored.manifest.counts, rows=0)
 
@@ -70,11 +70,7 @@ class StoredAugmentation:
         """Augmented rows and the teacher's logits for them, [B, C]."""
         with self.meter.phase("augment"):
             candidates = self._drawn(batch, teacher_logits, epoch)
-        if self.bound:
-            with self.meter.phase("select"):
-                candidates = self.bound.within(batch, candidates)
-        chosen = choose_hardest(candidates, student, self.problem_type, self.half, self.meter, self.memory)
-        return chosen.rows, chosen.logits
+        return self.choose(batch, candidates, student, self.half)
 
     def _drawn(self, batch: TokenBatch, teacher_logits: Tensor, epoch: int) -> Candidates:
         """This epoch's versions of every row."""

@@ -64,7 +64,7 @@ def align_labels(data: TaskData, config: Any, name: str, order: Sequence[str] = 
         InputError: if the data has a label that the model does not have, or the problem types differ.
     """
     task = data.task
-    problem = _problem_of(config, task)
+    problem = problem_of(config, task.problem_type)
     labelled = any(split.labelled for split in data.splits.values())
     if labelled and problem != task.problem_type:
         raise InputError(
@@ -213,7 +213,12 @@ def _ordered(data: TaskData, name: str, classes: Sequence[str], order: Sequence[
     return mapping
 
 
-def _problem_of(config: Any, task: Task) -> ProblemType:
+def problem_of(config: Any, of_rows: ProblemType = "single_label") -> ProblemType:
+    """What a model's logits mean, from its Hugging Face config, and where that does not say from the rows.
+
+    Raises:
+        InputError: if the config names a type that is not known.
+    """
     if config.problem_type is not None:
         if config.problem_type not in _PROBLEM_TYPE:
             raise InputError(
@@ -223,7 +228,7 @@ def _problem_of(config: Any, task: Task) -> ProblemType:
         return _PROBLEM_TYPE[config.problem_type]
     if config.num_labels == 1:
         return "regression"
-    return "single_label" if task.problem_type == "regression" else task.problem_type
+    return "single_label" if of_rows == "regression" else of_rows
 
 
 def _metric(task: Task, problem: ProblemType) -> str:

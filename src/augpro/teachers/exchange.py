@@ -105,10 +105,7 @@ def export_labels(store: LabelStore, out: Path) -> int:
     schema, count = _SCHEMA.with_metadata({_TEACHERS: records.encode()}), 0
     rows = (_exported(label, teachers[identity]) for _, identity, label in store.rows() if label is not None)
     try:
-        with (
-            replacement(out) as temporary,
-            pq.ParquetWriter(temporary, schema) as writer,
-        ):
+        with replacement(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             while part := list(islice(rows, _ROWS_AT_ONCE)):
                 writer.write_table(pa.Table.from_pylist(part, schema))
                 count += len(part)

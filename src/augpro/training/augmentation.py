@@ -20,6 +20,7 @@ from augpro.training.candidates import Candidates
 from augpro.training.dataset import DistillationDataset
 from augpro.training.meter import Meter
 from augpro.training.selection import select_hardest
+from augpro.training.similarity import SimilarityBound
 
 
 @dataclass(frozen=True)
@@ -80,33 +81,49 @@ class Augmentation(Protocol):
         """Continue with the counts of :meth:`progress`."""
 
 
-def rows_to_choose_from() -> RowsAtOnce:
-    """For :func:`choose_hardest`, of a whole training."""
-    return RowsAtOnce("choosing candidates")
+@dataclass
+class HardestChoice:
+    """Chooses the candidate of each row on which student and teacher disagree most.
 
-
-def choose_hardest(
-    candidates: Candidates,
-    student: Any,
-    problem_type: ProblemType,
-    half: torch.dtype | None,
-    meter: Meter,
-    memory: RowsAtOnce,
-) -> Candidates:
-    """The candidate of each row on which student and teacher disagree most.
-
-    The student reads all candidates without dropout, in the phase "select", unless there is one for each row; fewer
-    at once if memory runs out.
+    Attributes:
+        problem_type: of the task.
+        meter: records the phase "select".
+        bound: which candidates may be chosen; None allows all.
+        memory: how many candidates the student reads at once, during a whole training.
     """
-    owners = candidates.owners
-    if len(owners) == int(owners[-1]) + 1:
-        return candidates
-    with meter.phase("select"), torch.no_grad(), without_dropout(student), autocast(owners.device, half):
+
+    problem_type: ProblemType
+    meter: Meter
+    bound: SimilarityBound | None = None
+    memory: RowsAtOnce = field(default_factory=lambda: RowsAtOnce("choosing candidates"), init=False)
+
+    def __call__(
+        self, originals: TokenBatch, candidates: Candidates, student: Any, half: torch.dtype | None
+    ) -> tuple[TokenBatch, Tensor]:
+        """The chosen rows and the teacher's logits for them, [B, C].
+
+        The student reads all candidates without dropout, unless there is one for each row.
+        """
+        if self.bound:
+            with self.meter.phase("select"):
+                candidates = self.bound.within(originals, candidates)
+        owners = candidates.owners
+        if len(owners) > int(owners[-1]) + 1:
+            with (
+                self.meter.phase("select"),
+                torch.no_grad(),
+                without_dropout(student),
+                autocast(owners.device, half),
+            ):
+                candidates = candidates.take(self._hardest(candidates, student))
+        return candidates.rows, candidates.logits
+
+    def _hardest(self, candidates: Candidates, student: Any) -> Tensor:
         logits = [
-            memory.joined(len(batch.ids), partial(_logits, student, batch))
+            self.memory.joined(len(batch.ids), partial(_logits, student, batch))
             for batch in candidates.rows.parts(ROWS_AT_ONCE)
         ]
-        return candidates.take(select_hardest(torch.cat(logits), candidates.logits, owners, problem_type))
+        return select_hardest(torch.cat(logits), candidates.logits, candidates.owners, self.problem_type)
 
 
 def _logits(student: Any, batch: TokenBatch, part: slice) -> Tensor:

@@ -21,12 +21,11 @@ from augpro.augment.base import (
 from augpro.augment.counts import ReplacementCounts
 from augpro.losses import Objective
 from augpro.models import processes
-from augpro.models.memory import RowsAtOnce
 from augpro.models.reading import autocast
 from augpro.row_random import RowRandom
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import TokenBatch, join
-from augpro.training.augmentation import Counted, choose_hardest, rows_to_choose_from
+from augpro.training.augmentation import Counted, HardestChoice
 from augpro.training.candidates import CandidateStore
 from augpro.training.dataset import DistillationDataset
 from augpro.training.exchange import every_candidate, summed
@@ -57,7 +56,7 @@ class OnlineAugmentation:
         loaded: objects that the method has loaded.
         kept: the candidates.
         half: precision of both models on augmented rows, bfloat16 or float16; None for float32. The Trainer sets it.
-        memory: how many candidates the student reads at once.
+        choose: which of them the student trains on.
     """
 
     augmenter: Augmenter
@@ -76,10 +75,11 @@ class OnlineAugmentation:
     loaded: dict[Hashable, Any] = field(default_factory=dict)
     kept: CandidateStore = field(init=False)
     half: torch.dtype | None = field(default=None, init=False)
-    memory: RowsAtOnce = field(default_factory=rows_to_choose_from, init=False)
+    choose: HardestChoice = field(init=False)
 
     def __post_init__(self) -> None:
         self.kept = CandidateStore(self.candidates)
+        self.choose = HardestChoice(self.objective.problem_type, self.meter, self.bound)
 
     def __call__(
         self,
@@ -98,13 +98,7 @@ class OnlineAugmentation:
         if made or processes.count() > 1:
             self._keep(made, batch, teacher_logits, dataset)
         candidates = self.kept.of(batch.row_ids, dataset.table)
-        if self.bound:
-            with self.meter.phase("select"):
-                candidates = self.bound.within(batch, candidates)
-        chosen = choose_hardest(
-            candidates, student, self.objective.problem_type, self.half, self.meter, self.memory
-        )
-        return chosen.rows, chosen.logits
+        return self.choose(batch, candidates, student, self.half)
 
     def counted(self) -> Counted:
         """Its counts, with those of other processes."""

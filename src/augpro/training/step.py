@@ -10,7 +10,7 @@ from torch import Tensor
 
 from augpro.augment.base import VirtualRows
 from augpro.errors import InputError
-from augpro.models.memory import RowsAtOnce, is_out_of_memory
+from augpro.models.memory import FEWER_ROWS, RowsAtOnce, is_out_of_memory
 from augpro.tokens import TokenBatch
 
 PART = "part"  # of the inputs of a training step, beside those of the whole batch
@@ -50,8 +50,7 @@ class Step:
         if isinstance(self.augmented, VirtualRows):
             raise InputError(
                 f"memory runs out for a batch of {self.rows} rows, and augmented rows without text are not computed "
-                "in parts; give a smaller --batch-size, and more steps for each update by --trainer-option "
-                "gradient_accumulation_steps=2."
+                f"in parts; {FEWER_ROWS}."
             )
         tensors = {name: getattr(self, name) for name in ("targets", "labels", "teacher_logits")}
         return replace(
