@@ -3,10 +3,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
 
 const FORMAT = 1;
 const MANIFEST = "augpro.json";
 const FILES = ["model.onnx", "tokenizer.json"];
+const MOST_BYTES = 2 ** 31 - 1;
 const KINDS = ["single_label", "multi_label", "regression"];
 const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|-?Infinity|NaN|true|false|null|[[\]{}:,]/g;
 
@@ -28,16 +30,22 @@ export function readFolder(folder) {
     throw new FolderError(`${path}: cannot be used (${reason(error)}); ${again}.`);
   }
   const contents = Object.fromEntries(FILES.map((name) => {
+    const packed = `${name}.gz` in manifest.files;
+    const file = packed ? `${name}.gz` : name;
     let content;
     try {
-      content = readFileSync(join(folder, name));
+      content = readFileSync(join(folder, file));
     } catch (error) {
-      throw new FolderError(`${join(folder, name)}: cannot be read (${reason(error)}); ${again}.`);
+      throw new FolderError(`${join(folder, file)}: cannot be read (${reason(error)}); ${again}.`);
     }
-    if (hash(content) !== manifest.files[name]) {
-      throw new FolderError(`${join(folder, name)}: not the file that was exported (its SHA-256 differs); ${again}.`);
+    if (hash(content) !== manifest.files[file]) {
+      throw new FolderError(`${join(folder, file)}: not the file that was exported (its SHA-256 differs); ${again}.`);
     }
-    return [name, content];
+    try {
+      return [name, packed ? gunzipSync(content, { maxOutputLength: MOST_BYTES }) : content];
+    } catch (error) {
+      throw new FolderError(`${join(folder, file)}: no gzip file (${reason(error)}); ${again}.`);
+    }
   }));
   return { manifest, contents };
 }

@@ -1,5 +1,6 @@
 """Small exported folders that need no PyTorch: a table of token values, summed over the tokens of a text."""
 
+import gzip
 import hashlib
 import json
 
@@ -10,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from augpro.calibration.record import CalibrationRecord
 from augpro.testing import WORDS, tiny_tokenizer
 from augpro_runtime import Manifest
-from augpro_runtime.folder import MANIFEST, MODEL, TOKENIZER
+from augpro_runtime.folder import MANIFEST, MODEL, PACKED, TOKENIZER
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -63,6 +64,20 @@ def write_exported(folder, tokenizer=None, labels=("negative", "positive"), valu
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return folder, values
+
+
+def pack(folder):
+    """Compress the files of an exported folder."""
+    for name in (MODEL, TOKENIZER):
+        (folder / (name + PACKED)).write_bytes(gzip.compress((folder / name).read_bytes()))
+        (folder / name).unlink()
+    seal(folder)
+
+
+def seal(folder):
+    """Note the files of the folder as they are now."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
+    rewrite(folder, files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
 
 
 def rewrite(folder, **said):

@@ -95,7 +95,10 @@ def test_int8_weights_are_small_and_answers_near(source, graph, monkeypatch):
     assert "MatMulNBits" in kinds
     floats = [tensor for tensor in small.graph.initializer if tensor.data_type == 1 and len(tensor.dims) == 2]
     assert sum(np.prod(tensor.dims) for tensor in floats if 1 not in tensor.dims) < 64 * len(floats)
-    assert any(tensor.data_type == 3 and len(tensor.dims) == 2 for tensor in small.graph.initializer)
+    table = next(
+        tensor for tensor in small.graph.initializer if tensor.name.endswith("embeddings.weight_int8")
+    )
+    assert (table.data_type, len(table.dims)) == (3, 3)
     tokenizer = source[1]
     rows = tokenizer(list(TEXTS), padding=True, return_tensors="np")
     found = session_of(small.SerializeToString()).run(
@@ -135,7 +138,11 @@ def test_an_export_that_fails_leaves_nothing(teacher_folder, tmp_path, monkeypat
 
 @pytest.mark.parametrize(("options", "told"), [
     ({"texts": "x.txt"}, "--texts is for --trim-vocabulary"),
-    ({"trim_vocabulary": True}, "give --texts or --data"),
+    ({"trim_vocabulary": True}, "--trim-vocabulary needs texts .*: give --texts or --data"),
+    ({"int8": True, "max_megabytes": 10}, "--max-megabytes needs texts .*: give --texts or --data"),
+    ({"max_megabytes": 10, "data": "d"}, "add --int8"),
+    ({"int8": True, "max_megabytes": 0, "data": "d"}, "--max-megabytes"),
+    ({"int8": True, "max_megabytes": float("nan"), "data": "d"}, "--max-megabytes"),
     ({"teacher": "t", "timing": False}, "leave --no-timing out"),
 ])  # fmt: skip
 def test_options_that_do_not_fit(options, told, tmp_path):

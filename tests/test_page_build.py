@@ -1,10 +1,12 @@
 """build.mjs refuses what is damaged, and what a page cannot run, in one sentence."""
 
 import json
+import re
 import subprocess
 
 import pytest
 
+from exported_folders import pack
 from pages import HERE, build_page, folder_of, libraries
 from test_trimming import trained
 
@@ -60,6 +62,20 @@ def test_a_manifest_with_any_numbers_and_letters_is_read(tmp_path):
     assert json.loads((folder / "augpro.json").read_text(encoding="utf-8"))["labels"][0] == "ja é"
     done = build_page(folder, tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_compressed_folder_gives_the_same_page(tmp_path):
+    parts = []
+    for packed in (False, True):
+        folder = folder_of(tmp_path / str(packed))
+        if packed:
+            pack(folder)
+        done = build_page(folder, tmp_path / "page.html")
+        assert done.returncode == 0, done.stderr
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        parts.append(re.findall(r'id="part-(wasm|model|tokenizer)">([^<]+)<', page))
+    assert len(parts[0]) == 3
+    assert parts[0] == parts[1]
 
 
 def test_every_script_is_well_formed():

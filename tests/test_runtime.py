@@ -18,9 +18,10 @@ import augpro_runtime
 from augpro.testing import TEXTS
 from augpro.tokens import encode
 from augpro_runtime import Calibration, Classifier, FolderError, Manifest, TextError
+from augpro_runtime import folder as folder_module
 from augpro_runtime.folder import MANIFEST, MODEL, TOKENIZER
 from augpro_runtime.texts import TextReader, is_local
-from exported_folders import rewrite, token_values, write_exported
+from exported_folders import pack, rewrite, seal, token_values, write_exported
 
 MOVED = [*TEXTS[7:], *TEXTS[:7]]
 
@@ -289,14 +290,45 @@ def test_a_manifest_that_does_not_fit(folder, said, told):
 
 
 def test_a_model_that_cannot_be_run(folder):
-    import hashlib
-
     (folder / MODEL).write_bytes(b"no model")
-    files = json.loads((folder / MANIFEST).read_text())["files"] | {
-        MODEL: hashlib.sha256(b"no model").hexdigest()
-    }
-    rewrite(folder, files=files)
+    seal(folder)
     with pytest.raises(FolderError, match="cannot be run with onnxruntime"):
+        Classifier.load(folder)
+
+
+def test_compressed_files(folder):
+    plain = Classifier.load(folder).logits(TEXTS)
+    pack(folder)
+    assert not (folder / MODEL).exists()
+    np.testing.assert_array_equal(Classifier.load(folder).logits(TEXTS), plain)
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "gone", "flipped"])
+def test_a_damaged_compressed_file_is_one_sentence(folder, damage):
+    pack(folder)
+    path = folder / (MODEL + ".gz")
+    content = path.read_bytes()
+    if damage in ("cut", "foreign"):  # so written, and with the right checksum
+        path.write_bytes(content[:-20] if damage == "cut" else b"no gzip file")
+        seal(folder)
+    elif damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    told = {
+        "cut": "ends too early",
+        "foreign": "no gzip file",
+        "gone": "cannot be read",
+        "flipped": "SHA-256 differs",
+    }
+    with pytest.raises(FolderError, match=rf"model\.onnx\.gz: .*{told[damage]}.*\.$"):
+        Classifier.load(folder)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(folder, monkeypatch):
+    pack(folder)
+    monkeypatch.setattr(folder_module, "_MOST_BYTES", 100)
+    with pytest.raises(FolderError, match="holds more than"):
         Classifier.load(folder)
 
 

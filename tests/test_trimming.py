@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from augpro.errors import InputError
-from augpro.export.trimming import _order, in_blocks, text_parts, trim
+from augpro.export.trimming import _order, count_tokens, in_blocks, text_parts, trim
 from augpro.export.vocabularies import tokens_of
 from augpro.models.source import ModelSource
 from augpro.testing import TEXTS, tiny_classifier
@@ -63,12 +63,13 @@ def tokenizers():
     return {kind: trained(kind) for kind in KINDS}
 
 
-def trimmed(tokenizer, texts=TEXTS):
+def trimmed(tokenizer, texts=TEXTS, every=False):
     torch.manual_seed(0)
     make = roberta if tokenizer.pad_token_id == 1 else tiny_classifier  # whose padding is 0
     model = make(len(tokenizer)).eval()
     definition = json.loads(tokenizer.backend_tokenizer.to_str())
-    found = trim(model, tokenizer, definition, in_blocks(list(texts), None), 30, "tiny")
+    use = count_tokens(tokenizer, in_blocks(list(texts), None), 30, "tiny")
+    found = trim(model, tokenizer, definition, use, "tiny", every)
     return model, found
 
 
@@ -95,6 +96,29 @@ def test_texts_of_kept_tokens_have_the_same_tokens_and_logits(kind, tokenizers):
         ids = [torch.tensor([row[:30]]) for row in (old.ids, new.ids)]
         with torch.no_grad():
             logits = [part(input_ids=row).logits for part, row in zip((model, found.model), ids, strict=True)]
+        torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_tokens_in_the_order_of_their_use(kind, tokenizers):
+    tokenizer = tokenizers[kind]
+    model, found = trimmed(tokenizer, every=True)
+    assert sorted(found.old_ids) == list(range(len(tokenizer)))
+    counts = count_tokens(tokenizer, in_blocks(list(TEXTS), None), 30, "tiny").counts
+    held = {tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}
+    others = [old for old in found.old_ids if old not in held]
+    assert (np.diff(counts[others]) <= 0).all()
+    assert counts[others[0]] > counts[others[-1]]
+    texts = [*TEXTS, *OTHERS.split(), "☃ xyz"]
+    before, _ = encode(tokenizer, [texts], [10**9] * len(texts))
+    for old, text in zip(before, texts, strict=True):
+        new = reader(found).encode(text)
+        assert found.old_ids[new.ids].tolist() == old.ids
+        with torch.no_grad():
+            logits = [
+                part(input_ids=torch.tensor([row[:30]])).logits
+                for part, row in ((model, old.ids), (found.model, new.ids))
+            ]
         torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)
 
 
@@ -153,7 +177,10 @@ def test_kinds_that_cannot_be_trimmed():
             "added_tokens": [],
         },
     ):
-        with pytest.raises(InputError, match=r"cannot be trimmed; leave --trim-vocabulary out"):
+        with pytest.raises(
+            InputError,
+            match=r"kind .* cannot be left out or put in another order; leave --trim-vocabulary and",
+        ):
             tokens_of(definition, "model")
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,6 +17,8 @@ from augpro_runtime.errors import FolderError
 
 FORMAT = 1
 MANIFEST, MODEL, TOKENIZER = "augpro.json", "model.onnx", "tokenizer.json"
+PACKED = ".gz"  # end of the name of a file that is kept compressed
+_MOST_BYTES = 2**31 - 1  # of a file; ONNX models have no more
 ProblemType = Literal["single_label", "multi_label", "regression"]
 _KINDS = ("single_label", "multi_label", "regression")
 _CHECKSUM = "checksum"
@@ -56,7 +59,7 @@ class Manifest:
         same_length: whether only texts of one length may share a batch, as padding would change the answer.
         inputs: of the model, in the order of ``model.onnx``.
         calibration: as ``augpro calibrate`` wrote it; None without one.
-        files: SHA-256 of each file that is loaded.
+        files: SHA-256 of each file that is loaded; a name that ends with .gz is that of a compressed file.
         versions: of the libraries that wrote the folder.
         exported_from: name of the model's folder.
         format: number of this layout.
@@ -150,15 +153,29 @@ def read_folder(folder: Path | str) -> tuple[Manifest, dict[str, bytes]]:
         raise FolderError(f"{path / MANIFEST}: cannot be used ({_reason(error)}); {again}.") from error
     contents = {}
     for name in (MODEL, TOKENIZER):
+        packed = name + PACKED in manifest.files
+        file = path / (name + PACKED if packed else name)
         try:
-            contents[name] = (path / name).read_bytes()
+            content = file.read_bytes()
         except OSError as error:
-            raise FolderError(f"{path / name}: cannot be read ({_reason(error)}); {again}.") from error
-        if hashlib.sha256(contents[name]).hexdigest() != manifest.files.get(name):
-            raise FolderError(
-                f"{path / name}: not the file that was exported (its SHA-256 differs); {again}."
-            )
+            raise FolderError(f"{file}: cannot be read ({_reason(error)}); {again}.") from error
+        if hashlib.sha256(content).hexdigest() != manifest.files.get(file.name):
+            raise FolderError(f"{file}: not the file that was exported (its SHA-256 differs); {again}.")
+        contents[name] = _unpacked(content, file) if packed else content
     return manifest, contents
+
+
+def _unpacked(content: bytes, file: Path) -> bytes:
+    reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        found = reader.decompress(content, _MOST_BYTES)
+    except zlib.error as error:
+        raise FolderError(f"{file}: no gzip file ({error}); export the model again.") from error
+    if not reader.eof:
+        raise FolderError(
+            f"{file}: holds more than {_MOST_BYTES / 1e9:.1f} GB, or ends too early; export the model again."
+        )
+    return found
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from augpro.export.folder import export_tables, finished, write_folder
+from augpro.export.budget import compressed, fit
+from augpro.export.folder import export_tables, finished, tokenizer_bytes, write_folder
 from augpro.export.graph import (
     TOLERANCE,
     check_shapes,
@@ -23,7 +24,7 @@ from augpro.export.measured import Exported
 from augpro.export.parity import compare, runtime_logits
 from augpro.export.plan import ExportPlan
 from augpro.export.timing import Run, cold_start, measure, onnx_run, torch_run
-from augpro.export.trimming import Trimmed, in_blocks, text_parts, trim
+from augpro.export.trimming import Trimmed, count_tokens, in_blocks, text_parts, trim
 from augpro.models.named import model_location
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource
@@ -43,22 +44,29 @@ def run_export(plan: ExportPlan) -> Exported:
     table = None if plan.rows is None else tokenize(tokenizer, plan.rows.texts, plan.rows.pairs, plan.limit)
     expected = None if table is None else predict_logits(model, table, what="PyTorch").numpy()
     definition = json.loads(tokenizer.backend_tokenizer.to_str())
-    trimmed = None
-    if config.trim_vocabulary:
+    trimmed, counts = _untrimmed(model, definition), None
+    if config.counts_tokens:
         parts = in_blocks(plan.train.texts, plan.train.pairs) if plan.train else (
             text_parts(config.texts or Path(), config.text_column, config.pair_column)
         )  # fmt: skip
-        trimmed = trim(model, tokenizer, definition, parts, plan.limit, name)
-    small = trimmed.model if trimmed else model
+        use = count_tokens(tokenizer, parts, plan.limit, name)
+        trimmed = trim(model, tokenizer, definition, use, name, every=not config.trim_vocabulary)
+        counts = use.counts[trimmed.old_ids]
+    small = trimmed.model
     names = input_names(tokenizer)
     whole = to_onnx(small, names, name)
     shapes = check_shapes(small, whole, tokenizer, name, TOLERANCE)
     final = whole
     if config.int8:
         final = to_int8(whole)
+        if config.max_megabytes is not None and counts is not None:
+            rest = int(config.max_megabytes * 1e6) - len(tokenizer_bytes(plan, tokenizer, trimmed))
+            final = fit(final, whole, counts, rest, name)
         check_shapes(small, final, tokenizer, name, _ANY)
+    content = final.SerializeToString()
     with finished(config.out) as folder:
-        sizes = write_folder(folder, plan, tokenizer, final, trimmed or _untrimmed(model, definition))
+        content = content if config.max_megabytes is None else compressed(content)
+        sizes = write_folder(folder, plan, tokenizer, content, trimmed)
         parity = None
         if table is not None and expected is not None and plan.rows is not None:
             found, classifier = runtime_logits(folder, plan.rows.texts, plan.rows.pairs)
@@ -69,8 +77,8 @@ def run_export(plan: ExportPlan) -> Exported:
             result = _timed(result, plan, model, tokenizer, {"ONNX": whole, "int8": final}, folder)
         text = "\n".join(table.markdown() for table in export_tables(result, config))
         (folder / "export.md").write_text(text, encoding="utf-8")
-        content = json.dumps(dataclasses.asdict(result), indent=2, ensure_ascii=False)
-        (folder / "export.json").write_text(content + "\n", encoding="utf-8")
+        measured = json.dumps(dataclasses.asdict(result), indent=2, ensure_ascii=False)
+        (folder / "export.json").write_text(measured + "\n", encoding="utf-8")
     return result
 
 
@@ -79,12 +87,10 @@ def _untrimmed(model: PreTrainedModel, definition: dict[str, Any]) -> Trimmed:
     return Trimmed(model, definition, np.arange(size), size)
 
 
-def _retokenized(
-    trimmed: Trimmed | None, table: TokenTable, classifier: Any, plan: ExportPlan
-) -> NDArray[np.bool_]:
+def _retokenized(trimmed: Trimmed, table: TokenTable, classifier: Any, plan: ExportPlan) -> NDArray[np.bool_]:
     """Which rows have other tokens than before, [N]."""
     changed = np.zeros(len(table), dtype=bool)
-    if trimmed is None:
+    if len(trimmed.old_ids) == trimmed.tokens:
         return changed
     new = trimmed.new_ids
     assert plan.rows is not None

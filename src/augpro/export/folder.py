@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from augpro.errors import InputError
+from augpro.export.budget import compressed
 from augpro.export.graph import input_names
 from augpro.export.measured import Exported, Sizes
 from augpro.export.options import ExportConfig
@@ -54,17 +54,14 @@ def finished(out: Path) -> Iterator[Path]:
 
 
 def write_folder(
-    folder: Path, plan: ExportPlan, tokenizer: PreTrainedTokenizerBase, graph: Any, trimmed: Trimmed
+    folder: Path, plan: ExportPlan, tokenizer: PreTrainedTokenizerBase, model: bytes, trimmed: Trimmed
 ) -> Sizes:
-    """Write ``model.onnx``, ``tokenizer.json`` and, last, ``augpro.json``."""
-    from augpro_runtime.folder import MANIFEST, MODEL, TOKENIZER, Manifest
+    """Write the model, the tokenizer and, last, ``augpro.json``."""
+    from augpro_runtime.folder import MANIFEST, MODEL, PACKED, TOKENIZER, Manifest
 
-    cut = {"direction": tokenizer.truncation_side.capitalize(), "max_length": plan.limit, "stride": 0}
-    definition = trimmed.definition | {"truncation": cut | {"strategy": "LongestFirst"}, "padding": None}
-    contents = {
-        MODEL: graph.SerializeToString(),
-        TOKENIZER: json.dumps(definition, ensure_ascii=False, separators=(",", ":")).encode(),
-    }
+    packed = PACKED if plan.config.max_megabytes is not None else ""
+    model_file, tokenizer_file = MODEL + packed, TOKENIZER + packed
+    contents = {model_file: model, tokenizer_file: tokenizer_bytes(plan, tokenizer, trimmed)}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     new, unknown = trimmed.new_ids, tokenizer.unk_token_id
@@ -86,20 +83,29 @@ def write_folder(
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     before = Path(model_location(plan.config.model))
     return Sizes(
-        sum(path.stat().st_size for path in before.glob("*.safetensors")), len(contents[MODEL]),
-        len(contents[TOKENIZER]), trimmed.tokens, len(trimmed.old_ids),
+        sum(path.stat().st_size for path in before.glob("*.safetensors")), len(model),
+        len(contents[tokenizer_file]), trimmed.tokens, len(trimmed.old_ids),
     )  # fmt: skip
+
+
+def tokenizer_bytes(plan: ExportPlan, tokenizer: PreTrainedTokenizerBase, trimmed: Trimmed) -> bytes:
+    """The content of the tokenizer's file."""
+    cut = {"direction": tokenizer.truncation_side.capitalize(), "max_length": plan.limit, "stride": 0}
+    definition = trimmed.definition | {"truncation": cut | {"strategy": "LongestFirst"}, "padding": None}
+    content = json.dumps(definition, ensure_ascii=False, separators=(",", ":")).encode()
+    return content if plan.config.max_megabytes is None else compressed(content, text=True)
 
 
 def export_tables(result: Exported, config: ExportConfig) -> list[Table]:
     """What people read: sizes, agreement with PyTorch, and speed."""
     sizes = result.sizes
     kind = "int8" if config.int8 else "ONNX"
+    packed = "" if config.max_megabytes is None else ", compressed"
     size = Table("Size", ["", "MB"])
     size.rows += [
         ["PyTorch weights", Quantity(sizes.model_before / 1e6, ".2f")],
-        [f"{kind} model", Quantity(sizes.model / 1e6, ".2f")],
-        ["tokenizer", Quantity(sizes.tokenizer / 1e6, ".2f")],
+        [f"{kind} model{packed}", Quantity(sizes.model / 1e6, ".2f")],
+        [f"tokenizer{packed}", Quantity(sizes.tokenizer / 1e6, ".2f")],
     ]
     if sizes.kept_tokens < sizes.tokens:
         size.notes.append(f"{sizes.kept_tokens} of {sizes.tokens} tokens are kept")

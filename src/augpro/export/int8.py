@@ -1,6 +1,6 @@
 """Weights as 8-bit integers, arithmetic in float32.
 
-Weights of matrix products are rounded in blocks of 32, embeddings row by row, each with a scale of its own.
+Weights are rounded in blocks of 32, each with a scale of its own.
 Activations stay in float32. So the answer to a text does not depend on the texts of its batch, as it would if
 activations were rounded by a scale for the whole batch (dynamic quantization), and it agrees with PyTorch more often:
 benchmarks/results/export.jsonl has both.
@@ -10,7 +10,10 @@ import logging
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+MOST = 127  # a weight becomes a whole number from -127 to 127
+WHOLE, SCALE = "_int8", "_scale"  # ends of the names of a table of embeddings and of its scales
 _BLOCK = 32  # weights with one scale
 _SMALL = 16_384  # numbers; smaller embeddings stay as they are
 
@@ -58,34 +61,59 @@ def _split_gemm(proto: Any) -> None:
 
 
 def _small_embeddings(proto: Any) -> None:
-    """Round each row of the embeddings by its own scale, and look up both."""
-    from onnx import TensorProto, helper, numpy_helper
+    """Look up whole numbers and their scales instead of embeddings."""
+    from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     nodes, done = [], set()
     for node in proto.graph.node:
         table = constants.get(node.input[0]) if node.op_type == "Gather" else None
         along = next((item.i for item in node.attribute if item.name == "axis"), 0)
-        float_table = table is not None and table.data_type == TensorProto.FLOAT and len(table.dims) == 2
+        float_table = table is not None and table.data_type == 1 and len(table.dims) == 2  # 1: FLOAT
         if table is None or not float_table or along != 0 or np.prod(table.dims) < _SMALL:
             nodes.append(node)
             continue
-        whole, scale, out = f"{table.name}_int8", f"{table.name}_scale", node.output[0]
         if table.name not in done:
             values = numpy_helper.to_array(table)
-            scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny)
-            rounded = np.clip(np.rint(values / scales), -127, 127).astype(np.int8)
-            proto.graph.initializer.append(numpy_helper.from_array(rounded, whole))
-            proto.graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), scale))
+            in_blocks = values.reshape(
+                len(values), -1, _BLOCK if values.shape[1] % _BLOCK == 0 else values.shape[1]
+            )
+            whole, scales = rounded(in_blocks, np.abs(in_blocks).max(axis=2, keepdims=True) / MOST)
+            width = np.array(values.shape[1:], dtype=np.int64)
+            for end, content in ((WHOLE, whole), (SCALE, scales), ("_width", width)):
+                proto.graph.initializer.append(numpy_helper.from_array(content, table.name + end))
             done.add(table.name)
-        nodes += [
-            helper.make_node("Gather", [whole, node.input[1]], [f"{out}_int8"], name=f"{node.name}_int8"),
-            helper.make_node("Cast", [f"{out}_int8"], [f"{out}_whole"], to=TensorProto.FLOAT,
-                             name=f"{node.name}_whole"),
-            helper.make_node("Gather", [scale, node.input[1]], [f"{out}_scale"], name=f"{node.name}_scale"),
-            helper.make_node("Mul", [f"{out}_whole", f"{out}_scale"], [out], name=f"{node.name}_value"),
-        ]  # fmt: skip
+        nodes += _lookup(node, table.name)
     _replace(proto, nodes)
+
+
+def rounded(
+    values: NDArray[np.float32], scales: NDArray[Any]
+) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """The nearest whole numbers of values, in units of the nearest scales of 16 bits."""
+    short = np.maximum(scales, np.finfo(np.float16).tiny).astype(np.float16)
+    return np.clip(np.rint(values / short.astype(np.float32)), -MOST, MOST).astype(np.int8), short
+
+
+def _lookup(node: Any, table: str) -> list[Any]:
+    """Nodes for a lookup in a table of whole numbers, [V, blocks, width of a block], with scales, [V, blocks, 1]."""
+    from onnx import TensorProto, helper
+
+    index, out = node.input[1], node.output[0]
+    steps: list[tuple[str, list[str], str | None, dict[str, Any]]] = [
+        ("Gather", [table + WHOLE, index], "whole", {}),
+        ("Cast", [f"{out}_whole"], "number", {"to": TensorProto.FLOAT}),
+        ("Gather", [table + SCALE, index], "short", {}),
+        ("Cast", [f"{out}_short"], "scale", {"to": TensorProto.FLOAT}),
+        ("Mul", [f"{out}_number", f"{out}_scale"], "blocks", {}),
+        ("Shape", [index], "rows", {}),
+        ("Concat", [f"{out}_rows", table + "_width"], "shape", {"axis": 0}),
+        ("Reshape", [f"{out}_blocks", f"{out}_shape"], None, {}),
+    ]
+    return [
+        helper.make_node(kind, inputs, [out if end is None else f"{out}_{end}"], f"{node.name}_{end}", **said)
+        for kind, inputs, end, said in steps
+    ]
 
 
 def _replace(proto: Any, nodes: list[Any]) -> None:

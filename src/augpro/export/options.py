@@ -31,22 +31,37 @@ class ExportConfig(BaseModel):
         False,
         description="Keep only the tokens of --texts or of the training texts of --data, and all letters.",
     )
+    max_megabytes: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="With --int8: round the embeddings of tokens that --texts or the training texts of --data seldom "
+        "have more coarsely, and compress the files, until they take no more than this (1 MB is 1,000,000 bytes).",
+    )
     texts: OptionalPath = Field(
         None,
-        description="File of texts for --trim-vocabulary: a table, or .txt with a text a line.",
+        description="File of texts for --trim-vocabulary and --max-megabytes: a table, or .txt with a text a line.",
     )
     teacher: OptionalName = Field(None, description="Also measure the size and speed of this classifier.")
     timing: bool = Field(True, description="Measure latency, throughput and cold start.")
     trust_remote_code: bool = Field(False, description="Allow running code that comes with a model.")
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it matters which tokens texts have."""
+        return self.trim_vocabulary or self.max_megabytes is not None
+
     @model_validator(mode="after")
     def _fits(self) -> "ExportConfig":
-        if self.texts is not None and not self.trim_vocabulary:
-            raise ValueError("--texts is for --trim-vocabulary; add it, or leave --texts out")
-        if self.trim_vocabulary and self.texts is None and self.data is None:
+        counted = "--trim-vocabulary" if self.trim_vocabulary else "--max-megabytes"
+        if self.max_megabytes is not None and not self.int8:
+            raise ValueError("--max-megabytes is for 8-bit weights; add --int8")
+        if self.texts is not None and not self.counts_tokens:
             raise ValueError(
-                "--trim-vocabulary needs the texts whose tokens are kept: give --texts or --data"
+                "--texts is for --trim-vocabulary and --max-megabytes; add one of them, or leave --texts out"
             )
+        if self.counts_tokens and self.texts is None and self.data is None:
+            raise ValueError(f"{counted} needs texts whose tokens are counted: give --texts or --data")
         if self.teacher is not None and not self.timing:
             raise ValueError("--teacher is only measured; leave --no-timing out")
         return self

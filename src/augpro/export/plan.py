@@ -36,7 +36,7 @@ class ExportPlan:
         same_length: whether its answers depend on padding.
         calibration: of the model, or None.
         rows: to compare answers on, or None.
-        train: texts whose tokens are kept, or None.
+        train: texts whose tokens are counted, or None.
         notes: for the user.
     """
 
@@ -76,7 +76,7 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
         data = load_data(spec_for(spec, model))
         notes += data.notes
         rows = data.splits[next(name for name in ("validation", "test", "train") if name in data.splits)]
-        if config.trim_vocabulary and config.texts is None:
+        if config.counts_tokens and config.texts is None:
             if "train" not in data.splits:
                 raise InputError(f"{config.data}: there is no train split to take tokens from; give --texts.")
             train = data.splits["train"]

@@ -1,4 +1,4 @@
-"""A classifier with fewer tokens: the rows of its embeddings and the entries of its tokenizer."""
+"""A classifier with fewer tokens, or in another order: rows of its embeddings and entries of its tokenizer."""
 
 import copy
 import json
@@ -23,6 +23,19 @@ from augpro.tokens import encode
 _BLOCK = 2048  # texts tokenized at once
 _SAMPLE = 500  # of them are read with both tokenizers
 _IDS = ("pad", "eos", "bos", "sep", "cls", "mask", "decoder_start")  # tokens that a configuration names
+
+
+@dataclass(frozen=True)
+class TokenUse:
+    """How often texts use each token.
+
+    Attributes:
+        counts: of each token id, int64 [tokens].
+        sample: some of the texts.
+    """
+
+    counts: NDArray[np.int64]
+    sample: Texts
 
 
 @dataclass(frozen=True)
@@ -74,13 +87,34 @@ def in_blocks(texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Tex
         yield list(texts[start:end]), None if pairs is None else list(pairs[start:end])
 
 
+def count_tokens(
+    tokenizer: PreTrainedTokenizerBase, parts: Iterable[Texts], limit: int, name: str
+) -> TokenUse:
+    """Count the tokens of texts, each cut to ``limit`` tokens; ``name`` is the model's, for messages.
+
+    Raises:
+        InputError: if there are no texts.
+    """
+    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    sample: Texts | None = None
+    for texts, pairs in parts:
+        columns = [texts] if pairs is None else [texts, pairs]
+        encodings, _ = encode(tokenizer, columns, [limit] * len(texts))
+        for encoding in encodings:
+            np.add.at(counts, encoding.ids, 1)
+        sample = sample or (texts[:_SAMPLE], pairs and pairs[:_SAMPLE])
+    if sample is None:
+        raise InputError(f"{name}: there are no texts to take tokens from; give others by --texts.")
+    return TokenUse(counts, sample)
+
+
 def trim(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     definition: Definition,
-    parts: Iterable[Texts],
-    limit: int,
+    use: TokenUse,
     name: str,
+    every: bool = False,
 ) -> Trimmed:
     """Keep the tokens of texts and all that :mod:`augpro.export.vocabularies` names; the model is copied.
 
@@ -88,28 +122,20 @@ def trim(
         model: a classifier.
         tokenizer: its tokenizer.
         definition: content of its ``tokenizer.json``.
-        parts: the texts.
-        limit: maximum number of tokens of a text.
+        use: of its tokens; those that are used most get the first ids.
         name: of the model, for messages.
+        every: keep all tokens, and only put them in this order.
 
     Raises:
         InputError: if this tokenizer or model cannot be trimmed.
     """
     ids = tokens_of(definition, name)
     names = {place: token for token, place in ids.items()}
-    used: set[int] = set()
-    sample: Texts | None = None
-    for texts, pairs in parts:
-        columns = [texts] if pairs is None else [texts, pairs]
-        encodings, _ = encode(tokenizer, columns, [limit] * len(texts))
-        used.update(token for encoding in encodings for token in encoding.ids)
-        sample = sample or (texts[:_SAMPLE], pairs and pairs[:_SAMPLE])
-    if sample is None:
-        raise InputError(f"{name}: there are no texts to take tokens from; give others by --texts.")
-    kept = {ids[token] for token in closure(definition, {names[place] for place in used}) if token in ids}
+    used = set(names.values()) if every else {names[int(place)] for place in np.flatnonzero(use.counts)}
+    kept = {ids[token] for token in closure(definition, used) if token in ids}
     config = model.config.get_text_config()
     fixed = {place for key in _IDS if isinstance(place := getattr(config, f"{key}_token_id", None), int)}
-    order = _order(sorted(kept), fixed)
+    order = _order(sorted(kept, key=lambda place: (-use.counts[place], place)), fixed)
     new_of = {int(place): number for number, place in enumerate(order)}
     new = without(definition, {names[place]: number for place, number in new_of.items()})
     found = Trimmed(_cut(model, order), new, order, len(ids))
@@ -117,7 +143,7 @@ def trim(
         place = getattr(config, f"{key}_token_id", None)
         if isinstance(place, int) and place in new_of:
             setattr(found.model.config.get_text_config(), f"{key}_token_id", new_of[place])
-    _check(found, tokenizer, sample, name)
+    _check(found, tokenizer, use.sample, name)
     return found
 
 
@@ -160,5 +186,6 @@ def _check(found: Trimmed, tokenizer: PreTrainedTokenizerBase, sample: Texts, na
         mapped = new[old.ids]
         if (mapped >= 0).all() and mapped.tolist() != now.ids:
             raise InputError(
-                f"{name}: its tokenizer splits texts otherwise after trimming; leave --trim-vocabulary out."
+                f"{name}: its tokenizer splits texts otherwise with its tokens in another order; leave "
+                "--trim-vocabulary and --max-megabytes out."
             )

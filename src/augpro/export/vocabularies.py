@@ -33,7 +33,8 @@ def tokens_of(definition: Definition, name: str) -> dict[str, int]:
     parts = [model.get(key) for key in ("continuing_subword_prefix", "end_of_word_suffix")]
     if kind not in _KINDS or (kind == "BPE" and (any(parts) or model.get("dropout"))):
         raise InputError(
-            f"{name}: a tokenizer of this kind ({kind}) cannot be trimmed; leave --trim-vocabulary out."
+            f"{name}: the tokens of a tokenizer of this kind ({kind}) cannot be left out or put in another order; "
+            "leave --trim-vocabulary and --max-megabytes out."
         )
     if kind == "Unigram":
         found = {piece: place for place, (piece, _) in enumerate(model["vocab"])}
