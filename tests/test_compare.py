@@ -19,7 +19,7 @@ from augpro.compare.grid import Grid, ResultsFile, method_options
 from augpro.compare.runner import _readable, equal_seconds_cells
 from augpro.config import CompareConfig
 from augpro.errors import InputError
-from augpro.files import write_tensors
+from augpro.files.checksums import write_tensors
 from augpro.results.cell import Cell
 from augpro.results.output import folder_lock
 from conftest import LABELS, wordpiece

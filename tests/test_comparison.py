@@ -20,7 +20,7 @@ from augpro.compare.runner import Compared
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.evaluation.metrics import METRICS, row_distances
-from augpro.files import write_tensors
+from augpro.files.checksums import write_tensors
 from augpro.results.cell import CellResult
 
 ROWS = 400

@@ -136,6 +136,18 @@ def test_an_export_that_fails_leaves_nothing(teacher_folder, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_something_else_has_written_meanwhile_is_left_alone(
+    teacher_folder, tmp_path, monkeypatch, shared_graph
+):
+    found = plan(teacher_folder, tmp_path)
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "other").touch()
+    with pytest.raises(InputError, match="was written by something else meanwhile"):
+        run_export(found)
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+    assert [path.name for path in (tmp_path / "exported").iterdir()] == ["other"]
+
+
 @pytest.mark.parametrize(("options", "told"), [
     ({"texts": "x.txt"}, "--texts is for --trim-vocabulary"),
     ({"trim_vocabulary": True}, "--trim-vocabulary needs texts .*: give --texts or --data"),

@@ -12,15 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from augpro.compare.grid import ResultsFile
-from augpro.files import (
-    copy_file,
-    finalize_files,
-    unsealed,
-    write_json,
-    write_json_lines,
-    write_tensors,
-    write_text,
-)
+from augpro.files.checksums import unsealed, write_json_lines, write_tensors
+from augpro.files.durable import copy_file, finalize_files, write_json, write_text
 from report_cases import cell_result
 
 TENSORS = {"logits": torch.arange(6.0).reshape(2, 3)}

@@ -11,7 +11,7 @@ from augpro.distillation.scoring import label_scored, score_splits
 from augpro.distillation.summary import describe_run, notes_of
 from augpro.distillation.train import load_teacher
 from augpro.errors import InputError
-from augpro.files import write_tensors
+from augpro.files.checksums import write_tensors
 from augpro.results.output import PREDICTIONS, OutputFolder
 from augpro.results.result import RunResult
 from augpro.teachers.label_check import match_by_rows

@@ -1,12 +1,11 @@
 """calibration.json in a student's folder: what ``augpro calibrate`` found, for augpro export, predict and report."""
 
-import json
 from pathlib import Path
 
 from pydantic import Field
 
 from augpro.errors import InputError
-from augpro.files import sealed, unsealed, write_json
+from augpro.files.checksums import read_sealed, write_sealed
 from augpro.results.result import Stored
 
 FILE, FORMAT = "calibration.json", 1
@@ -80,7 +79,7 @@ class CalibrationRecord(Stored):
 
     def save(self, folder: Path) -> None:
         """Write it into a student's folder, whole or not at all."""
-        write_json(folder / FILE, sealed(self.model_dump(mode="json")))
+        write_sealed(folder / FILE, self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, folder: Path) -> "CalibrationRecord | None":
@@ -93,7 +92,7 @@ class CalibrationRecord(Stored):
         if not path.is_file():
             return None
         try:
-            found = cls(**unsealed(json.loads(path.read_text(encoding="utf-8")), path))
+            found = cls(**read_sealed(path))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 f"{path}: is damaged or of another version; run augpro calibrate again, or remove the file."

@@ -14,7 +14,7 @@ from augpro.config import DistillConfig, FinetuneConfig
 from augpro.data.loading import DataSpec, load_data
 from augpro.distillation.pipeline import run
 from augpro.distillation.samples import marked
-from augpro.files import write_json
+from augpro.files.durable import write_json
 from augpro.models.source import ModelSource
 from augpro.results.output import claim_new
 from augpro.results.result import RunResult, Sample

@@ -16,7 +16,7 @@ from augpro.compare.cell import run_cell
 from augpro.compare.figures import is_readable, predictions_of
 from augpro.compare.grid import Grid, ResultsFile
 from augpro.errors import InputError
-from augpro.files import copy_file, write_json
+from augpro.files.durable import copy_file, write_json
 from augpro.results.cell import Cell, CellResult, FinishedCell
 from augpro.results.output import (
     PREDICTIONS,

@@ -21,7 +21,7 @@ from augpro.evaluation.significance import (
     paired_seeds,
     separated,
 )
-from augpro.files import read_tensors
+from augpro.files.checksums import read_tensors
 from augpro.results.cell import CellResult
 from augpro.results.result import Scores
 

@@ -15,7 +15,8 @@ from augpro.data.loading import load_data
 from augpro.distillation.identity import code_version, data_fingerprint
 from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
-from augpro.files import fingerprint, sealed, sync_folder, unsealed, writing
+from augpro.files.checksums import sealed, unsealed
+from augpro.files.durable import fingerprint, sync_folder, writing
 from augpro.models.source import ModelSource
 from augpro.results.cell import Cell, CellResult
 from augpro.results.content import file_content, model_content, models_among

@@ -19,7 +19,7 @@ from augpro.compare.grid import RESULTS, Grid, ResultsFile
 from augpro.config import BaselineConfig, CompareConfig
 from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
-from augpro.files import remove_leftovers, write_text
+from augpro.files.durable import remove_leftovers, write_text
 from augpro.results.cell import Cell, CellResult
 from augpro.results.output import (
     check_file,

@@ -8,7 +8,7 @@ from augpro.augment.methods.combined import read_parts
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.data.loading import TaskData
 from augpro.distillation.plan import Plan
-from augpro.files import fingerprint
+from augpro.files.durable import fingerprint
 from augpro.losses import LOSSES
 from augpro.results.content import method_content, model_content, models_among, own_source
 

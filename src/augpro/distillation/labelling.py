@@ -21,7 +21,7 @@ from augpro.config import DistillConfig
 from augpro.data.loading import Split
 from augpro.distillation.acquisition import bald, drawn, farthest, highest, uncertainty
 from augpro.distillation.plan import Plan
-from augpro.files import DamagedError, read_tensors, write_tensors
+from augpro.files.checksums import DamagedError, read_tensors, write_tensors
 from augpro.models.reading import mean_states, over_rows, predict_logits, run_logits
 from augpro.results.output import CHECKPOINTS, OutputFolder
 from augpro.teachers.teacher import Teacher

@@ -29,7 +29,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from augpro.data.loading import Split
 from augpro.distillation.defaults import default_layers
 from augpro.distillation.plan import Plan
-from augpro.files import fingerprint, make_folder, sealed, unsealed, write_json
+from augpro.files.checksums import sealed, unsealed
+from augpro.files.durable import fingerprint, make_folder, write_json
 from augpro.losses import divergence, kd_loss
 from augpro.models.layers import UncuttableError, cut_layers, encoder_layers
 from augpro.models.reading import predict_logits
@@ -290,10 +291,8 @@ class Trials:
         known = next((t for t in self.made if (t.layers, t.steps) == (layers, steps)), None)
         if known is None:
             started = time.perf_counter()
-            distance = self.judge.distance(layers, steps)
-            seconds = time.perf_counter() - started
-            known = LayerTrial(layers=layers, steps=steps, distance=distance, seconds=seconds)
-            self.made.append(known)
+            given = {"layers": layers, "steps": steps, "distance": self.judge.distance(layers, steps)}
+            self.made.append(known := LayerTrial(**given, seconds=time.perf_counter() - started))
             if self.path is not None:
                 write_json(self.path, [sealed(trial.model_dump()) for trial in self.made])
         bar.update(steps)

@@ -24,7 +24,8 @@ from augpro.distillation.train import (
     training_notes,
     validation,
 )
-from augpro.files import finalize_files, write_json_lines, write_sums, write_tensors, write_text, writing
+from augpro.files.checksums import write_json_lines, write_sums, write_tensors
+from augpro.files.durable import finalize_files, write_text, writing
 from augpro.models import processes
 from augpro.models.reading import predict_logits
 from augpro.results.output import CONFIG, PREDICTIONS, SAMPLES, OutputFolder, check_output

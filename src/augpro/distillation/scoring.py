@@ -14,7 +14,7 @@ from augpro.distillation.plan import Plan, choose_eval_split
 from augpro.errors import InputError
 from augpro.evaluation.metrics import score
 from augpro.evaluation.notes import answer_notes, label_notes
-from augpro.files import write_json
+from augpro.files.durable import write_json
 from augpro.models import processes
 from augpro.models.compatibility import Role, check_models
 from augpro.models.finite import check_logits

@@ -6,7 +6,7 @@ from augpro.augment import ReplacementCounts
 from augpro.data.loading import Label, Split
 from augpro.distillation.plan import Plan
 from augpro.evaluation.metrics import majority_share
-from augpro.files import fingerprint
+from augpro.files.durable import fingerprint
 from augpro.projection.allowed import SearchStats
 from augpro.results.environment import library_versions, machine_facts
 from augpro.results.result import RowsHash, RunResult, Scores

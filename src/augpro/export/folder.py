@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -19,7 +16,7 @@ from augpro.export.measured import Exported, Sizes
 from augpro.export.options import ExportConfig
 from augpro.export.plan import ExportPlan
 from augpro.export.trimming import Trimmed
-from augpro.files import finalize_files, make_folder, sync_folder
+from augpro.files.durable import new_folder, writing
 from augpro.models.named import model_location
 from augpro.results.environment import library_versions
 from augpro.results.tables import Quantity, Table
@@ -31,26 +28,16 @@ def finished(out: Path) -> Iterator[Path]:
     """A folder to write to, which takes the name ``out`` when the block ends; after an exception it is removed.
 
     Raises:
-        InputError: if it cannot be made, or something else has taken the name meanwhile.
+        DiskError: if it cannot be written.
+        InputError: if something else has taken the name meanwhile.
     """
     try:
-        make_folder(out.parent)
-        temporary = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
-        temporary.mkdir()
+        with writing(out), new_folder(out) as temporary:
+            yield temporary
     except OSError as error:
-        raise InputError(f"{out}: cannot be made ({error.strerror}); give another --out.") from error
-    try:
-        yield temporary
-        finalize_files(temporary)
-        try:
-            os.replace(temporary, out)
-        except OSError as error:
-            raise InputError(
-                f"{out}: was written by something else meanwhile; give another --out."
-            ) from error
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if error.filename2 is None:  # it was no renaming
+            raise
+        raise InputError(f"{out}: was written by something else meanwhile; give another --out.") from error
 
 
 def write_folder(

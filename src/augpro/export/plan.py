@@ -8,7 +8,7 @@ from augpro.calibration.record import CalibrationRecord
 from augpro.data.loading import DataSpec, Split, load_data
 from augpro.errors import InputError
 from augpro.export.options import ExportConfig
-from augpro.files import is_leftover
+from augpro.files.durable import is_leftover
 from augpro.models.compatibility import check_model
 from augpro.models.named import model_location
 from augpro.models.padding import reads_padding

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from augpro.errors import InputError
-from augpro.files import replacement
+from augpro.files.durable import replacement
 
 WEIGHTS = "model.safetensors"
 _FILES = (

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from augpro.errors import InputError
-from augpro.files import SUMS, DamagedError, check_sums, fingerprint
+from augpro.files.checksums import SUMS, DamagedError, check_sums
+from augpro.files.durable import fingerprint
 from augpro.models.layers import keep_layers
 from augpro.models.named import model_location
 from augpro.models.padding import agree_on_padding, is_token, limit_to_positions

@@ -9,7 +9,7 @@ from augpro.data.columns import choose_columns, read_texts
 from augpro.data.readers import Table
 from augpro.data.stream import file_parts
 from augpro.errors import InputError
-from augpro.files import make_folder, replacement
+from augpro.files.durable import make_folder, replacement
 from augpro.predict.options import PredictConfig
 from augpro.predict.sources import Model, find_model
 from augpro.predict.writers import ENDINGS, writing

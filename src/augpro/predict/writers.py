@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augpro.errors import InputError
-from augpro.files import plain_json
+from augpro.files.durable import plain_json
 
 Columns = dict[str, list[object]]
 Write = Callable[[Columns], None]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from augpro.compare.cost import training_seconds
 from augpro.compare.grid import PLAIN_KD, RESULTS
 from augpro.errors import InputError
-from augpro.files import write_text
+from augpro.files.durable import write_text
 from augpro.report.calibration import calibration_pictures
 from augpro.report.data import Panel, Study, read_studies
 from augpro.report.texts import explorer, texts_table

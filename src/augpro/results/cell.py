@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import Field, JsonValue
 
-from augpro.files import plain_json
+from augpro.files.durable import plain_json
 from augpro.results.result import RunResult, Stored
 
 _NOT_AMONG_FIGURES = {"samples", "config"}  # texts of the data, and places on a disk

@@ -7,7 +7,7 @@ from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
 
-from augpro.files import SUMS, DamagedError, check_sums
+from augpro.files.checksums import SUMS, DamagedError, check_sums
 
 log = logging.getLogger(__name__)
 

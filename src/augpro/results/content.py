@@ -11,7 +11,7 @@ from typing import Any
 
 from augpro.augment import Augmenter
 from augpro.augment.methods.combined import Combined, read_parts
-from augpro.files import fingerprint
+from augpro.files.durable import fingerprint
 from augpro.models.held import HeldModel
 from augpro.models.named import model_location
 from augpro.models.source import ModelSource

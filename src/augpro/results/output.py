@@ -1,6 +1,5 @@
 """The folder a run writes: never over another run's, and complete or recognisably unfinished."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -12,16 +11,8 @@ from filelock import FileLock, Timeout
 
 from augpro.config import TrainOptions
 from augpro.errors import DiskError, InputError
-from augpro.files import (
-    is_leftover,
-    make_folder,
-    remove_leftovers,
-    sealed,
-    try_file,
-    unsealed,
-    write_json,
-    writing,
-)
+from augpro.files.checksums import read_sealed, write_sealed
+from augpro.files.durable import is_leftover, make_folder, remove_leftovers, try_file, writing
 from augpro.results.checkpoints import latest_checkpoint
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
@@ -73,7 +64,7 @@ class OutputFolder:
             if self.config.resume:
                 self._check_unchanged(options)
                 self.checkpoint = latest_checkpoint(self.path / CHECKPOINTS)
-            write_json(self.path / CONFIG, sealed(options | ({_INPUTS: self.inputs} if self.inputs else {})))
+            write_sealed(self.path / CONFIG, options | ({_INPUTS: self.inputs} if self.inputs else {}))
             self._held = held.pop_all()
         return self
 
@@ -147,7 +138,7 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
 def _started_with(path: Path) -> dict[str, Any]:
     """The options that a run was started with."""
     try:
-        options: dict[str, Any] = unsealed(json.loads(path.read_text(encoding="utf-8")), path)
+        options: dict[str, Any] = read_sealed(path)
         return dict(options)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from augpro.data.loading import Split
-from augpro.files import read_tensors, write_tensors
+from augpro.files.checksums import read_tensors, write_tensors
 from augpro.results.output import CONFIG
 
 TRAINING_ROWS = "training-rows.safetensors"

@@ -4,7 +4,6 @@
 and everything needed to judge or repeat them under them. docs/reference/result.md lists the keys.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from augpro.errors import InputError
-from augpro.files import DamagedError, sealed, unsealed, write_json
+from augpro.files.checksums import DamagedError, read_sealed, write_sealed
 from augpro.results.output import RESULT
 from augpro.tasks import AGREEMENT_NAMES, DISTANCE_NAMES, ProblemType
 
@@ -255,7 +254,7 @@ class RunResult(Stored):
         path = Path(place)
         path = path / RESULT if path.is_dir() else path
         try:
-            found = unsealed(json.loads(path.read_text(encoding="utf-8")), path)
+            found = read_sealed(path)
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); give the folder of a finished run."
@@ -269,7 +268,7 @@ class RunResult(Stored):
 
     def save(self, folder: Path | str) -> None:
         """Write ``result.json`` to the folder of a run, whole or not at all; nan becomes null."""
-        write_json(Path(folder) / RESULT, sealed(self.model_dump(mode="json")))
+        write_sealed(Path(folder) / RESULT, self.model_dump(mode="json"))
 
 
 Kind = TypeVar("Kind", bound=Stored)

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from augpro.errors import InputError
-from augpro.files import unsealed
+from augpro.files.checksums import unsealed
 from augpro.results.output import SAMPLES
 from augpro.results.result import Stored
 

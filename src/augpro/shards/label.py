@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from augpro.files import beside, replacement
+from augpro.files.durable import beside, replacement
 from augpro.models.reading import fastest_device
 from augpro.models.source import ModelSource
 from augpro.row_random import global_random_kept

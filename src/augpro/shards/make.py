@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, Store
-from augpro.files import replacement
+from augpro.files.durable import replacement
 from augpro.models.reading import fastest_device
 from augpro.models.source import ModelSource
 from augpro.row_random import RowRandom

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from augpro.augment.counts import ReplacementCounts
 from augpro.errors import InputError
-from augpro.files import CHECKSUM, sealed, unsealed, write_json
+from augpro.files.checksums import CHECKSUM, unsealed, write_sealed
 from augpro.tasks import ProblemType
 
 MANIFEST = "manifest.json"
@@ -187,7 +187,7 @@ class Manifest(_Entry):
 
     def save(self, folder: Path) -> None:
         """Write it whole or not at all, with a checksum."""
-        write_json(folder / MANIFEST, sealed(self.model_dump(mode="json")))
+        write_sealed(folder / MANIFEST, self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":

@@ -9,7 +9,7 @@ from augpro.augment.partners import BLOCK_ROWS
 from augpro.data.loading import Split, TaskData
 from augpro.data.stream import TrainRows, open_train_rows
 from augpro.errors import InputError
-from augpro.files import fingerprint
+from augpro.files.durable import fingerprint
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource, tokenizer_fingerprint
 from augpro.results.content import method_content, model_content, models_among

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from augpro.data.loading import Split
 from augpro.errors import InputError
-from augpro.files import writing
+from augpro.files.durable import writing
 from augpro.shards.manifest import Labels, Manifest, is_intact
 from augpro.shards.relabel import damaged, whole_set
 from augpro.shards.table import AUGMENTED, FIRST, ORIGINALS, PAIR, TEXT, list_values, read_groups

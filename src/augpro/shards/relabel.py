@@ -5,7 +5,7 @@ from pathlib import Path
 
 from augpro.data.loading import Split, TaskData
 from augpro.errors import InputError
-from augpro.files import remove_leftovers
+from augpro.files.durable import remove_leftovers
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
 from augpro.results.output import check_folder, folder_lock

@@ -5,7 +5,6 @@ where each begins. Files and arrays are read through memory maps. They are remov
 """
 
 import logging
-import secrets
 import shutil
 from array import array
 from collections.abc import Iterator
@@ -19,16 +18,8 @@ from augpro.data.division import divided_rows
 from augpro.data.same_text import row_keys
 from augpro.data.spec import DataSpec
 from augpro.data.stream import Texts, TrainRows
-from augpro.files import (
-    SUMS,
-    DamagedError,
-    check_sums,
-    finalize_files,
-    make_folder,
-    sync_folder,
-    write_sums,
-    writing,
-)
+from augpro.files.checksums import SUMS, DamagedError, check_sums, write_sums
+from augpro.files.durable import new_folder, writing
 
 Places = Any  # an ``array`` of int64; the class takes no type of its items in Python 3.11
 ROWS = "rows"  # folder in that of the shards
@@ -90,9 +81,7 @@ def store_rows(rows: TrainRows, spec: DataSpec, folder: Path) -> int:
     Raises:
         InputError: as :func:`count_rows`.
     """
-    with writing(folder):
-        temporary = folder / f".{ROWS}.{secrets.token_hex(6)}"
-        make_folder(temporary)
+    with writing(folder), new_folder(folder / ROWS) as temporary:
         starts = array("q")
         with open(temporary / _TEXT, "wb") as file:
             keys = _keys(_copied(rows.parts(), file, starts))
@@ -101,10 +90,7 @@ def store_rows(rows: TrainRows, spec: DataSpec, folder: Path) -> int:
             temporary / _STARTS, np.frombuffer(starts, np.int64).reshape(len(keys), -1), allow_pickle=False
         )
         np.save(temporary / _ORDER, np.frombuffer(order, np.int64), allow_pickle=False)
-        finalize_files(temporary)
         write_sums(temporary)
-        temporary.rename(folder / ROWS)
-        sync_folder(folder)
     return len(order)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from augpro.errors import InputError
-from augpro.files import remove_leftovers
+from augpro.files.durable import remove_leftovers
 from augpro.results.output import check_folder, claim_folder, folder_lock
 from augpro.shards.label import LabellingJob, located
 from augpro.shards.make import Job, ShardSpec, make_shard

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augpro.errors import InputError
-from augpro.files import replacement, sealed, unsealed
+from augpro.files.checksums import sealed, unsealed
+from augpro.files.durable import replacement
 from augpro.results.output import check_file, claim_file
 from augpro.tasks import HF_PROBLEM_TYPE
 from augpro.teachers.labels import Label, TeacherRecord

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from augpro.errors import InputError
-from augpro.files import make_folder
+from augpro.files.durable import make_folder
 from augpro.results.output import check_folder
 from augpro.teachers.labels import Label, LabelSummary, TeacherRecord
 

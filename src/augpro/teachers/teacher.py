@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from augpro.files import fingerprint
+from augpro.files.durable import fingerprint
 from augpro.models.finite import check_logits
 from augpro.models.fixed_shapes import logits_in_fixed_shapes
 from augpro.models.memory import RowsAtOnce

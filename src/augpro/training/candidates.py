@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augpro.files import read_tensors, write_tensors
+from augpro.files.checksums import read_tensors, write_tensors
 from augpro.tokens import TokenBatch, TokenTable
 
 

@@ -19,7 +19,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from augpro.augment.base import VirtualRows
 from augpro.errors import InputError
-from augpro.files import write_sums, writing
+from augpro.files.checksums import write_sums
+from augpro.files.durable import writing
 from augpro.losses import Objective
 from augpro.models import processes
 from augpro.models.finite import blamed
