@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.requests import Request
 
+from augpro.config import CompareConfig, DistillConfig, build
 from augpro.errors import InputError
 from augpro.predict.options import PredictConfig
 from augpro.predict.predicting import make_predict_plan, run_predict
@@ -21,6 +22,18 @@ from augpro.serve.requests import RequestError
 from augpro_runtime import Classifier, FolderError, TextError
 from exported_folders import write_exported
 from servers import ask, served
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Only this machine can be reached."""
+    join = socket.socket.connect
+
+    def local(self, address):
+        assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", address
+        return join(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local)
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +154,13 @@ def test_a_body_that_does_not_come_is_not_waited_for():
     with pytest.raises(RequestError, match=r"within 0\.1 seconds") as refused:
         asyncio.run(_read_body(request, Limits(body_seconds=0.1)))
     assert (refused.value.status, refused.value.kind) == (408, "body too slow")
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [(DistillConfig, "seed"), (DistillConfig, "split_seed"), (CompareConfig, "seeds")],
+)
+@pytest.mark.parametrize("value", ["-1", str(2**32), str(2**70)])
+def test_a_seed_that_numpy_does_not_take(kind, option, value):
+    with pytest.raises(InputError, match=f"--{option.replace('_', '-')}.*than or equal"):
+        build(kind, {"data": "data", "teacher": "teacher", "out": "out", option: value})
