@@ -20,6 +20,7 @@ from augpro.values import build as build  # noqa: PLC0414 - it checks options an
 
 EvalSplit = Literal["auto", "validation", "test"]
 Options = Annotated[dict[str, Any], BeforeValidator(parse_mapping)]  # by name, of something else
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # numpy takes no larger one
 _AUTO = re.compile(r"auto:[1-9]\d*")
 
 
@@ -52,7 +53,7 @@ class RowOptions(BaseModel):
     allow_unknown_tokens: bool = Field(
         False, description="Continue even if a tokenizer does not know most of the text."
     )
-    split_seed: int = Field(0, ge=0, description="Seed that selects the validation and holdout rows.")
+    split_seed: Seed = Field(0, description="Seed that selects the validation and holdout rows.")
     trust_remote_code: bool = Field(False, description="Allow running code that comes with a model.")
 
     def data_spec(self) -> DataSpec:
@@ -73,9 +74,7 @@ class SampleOptions(BaseModel):
     train_rows: float | None = Field(
         None, gt=0, description="Number of training rows, or their share if below 1. Default: all rows."
     )
-    seed: int = Field(
-        0, ge=0, description="Seed of training rows, their order, new weights and random draws."
-    )
+    seed: Seed = Field(0, description="Seed of training rows, their order, new weights and random draws.")
 
 
 class DataOptions(SampleOptions, TaskOptions):
@@ -267,7 +266,7 @@ class CompareConfig(StudentOptions, LabelOptions, TaskOptions):
         description="Methods, e.g. none,random,augpro-mix:replace_fraction=0.15, and baselines, e.g. tfidf. "
         "fine-tune and none are always added.",
     )
-    seeds: tuple[int, ...] = Field((0, 1, 2), description="Seeds of the runs, e.g. 0,1,2.")
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), description="Seeds of the runs, e.g. 0,1,2.")
     sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000. Default: all.")
     reference: str = Field("none", description="Method that the others are tested against.")
     equal_seconds: str | None = Field(

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from augpro_runtime.errors import FolderError, TextError
 from augpro_runtime.folder import MODEL, TOKENIZER, Calibration, Manifest, read_folder
-from augpro_runtime.texts import TextReader, check_texts
+from augpro_runtime.texts import TextReader, check_texts, is_whole
 
 Logits = NDArray[np.float32]
+_MOST_THREADS = 1024  # ONNX Runtime starts as many as it is told to
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ class Classifier:
 
         Raises:
             FolderError: if it is missing, foreign or damaged, or cannot be run here.
-            TextError: if ``threads`` is below 1.
+            TextError: if ``threads`` is not a whole number from 1 to 1024.
         """
-        if threads is not None and threads < 1:
-            raise TextError(f"threads={threads}: give at least 1, or None for all cores.")
+        if threads is not None and not is_whole(threads, _MOST_THREADS):
+            raise TextError(
+                f"threads={threads!r}: give a whole number from 1 to {_MOST_THREADS}, or None for all cores."
+            )
         manifest, contents = read_folder(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
@@ -103,8 +106,8 @@ class Classifier:
             TextError: if something is not a text, or pairs are missing, too many or not expected.
             FolderError: if the model's answer is not a number.
         """
-        if batch_size < 1:
-            raise TextError(f"batch_size={batch_size}: give at least 1.")
+        if not is_whole(batch_size):
+            raise TextError(f"batch_size={batch_size!r}: give a whole number of at least 1.")
         first = check_texts(texts, "texts")
         second = self._check_pairs(len(first), pairs)
         ids, types = self._reader.read(first, second)

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,8 +141,16 @@ def read_folder(folder: Path | str) -> tuple[Manifest, dict[str, bytes]]:
     Raises:
         FolderError: if it is missing, something else, or damaged.
     """
+    if not isinstance(folder, str | os.PathLike) or not isinstance(os.fspath(folder), str):
+        raise FolderError(
+            f"the folder is {type(folder).__name__}; give its path as a string or a pathlib.Path."
+        )
     path = Path(folder)
-    if not is_exported(path):
+    try:
+        there = is_exported(path)
+    except OSError as error:  # such as a name that is too long
+        raise FolderError(f"{path}: cannot be read ({_reason(error)}); give another path.") from error
+    if not there:
         raise FolderError(
             f"{path}: no exported model here (there is no {MANIFEST}); make one: "
             "augpro export --model STUDENT --out FOLDER."
@@ -149,7 +158,7 @@ def read_folder(folder: Path | str) -> tuple[Manifest, dict[str, bytes]]:
     again = "export or copy the folder again"
     try:
         manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FolderError(f"{path / MANIFEST}: cannot be used ({_reason(error)}); {again}.") from error
     contents = {}
     for name in (MODEL, TOKENIZER):

@@ -7,6 +7,7 @@ tokens are kept only if they end well before it. Other kinds of tokenizers read 
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,6 +139,11 @@ def check_texts(texts: object, name: str) -> list[str]:
         if not text.isascii():
             _check_characters(text, f"{name}[{number}]")
     return rows
+
+
+def is_whole(value: object, most: float = math.inf) -> bool:
+    """Whether a value is a whole number of at least 1, and at most ``most``."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(1 <= value <= most)
 
 
 def _check_characters(text: str, name: str) -> None:

@@ -9,11 +9,11 @@ from augpro.data.columns import choose_columns, read_texts
 from augpro.data.readers import Table
 from augpro.data.stream import file_parts
 from augpro.errors import InputError
-from augpro.files.durable import make_folder, replacement
+from augpro.files.durable import replacement
 from augpro.predict.options import PredictConfig
 from augpro.predict.sources import Model, find_model
 from augpro.predict.writers import ENDINGS, writing
-from augpro.results.output import check_file
+from augpro.results.output import check_file, claim_folder
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ def make_predict_plan(config: PredictConfig) -> PredictPlan:
     if config.out.suffix.lower() not in ENDINGS:
         raise InputError(
             f"{config.out}: the ending says the format; give one of {', '.join(ENDINGS)} as --out."
+        )
+    if config.data.exists() and not config.data.is_file() and not config.data.is_dir():
+        raise InputError(
+            f"{config.data}: is no ordinary file, and it is read twice; write its rows to a file, and give that."
         )
     first = next(file_parts(config.data))
     columns, _ = choose_columns({"train": first}, config.text_column, config.pair_column, None)
@@ -112,7 +116,7 @@ def run_predict(plan: PredictPlan) -> Predicted:
     """
     config, started = plan.config, time.perf_counter()
     logits, rows, confident = plan.model.load(), 0, 0
-    make_folder(config.out.parent)
+    claim_folder(config.out.parent)
     with (
         replacement(config.out) as temporary,
         writing(temporary, config.out.suffix.lower(), str(config.data)) as write,

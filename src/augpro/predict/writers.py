@@ -26,7 +26,27 @@ def writing(path: Path, ending: str, name: str) -> Iterator[Write]:
     """
     kinds = {".csv": _delimited, ".tsv": _delimited, ".jsonl": _json_lines, ".parquet": _parquet}
     with kinds[ending](path, ending, name) as write:
-        yield write
+
+        def checked(columns: Columns) -> None:
+            with _friendly(name):
+                write(columns)
+
+        yield checked
+
+
+@contextmanager
+def _friendly(name: str) -> Iterator[None]:
+    """One sentence for values that were read, and that no file or not this one can hold."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: a column or its name holds half of a surrogate pair, which is no character; remove it."
+        ) from error
+    except RecursionError as error:
+        raise InputError(
+            f"{name}: a cell holds lists or objects too deep in one another; leave that column out."
+        ) from error
 
 
 @contextmanager
@@ -85,11 +105,11 @@ def _parquet(path: Path, ending: str, name: str) -> Iterator[Write]:
                 held.append(pq.ParquetWriter(path, pa.schema(fields)))
             _check_columns(held[0].schema.names, columns, name)
             held[0].write_table(pa.table(columns, schema=held[0].schema))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"{name}: a column holds values of several types, which Parquet does not ({reason}); give an --out "
-                "that ends in .jsonl."
+                f"{name}: a column holds values of several types, or too large ones, which Parquet does not "
+                f"({reason}); give an --out that ends in .jsonl."
             ) from error
 
     try:

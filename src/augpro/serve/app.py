@@ -12,9 +12,11 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from augpro.serve.answering import Answerer, as_json
+from augpro.serve.options import Limits
 from augpro.serve.requests import RequestError, read_call
 
 log = logging.getLogger(__name__)
@@ -31,20 +33,26 @@ def make_app(answerer: Answerer) -> FastAPI:
         await answerer.stop()
 
     # The pages that show the interface would load scripts from elsewhere.
-    app = FastAPI(title="augpro serve", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="augpro serve", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     measures, student = answerer.measures, answerer.student
 
     @app.post("/predict")
     async def predict(request: Request) -> Response:
         started = time.perf_counter()
         try:
-            body = await _read_body(request, answerer.limits.body_bytes)
+            body = await _read_body(request, answerer.limits)
             call = read_call(body, answerer.limits, student.manifest.pair)
             content = as_json(call, await answerer.answer(call), student.labels)
             response = _json(content)
         except RequestError as error:
             measures.errors.labels(error.kind).inc()
             response = _refusal(error)
+        except ClientDisconnect:
+            measures.errors.labels("client left").inc()
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # which nobody reads
         except Exception:
             log.exception("a call failed")
             measures.errors.labels("internal").inc()
@@ -55,7 +63,7 @@ def make_app(answerer: Answerer) -> FastAPI:
         measures.seconds.observe(time.perf_counter() - started)
         return response
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         found = student.calibration
         return _json(
@@ -66,7 +74,7 @@ def make_app(answerer: Answerer) -> FastAPI:
             }
         )  # fmt: skip
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics() -> Response:
         return Response(generate_latest(measures.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -78,8 +86,19 @@ def make_app(answerer: Answerer) -> FastAPI:
     return app
 
 
-async def _read_body(request: Request, most: int) -> bytes:
-    """The whole body, of which never more than so many bytes are held."""
+async def _read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body, of which never more is held than is allowed."""
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await _whole(request, limits.body_bytes)
+    except TimeoutError as error:
+        raise RequestError(
+            HTTPStatus.REQUEST_TIMEOUT, "body too slow",
+            f"the body did not come within {limits.body_seconds:g} seconds; send it at once",
+        ) from error  # fmt: skip
+
+
+async def _whole(request: Request, most: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise _too_large(most)
@@ -128,6 +147,5 @@ def _error(status: HTTPStatus, kind: str, message: str, response: type[Response]
 
 
 def _refusal(error: RequestError) -> Response:
-    return _error(
-        error.status, error.kind, str(error), _Closing if error.kind == "body too large" else Response
-    )
+    unread = error.kind in ("body too large", "body too slow")
+    return _error(error.status, error.kind, str(error), _Closing if unread else Response)

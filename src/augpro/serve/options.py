@@ -30,5 +30,7 @@ class Limits(BaseModel):
     texts: int = 256
     characters: int = 20_000
     body_bytes: int = 8 * 2**20
+    body_seconds: float = 30.0
+    """Time for the whole body to come; else a client that stops halfway would keep the server from ending."""
     waiting_texts: int = 4096
     """Texts of all calls that wait; more are refused."""
