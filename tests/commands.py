@@ -1,4 +1,4 @@
-"""``augpro`` commands in processes of their own, without the seconds that a new interpreter takes to load libraries."""
+"""``augpro`` commands in processes of their own, without the seconds that a new interpreter takes to start."""
 
 import multiprocessing
 import os
