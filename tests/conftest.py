@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -22,6 +23,7 @@ from shard_cases import augmented, write_rows
 from text_sources import save_masked_lm, save_translator, tiny_config, write_wordnet
 
 torch.set_num_threads(1)  # tiny models: threads cost more than they bring, and the suite may share its cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # so too in the processes that tests start
 
 # Of a `transformers.Trainer` that trains a tiny student for two epochs and writes nothing.
 TRAINER = {

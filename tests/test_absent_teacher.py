@@ -156,6 +156,9 @@ def test_of_two_models_with_one_name_the_one_used_last_counts(plan, folders, sav
 
 def test_a_relative_name_is_that_of_its_whole_path(plan, folders, gone, monkeypatch):
     monkeypatch.chdir(folders)
+    monkeypatch.setattr(
+        "time.sleep", lambda _seconds: None
+    )  # the hub, which is asked first, is asked again at once
     assert make_plan(plan(teacher="teacher")).teacher.name == "teacher"
 
 

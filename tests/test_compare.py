@@ -1,9 +1,6 @@
 """The grid: what identifies a cell, what is run again, what a kill, a failure and a budget leave behind."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -11,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import commands
 from augpro.cli.app import app
 from augpro.compare.cells import CellRunner, Outcome, finished_cells
 from augpro.compare.cost import equal_epochs
@@ -66,14 +64,13 @@ def test_killed_and_started_again_it_gives_the_table_of_an_uninterrupted_run(opt
     done = invoke(*flags(options, whole))
     assert done.exit_code == 0, done.output
 
-    command = [sys.executable, "-m", "augpro.cli", *flags(options, killed)]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    running = commands.start(flags(options, killed), tmp_path / "said")
     deadline = time.monotonic() + 120
     while not lines(killed):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.kill()
+    running.join()
     before = lines(killed)
     assert 1 <= len(before) < 6, "the kill came too late to show anything"
     with open(killed / "results.jsonl", "a") as file:

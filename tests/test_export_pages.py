@@ -14,7 +14,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.mark.parametrize(
-    ("page", "made"), [("export.md", "runs/exported/model.onnx"), ("predict.md", "answers.csv")]
+    ("page", "made"),
+    [
+        pytest.param("export.md", "runs/exported/model.onnx", marks=pytest.mark.e2e),
+        ("predict.md", "answers.csv"),
+    ],
 )
 def test_the_command_runs(page, made, teacher_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -40,7 +40,7 @@ def test_quickstart_compares_three_students_with_their_teacher(quickstart):
     for title, result in results.items():
         assert title.split(",")[0] in output
         assert result["eval_rows"] == 400
-    assert results["augpro-mix"]["train_rows"] == 250
+    assert results["augpro-mix"]["train_rows"] == 64
     assert 0 < results["augpro-mix"]["replacement"]["new"] < 1
     assert "Traceback" not in output
     assert seconds < 360, "a smoke test of 90 s on two cores, with room for a slow machine"

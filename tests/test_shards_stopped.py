@@ -4,13 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
 import pytest
 
+import commands
 from augpro.errors import InputError
 from augpro.shards import workers
 from augpro.shards.manifest import MANIFEST
@@ -61,26 +60,29 @@ def test_killed_at_any_moment_and_started_again_it_writes_the_same(
         "teacher": str(both_classes),
         "workers": count,
     }
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    said = tmp_path / "said"
 
     def start(out):
-        command = [sys.executable, "-m", "augpro.cli", "augment", *arguments, "--out", str(out)]
-        return subprocess.Popen(
-            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        return commands.start(["augment", *given, "--out", str(out)], said)
 
     whole = start(tmp_path / "whole")
     began = time.monotonic()
-    assert whole.wait() == 0, whole.stderr.read()
+    whole.join()
+    assert whole.exitcode == 0, said.read_text()
     took = time.monotonic() - began
-    draw = random.Random(count)
+    draw, killed = random.Random(count), 0
     for _ in range(4):
         process = start(tmp_path / "killed")
-        time.sleep(took * draw.uniform(0.4, 0.95))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join(took * draw.uniform(0.1, 0.9))
+        if process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+    assert killed, "every kill came too late to show anything"
     last = start(tmp_path / "killed")
-    assert last.wait() == 0, last.stderr.read()
+    last.join()
+    assert last.exitcode == 0, said.read_text()
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
     assert json.loads((tmp_path / "killed" / MANIFEST).read_text())["training_rows"] == ROWS
 

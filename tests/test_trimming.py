@@ -195,6 +195,7 @@ def test_files_of_texts(tmp_path):
         list(text_parts(plain_file, None, None))
 
 
+@pytest.mark.e2e
 def test_a_trimmed_folder_tells_what_changed(save_model, tokenizer, table_file, tmp_path):
     from augpro.export.exporting import run_export
     from augpro.export.options import ExportConfig

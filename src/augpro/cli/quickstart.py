@@ -29,8 +29,8 @@ STUDENT: dict[str, Any] = {
 }  # fmt: skip
 # Short runs that are not resumed need neither checkpoints nor a loss on the screen for every epoch.
 TRAINER: dict[str, Any] = {"save_strategy": "no", "logging_strategy": "no"}
-FAST_TEACHER: dict[str, Any] = {"epochs": 1, "train_rows": 320}
-FAST_STUDENT: dict[str, Any] = {"epochs": 1}
+FAST_TEACHER: dict[str, Any] = {"epochs": 1, "train_rows": 64}
+FAST_STUDENT: dict[str, Any] = {"epochs": 1, "train_rows": 64}
 
 
 def run_quickstart(out: Path, seed: int, fast: bool, console: Console) -> None:
