@@ -122,6 +122,16 @@ def test_all_tokens_in_the_order_of_their_use(kind, tokenizers):
         torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)
 
 
+def test_ids_may_have_gaps(tokenizers):
+    tokenizer = tokenizers["bpe"]
+    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    definition["model"]["vocab"]["a"] = 1000
+    far = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(definition)))
+    use = count_tokens(far, in_blocks(["a", *TEXTS], None), 30, "tiny")
+    assert len(use.counts) == 1001 > len(far)
+    assert use.counts[1000] > 0
+
+
 LETTERS = st.text(alphabet="thmoviesrwzx .'é中", max_size=40)
 WORDS_OF = st.lists(
     st.sampled_from([*" ".join(TEXTS).split(), *OTHERS.split(), "☃", "Ünïcode"]), max_size=12

@@ -95,7 +95,7 @@ def count_tokens(
     Raises:
         InputError: if there are no texts.
     """
-    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    counts = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)  # ids may have gaps
     sample: Texts | None = None
     for texts, pairs in parts:
         columns = [texts] if pairs is None else [texts, pairs]
