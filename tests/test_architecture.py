@@ -95,6 +95,12 @@ def test_no_imports_go_in_a_circle():
     graphlib.TopologicalSorter({name: set(inside(path)) for name, path in MODULES.items()}).prepare()
 
 
+def test_the_map_of_the_code_has_every_package():
+    text = (SOURCE.parents[1] / "docs" / "explanation" / "code-map.md").read_text(encoding="utf-8")
+    packages = [path.parent.name for path in SOURCE.glob("*/__init__.py")]
+    assert [name for name in packages if f"\n| `{name}` |" not in text] == []
+
+
 def test_the_package_itself_holds_few_modules():
     assert len(list(SOURCE.glob("*.py"))) <= 12
 
