@@ -201,6 +201,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, required=True)
     arguments = parser.parse_args()
     import cases
+    from tqdm import tqdm
 
     from augpro.results.environment import library_versions, machine_facts
 
@@ -213,11 +214,13 @@ def main() -> None:
         killer = Killer(case, arguments.scratch / case.name)
         plans = [{"kill_at": number} for number in range(1, killer.writes + 1, arguments.every)]
         plans += [{"after": moments.uniform(0, killer.seconds)} for _ in range(arguments.random)]
-        outcomes = [killer.survives(**plan) for plan in plans]
-        with open(arguments.results, "a") as file:
-            file.writelines(json.dumps(outcome | facts) + "\n" for outcome in outcomes)
-        lost = [outcome for outcome in outcomes if not outcome["same"]]
-        print(f"{case.name}: {len(outcomes) - len(lost)} of {len(outcomes)} survived", lost[:3], flush=True)
+        lost = []
+        for plan in tqdm(plans, desc=case.name):
+            outcome = killer.survives(**plan)
+            with open(arguments.results, "a") as file:
+                file.write(json.dumps(outcome | facts) + "\n")
+            lost += [] if outcome["same"] else [outcome]
+        print(f"{case.name}: {len(plans) - len(lost)} of {len(plans)} survived", lost[:3], flush=True)
 
 
 if __name__ == "__main__":
