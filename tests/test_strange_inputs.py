@@ -3,8 +3,10 @@
 import asyncio
 import copy
 import json
+import math
 import os
 import pickle
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +17,24 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.requests import Request
 
-from augpro.config import CompareConfig, DistillConfig, build
+from augpro.calibration.options import CalibrateConfig
+from augpro.config import (
+    BaselineConfig,
+    CompareConfig,
+    DistillConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    build,
+)
 from augpro.errors import InputError
 from augpro.export.options import ExportConfig
 from augpro.export.plan import make_export_plan
 from augpro.predict.options import PredictConfig
 from augpro.predict.predicting import make_predict_plan, run_predict
 from augpro.serve.app import _read_body
-from augpro.serve.options import Limits
+from augpro.serve.options import Limits, ServeConfig
 from augpro.serve.requests import RequestError
+from augpro.shards.options import AugmentConfig
 from augpro_runtime import Classifier, FolderError, TextError
 from exported_folders import write_exported
 from servers import ask, served
@@ -203,3 +214,24 @@ def test_a_body_that_does_not_come_is_not_waited_for():
 def test_a_seed_that_numpy_does_not_take(kind, option, value):
     with pytest.raises(InputError, match=f"--{option.replace('_', '-')}.*than or equal"):
         build(kind, {"data": "data", "teacher": "teacher", "out": "out", option: value})
+
+
+REQUIRED = dict.fromkeys(("data", "teacher", "out", "student", "model", "baseline"), "given")
+NUMBERS = [
+    (kind, name)
+    for kind in (
+        DistillConfig, FinetuneConfig, BaselineConfig, CompareConfig, EvaluateConfig, CalibrateConfig, PredictConfig,
+        ServeConfig, AugmentConfig,
+    )
+    for name, field in kind.model_fields.items()
+    if re.search(r"\b(int|float)\b", str(field.annotation))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), NUMBERS)
+def test_numbers_that_nothing_can_be_calculated_with(kind, name):
+    given = {key: value for key, value in REQUIRED.items() if key in kind.model_fields}
+    build(kind, given)
+    for value in ("nan", "inf", "-inf", "1e300", str(2**70), "9" * 5000, 2**70, math.nan, True):
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')}"):
+            build(kind, given | {name: value})
