@@ -1,10 +1,15 @@
 """What strangers give to predict, serve and the runtime: one sentence, or a status with a reason."""
 
 import asyncio
+import copy
 import json
+import math
 import os
+import pickle
+import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +17,24 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.requests import Request
 
-from augpro.config import CompareConfig, DistillConfig, build
+from augpro.calibration.options import CalibrateConfig
+from augpro.config import (
+    BaselineConfig,
+    CompareConfig,
+    DistillConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    build,
+)
 from augpro.errors import InputError
+from augpro.export.options import ExportConfig
+from augpro.export.plan import make_export_plan
 from augpro.predict.options import PredictConfig
 from augpro.predict.predicting import make_predict_plan, run_predict
 from augpro.serve.app import _read_body
-from augpro.serve.options import Limits
+from augpro.serve.options import Limits, ServeConfig
 from augpro.serve.requests import RequestError
+from augpro.shards.options import AugmentConfig
 from augpro_runtime import Classifier, FolderError, TextError
 from exported_folders import write_exported
 from servers import ask, served
@@ -113,6 +129,40 @@ def test_batch_size(size, folder):
     assert len(Classifier.load(folder, threads=np.int64(1)).predict(["good"], batch_size=np.int32(1))) == 1
 
 
+def test_threads_that_share_a_classifier_get_the_answers_of_one(folder):
+    texts = ["good bad movie " * 200, "the " * 300, "film", "a" * 999]
+    classifier = Classifier.load(folder, threads=1)
+    expected = classifier.logits(texts)
+    with ThreadPoolExecutor(6) as pool:
+        for logits in pool.map(lambda _: classifier.logits(texts), range(24)):
+            np.testing.assert_array_equal(logits, expected)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_of_a_classifier(copied, folder):
+    with pytest.raises(FolderError, match=r"load it there .*Classifier\.load"):
+        copied(Classifier.load(folder, threads=1))
+
+
+def test_a_trained_model_says_whether_it_reads_pairs(teacher_folder, tmp_path):
+    def planned(pairs, data):
+        (folder := tmp_path / f"model {pairs}").mkdir(exist_ok=True)
+        for path in teacher_folder.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        (folder / "result.json").write_text(json.dumps({"pairs": pairs}))
+        (tmp_path / "rows.csv").write_text(data)
+        export = make_export_plan(ExportConfig(model=str(folder), out=tmp_path / "out", timing=False))
+        options = {"model": str(folder), "data": tmp_path / "rows.csv", "out": tmp_path / "out.csv"}
+        return export.pair, make_predict_plan(PredictConfig(**options)).pair
+
+    pairs = "sentence1,sentence2\ngood,bad\n"
+    assert planned(True, pairs) == (True, "sentence2")
+    assert planned(False, pairs) == (False, None)
+    assert planned(None, pairs) == planned([1], pairs) == (None, None)
+    with pytest.raises(InputError, match="reads text pairs"):
+        planned(True, "text,n\ngood,1\n")
+
+
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}"])
 def test_an_augpro_json_that_no_one_wrote(content, tmp_path):
     (tmp_path / "augpro.json").write_text(content)
@@ -164,3 +214,24 @@ def test_a_body_that_does_not_come_is_not_waited_for():
 def test_a_seed_that_numpy_does_not_take(kind, option, value):
     with pytest.raises(InputError, match=f"--{option.replace('_', '-')}.*than or equal"):
         build(kind, {"data": "data", "teacher": "teacher", "out": "out", option: value})
+
+
+REQUIRED = dict.fromkeys(("data", "teacher", "out", "student", "model", "baseline"), "given")
+NUMBERS = [
+    (kind, name)
+    for kind in (
+        DistillConfig, FinetuneConfig, BaselineConfig, CompareConfig, EvaluateConfig, CalibrateConfig, PredictConfig,
+        ServeConfig, AugmentConfig,
+    )
+    for name, field in kind.model_fields.items()
+    if re.search(r"\b(int|float)\b", str(field.annotation))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), NUMBERS)
+def test_numbers_that_nothing_can_be_calculated_with(kind, name):
+    given = {key: value for key, value in REQUIRED.items() if key in kind.model_fields}
+    build(kind, given)
+    for value in ("nan", "inf", "-inf", "1e300", str(2**70), "9" * 5000, 2**70, math.nan, True):
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')}"):
+            build(kind, given | {name: value})

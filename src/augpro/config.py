@@ -9,13 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from augpro.data.loading import DataSpec
 from augpro.models.named import MODEL_CHOICES
 from augpro.tasks import LabelBy, LayerMap, ProblemType
-from augpro.values import at_home, parse_mapping, split_list
+from augpro.values import Values, at_home, parse_mapping, split_list
 from augpro.values import build as build  # noqa: PLC0414 - it checks options and makes one of these objects
 
 EvalSplit = Literal["auto", "validation", "test"]
@@ -37,10 +37,8 @@ NameOption = Annotated[str, BeforeValidator(_at_home)]
 OptionalName = Annotated[str | None, BeforeValidator(_at_home)]
 
 
-class RowOptions(BaseModel):
+class RowOptions(Values):
     """The data set, its columns, and the rows that are held out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: NameOption = Field(description="CSV, TSV, JSONL or Parquet file, folder with a file for each split, "
                                   "'helpdesk', 'glue/sst2' or a Hugging Face data set name.")  # fmt: skip
@@ -68,7 +66,7 @@ class TaskOptions(RowOptions):
     eval_split: EvalSplit = Field("auto", description="auto: validation if it has labels, else test.")
 
 
-class SampleOptions(BaseModel):
+class SampleOptions(Values):
     """The training rows."""
 
     train_rows: float | None = Field(
@@ -81,11 +79,11 @@ class DataOptions(SampleOptions, TaskOptions):
     """Data and training rows."""
 
 
-class LearnOptions(BaseModel):
+class LearnOptions(Values):
     """Length and speed of training."""
 
     epochs: float = Field(3.0, gt=0, description="Number of passes over the training rows.")
-    batch_size: int = Field(32, ge=1, description="Original rows in each training step.")
+    batch_size: int = Field(32, ge=1, le=2**20, description="Original rows in each training step.")
     learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate; it decreases linearly to 0.")
     freeze_embeddings: bool = Field(False, description="Do not train the word embeddings.")
     trainer_options: Options = Field(
@@ -108,7 +106,7 @@ class FinetuneConfig(TrainOptions):
     learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate; it decreases linearly to 0.")
 
 
-class LabelOptions(BaseModel):
+class LabelOptions(Values):
     """How labels in the data are matched to the classes of a model."""
 
     label_order: tuple[str, ...] | None = Field(
@@ -199,7 +197,7 @@ class StudentOptions(LearnOptions):
         return int(self.student_layers.removeprefix("auto:")) if isinstance(self.student_layers, str) else 0
 
 
-class StoredOptions(BaseModel):
+class StoredOptions(Values):
     """Rows that were augmented and labelled before."""
 
     augmented: OptionalPath = Field(
@@ -209,7 +207,7 @@ class StoredOptions(BaseModel):
     )
 
 
-class LabelStoreOptions(BaseModel):
+class LabelStoreOptions(Values):
     """Labels that are kept."""
 
     label_store: OptionalPath = Field(
@@ -267,7 +265,9 @@ class CompareConfig(StudentOptions, LabelOptions, TaskOptions):
         "fine-tune and none are always added.",
     )
     seeds: tuple[Seed, ...] = Field((0, 1, 2), description="Seeds of the runs, e.g. 0,1,2.")
-    sizes: tuple[float, ...] = Field((), description="Training rows, e.g. 100,1000. Default: all.")
+    sizes: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (), description="Training rows, e.g. 100,1000. Default: all."
+    )
     reference: str = Field("none", description="Method that the others are tested against.")
     equal_seconds: str | None = Field(
         None, description="Also train every method for as many seconds as this method takes."

@@ -6,15 +6,16 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from augpro.errors import InputError
 
 P = TypeVar("P", str, Path)
 
+_LARGEST = 2**32 - 1  # of a number; the libraries below take no larger seed, count or step
 _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")  # such as .5 and 1., which JSON lacks
 
 
@@ -131,6 +132,29 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold 'option: value' lines, such as 'epochs: 10'.")
     return {str(key).replace("-", "_"): value for key, value in content.items()}
+
+
+class Values(BaseModel):
+    """Options whose numbers are numbers that can be calculated with: finite, not too large, not true or false."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        kinds = (kind, *get_args(kind))
+        if isinstance(value, bool) and (int in kinds or float in kinds) and bool not in kinds:
+            raise ValueError("write a number, not true or false")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _not_too_large(cls, value: Any) -> Any:
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, int | float) and abs(number) > _LARGEST for number in numbers):
+            raise ValueError(f"write a number of at most {_LARGEST:,}")
+        return value
 
 
 C = TypeVar("C", bound=BaseModel)

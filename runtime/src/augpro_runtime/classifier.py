@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self, SupportsIndex
 
 import numpy as np
 import onnxruntime
@@ -81,6 +81,17 @@ class Classifier:
                 "with this version installed."
             ) from error
         return cls(manifest, reader, session)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """A session cannot be copied.
+
+        Raises:
+            FolderError: always.
+        """
+        raise FolderError(
+            "a classifier cannot be copied or pickled; pass on the name of its folder, and load it there by "
+            "Classifier.load."
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -97,15 +97,11 @@ class TextReader:
         return text
 
     def _is_enough(self, part: str) -> bool:
-        self._tokenizer.no_truncation()
-        encoding = self._tokenizer.encode(part, add_special_tokens=False)
-        self._tokenizer.enable_truncation(
-            self.manifest.max_tokens, direction="right"
-        )  # as only then anything is cut
-        if len(encoding) <= self.manifest.max_tokens:
+        rest = self._tokenizer.encode(part, add_special_tokens=False).overflowing  # what truncation cuts off
+        if not rest:
             return False
-        end, word = encoding.offsets[self.manifest.max_tokens][1], encoding.word_ids
-        return end <= len(part) - self._margin and word[self.manifest.max_tokens] != word[-1]
+        end, word = rest[0].offsets[0][1], rest[0].word_ids[0]
+        return end <= len(part) - self._margin and word != rest[-1].word_ids[-1]
 
     def _ids(self, encoding: Encoding, pair: bool) -> NDArray[np.int64]:
         """Ids of a row; special tokens that a text spells out are unknown words."""

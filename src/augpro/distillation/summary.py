@@ -69,6 +69,7 @@ def describe_run(
         task=plan.task.name,
         problem_type=plan.task.problem_type,
         label_names=list(plan.task.label_names),
+        pairs=plan.data.splits["train"].pairs is not None,
         method=plan.method,
         seed=plan.config.seed,
         train_rows=len(plan.data.splits["train"]) - pool_labels,

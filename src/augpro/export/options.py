@@ -1,14 +1,13 @@
 """Options of ``augpro export``."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from augpro.config import NameOption, OptionalName, OptionalPath, PathOption
+from augpro.values import Values
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(Values):
     """Write a trained classifier as ONNX, to run without PyTorch."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: NameOption = Field(description="The classifier: folder or hub name, such as the --out of distill.")
     out: PathOption = Field(
@@ -34,7 +33,6 @@ class ExportConfig(BaseModel):
     max_megabytes: float | None = Field(
         None,
         gt=0,
-        allow_inf_nan=False,
         description="With --int8: round the embeddings of tokens that --texts or the training texts of --data seldom "
         "have more coarsely, and compress the files, until they take no more than this (1 MB is 1,000,000 bytes).",
     )

@@ -15,6 +15,7 @@ from augpro.models.padding import reads_padding
 from augpro.models.source import ModelSource
 from augpro.plugins import check_installed
 from augpro.results.output import CONFIG, check_folder
+from augpro.results.provenance import recorded_pairs
 from augpro.tasks import ProblemType
 from augpro.teachers.alignment import class_names, problem_of, spec_for
 from augpro.tokens import max_length
@@ -84,9 +85,14 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
     trained = _trained_with(folder)
     return ExportPlan(
         config, source, class_names(model), problem_of(model),
-        max_length(tokenizer, config.max_tokens or trained), None if rows is None else rows.pairs is not None,
+        max_length(tokenizer, config.max_tokens or trained), _pair(folder, rows),
         reads_padding(model), CalibrationRecord.load(folder), rows, train, tuple(notes),
     )  # fmt: skip
+
+
+def _pair(folder: Path, rows: Split | None) -> bool | None:
+    """Whether a model reads pairs, as its rows are, or as those were that it was trained on; None if not known."""
+    return recorded_pairs(folder) if rows is None else rows.pairs is not None
 
 
 def _trained_with(folder: Path) -> int | None:

@@ -1,14 +1,13 @@
 """Options of ``augpro predict``."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from augpro.config import NameOption, PathOption
+from augpro.values import Values
 
 
-class PredictConfig(BaseModel):
+class PredictConfig(Values):
     """Classify every row of a file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: NameOption = Field(
         description="The classifier: folder of augpro export, or a model folder or hub name."

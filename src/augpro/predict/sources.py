@@ -69,6 +69,7 @@ def _exported(config: PredictConfig, folder: Path) -> Model:
 def _pytorch(config: PredictConfig, folder: Path) -> Model:
     from augpro.models.compatibility import check_model
     from augpro.models.source import ModelSource
+    from augpro.results.provenance import recorded_pairs
     from augpro.teachers.alignment import class_names, problem_of
 
     source = ModelSource(config.model, config.trust_remote_code)
@@ -91,7 +92,7 @@ def _pytorch(config: PredictConfig, folder: Path) -> Model:
         return logits
 
     decisions = _decisions(class_names(said), problem_of(said), CalibrationRecord.load(folder))
-    return Model(decisions, None, load)
+    return Model(decisions, recorded_pairs(folder), load)
 
 
 def _decisions(labels: tuple[str, ...], problem: ProblemType, calibration: Any) -> Decisions:

@@ -1,12 +1,13 @@
-"""Which texts a model was trained on, kept beside it as hashes, so that a score on seen rows is not believed."""
+"""What a model was trained on, kept beside it: its texts as hashes, so that a score on seen rows is not believed."""
 
+import json
 from pathlib import Path
 
 import torch
 
 from augpro.data.loading import Split
 from augpro.files.checksums import read_tensors, write_tensors
-from augpro.results.output import CONFIG
+from augpro.results.output import CONFIG, RESULT
 
 TRAINING_ROWS = "training-rows.safetensors"
 _KEYS = "row_keys"
@@ -50,6 +51,15 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
                 "are too good; give it and this run the same data, --holdout-rows and --split-seed"
             )
     return notes
+
+
+def recorded_pairs(folder: Path) -> bool | None:
+    """Whether a model was trained on pairs of texts, as its result says; None where that is not known."""
+    try:
+        found = json.loads((folder / RESULT).read_text(encoding="utf-8")).get("pairs")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return found if isinstance(found, bool) else None
 
 
 def recorded_rows(folder: Path) -> set[int] | None:

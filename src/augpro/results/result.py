@@ -171,6 +171,8 @@ class RunResult(Stored):
     """Classes, several labels a row, or a score."""
     label_names: list[str] = Field(default_factory=list)
     """Names of the classes, in the order of the model's outputs; empty for scores."""
+    pairs: bool | None = None
+    """Whether the rows are pairs of texts; null in a result of an earlier version."""
     evaluation: Scores
     """Scores on the evaluation rows."""
     holdout: Scores | None = None

@@ -8,8 +8,6 @@ from augpro.config import LabelStoreOptions, OptionalName, PathOption
 class ServeConfig(LabelStoreOptions):
     """Answer texts over HTTP with an exported student."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     model: PathOption = Field(description="Folder that augpro export has written.")
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for other machines.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 for one that is free.")
@@ -17,7 +15,9 @@ class ServeConfig(LabelStoreOptions):
         None,
         description="The teacher: folder or hub name. It answers the texts below the threshold of augpro calibrate.",
     )
-    threads: int | None = Field(None, ge=1, description="Threads of the student. Default: all cores.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="Threads of the student. Default: all cores."
+    )
     max_texts: int = Field(256, ge=1, description="Most texts in a call.")
     max_characters: int = Field(20_000, ge=1, description="Most characters in a text.")
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from augpro.config import (
     LabelStoreOptions,
@@ -60,8 +60,6 @@ class AugmentConfig(WorkOptions, SampleOptions, RowOptions):
 
 class LabelConfig(WorkOptions):
     """Add a teacher's logits and labels to augmented rows that have none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     augmented: PathOption = Field(description="Folder that augpro augment has written.")
     teacher: NameOption = Field(description="The teacher: folder or hub name of a sequence classifier.")
