@@ -16,7 +16,7 @@ from augpro.teachers.absent import StoredTeacher
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import TEXTS
+from common import TEXTS
 
 
 @pytest.fixture

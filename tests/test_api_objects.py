@@ -13,7 +13,7 @@ from augpro import RunResult, augment_texts, distill
 from augpro.augment import Augmenter, Compose, Mix, Random, Several
 from augpro.errors import InputError
 from augpro.models.held import HeldModel
-from conftest import TEXTS, tiny_bert
+from common import TEXTS, tiny_bert
 
 SHORT = {"epochs": 1, "batch_size": 4, "student_layers": (0, 2), "augment": "none"}
 

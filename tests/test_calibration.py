@@ -21,7 +21,7 @@ from augpro.report.page import write_report
 from augpro.results.provenance import TRAINING_ROWS
 from augpro.teachers.store import LabelStore
 from augpro.testing import WORDS
-from conftest import LABELS
+from common import LABELS
 
 
 def invoke(*arguments):

@@ -23,7 +23,7 @@ from augpro.row_random import RowRandom
 from augpro.testing import check_augmenter
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import tiny_bert
+from common import tiny_bert
 
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
 REPLACING = ["augpro-fgsm", "augpro-mix", "augpro-noise", "counterfactual", "crossover", "knn", "random"]

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
-from conftest import ANSWERS, LABELS, TEXTS
+from common import ANSWERS, LABELS, TEXTS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -8,7 +8,7 @@ from augpro.models.padding import reads_padding
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, tiny_bert
+from common import OTHERS, TEXTS, tiny_bert
 from test_padding import USUAL
 from tiny_models import kinds, plain, tiny_classifier
 

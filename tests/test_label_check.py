@@ -21,7 +21,7 @@ from augpro.models.source import ModelSource
 from augpro.teachers.alignment import align_labels
 from augpro.teachers.label_check import match_by_rows
 from augpro.teachers.teacher import Teacher
-from conftest import TEXTS
+from common import TEXTS
 from data_files import write_csv
 from test_alignment import config, data
 

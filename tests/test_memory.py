@@ -21,7 +21,7 @@ from augpro.training.online import OnlineAugmentation
 from augpro.training.representation import Matching, RepresentationLoss
 from augpro.training.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
-from conftest import ANSWERS, TRAINER, tiny_bert
+from common import ANSWERS, TRAINER, tiny_bert
 
 OBJECTIVE = Objective("single_label", label_weight=0.5)
 

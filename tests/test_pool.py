@@ -12,7 +12,7 @@ from augpro.data.loading import DataSpec, load_data
 from augpro.distillation.plan import make_plan
 from augpro.distillation.pool import load_pool
 from augpro.errors import InputError
-from conftest import TEXTS
+from common import TEXTS
 
 
 def write(path, rows, header=("text",)):

@@ -35,7 +35,7 @@ from augpro.training.online import OnlineAugmentation
 from augpro.training.representation import Matching, RepresentationLoss, StateReader
 from augpro.training.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
-from conftest import ANSWERS, LABELS, OTHERS, TRAINER, tiny_bert
+from common import ANSWERS, LABELS, OTHERS, TRAINER, tiny_bert
 
 NOTHING = Objective("single_label", 0.0, 0.0, 0.0)
 LAYERS = ((0, 0), (1, 2))

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from augpro.cli.app import app
 from augpro.testing import TEXTS
 from augpro_runtime import Classifier
-from conftest import LABELS
+from common import LABELS
 from exported_folders import write_exported
 from servers import ask, connect, served, write_calibrated
 

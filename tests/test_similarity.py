@@ -21,7 +21,7 @@ from augpro.training.meter import Meter
 from augpro.training.online import OnlineAugmentation
 from augpro.training.similarity import SimilarityBound, most_similar
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, tiny_bert
+from common import OTHERS, TEXTS, tiny_bert
 from shard_cases import augmented
 
 OWNERS = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 3, 3])  # rows have 3, 1, 4 and 2 candidates

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from augpro.tokens import tokenize
 from augpro.vocabulary import BANNED, CONTINUATION, WORD_START, Vocabulary
-from conftest import WORDS, wordpiece
+from common import WORDS, wordpiece
 
 PLAY = [*WORDS, "play", "playing", "played", "look", "looked", "un", "do", "don", "it", "'", "?", "-", "<s1>"]
 SENTENCES = [
