@@ -20,6 +20,7 @@ def teacher(tokenizer):
     return tiny_bert(len(tokenizer), layers=4, seed=1), tokenizer
 
 
+@pytest.mark.e2e
 def test_objects_give_the_student_that_names_give(teacher, tmp_path):
     """Folders and a file, or what was saved in them: the same weights."""
     for part in teacher:

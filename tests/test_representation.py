@@ -465,6 +465,7 @@ def test_a_run_matches_and_writes_an_ordinary_student(config):
     assert result.parameters["student"] == stored
 
 
+@pytest.mark.e2e
 def test_the_plan_tells_of_it(config, save_model, tokenizer):
     assert "representations" not in make_plan(config()).describe()
     plan = make_plan(config(hidden_weight=1, pooled_weight=0.5))

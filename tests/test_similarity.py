@@ -133,6 +133,7 @@ def test_a_row_is_bounded_by_its_own_candidates(online):
     assert torch.equal(both.ids, whole.ids[:, : both.ids.shape[1]])
 
 
+@pytest.mark.e2e
 def test_stored_versions_are_bounded_too(augment_given, both_classes, tmp_path, tokenizer, model):
     """The plan's option reaches the rows on disk."""
     options = {"copies": 4, "teacher": str(both_classes), "train_rows": 40}
