@@ -16,7 +16,7 @@ from augpro.teachers.absent import StoredTeacher
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import TEXTS
+from common import TEXTS
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def gone(folders):
     shutil.rmtree(folders / "teacher")
 
 
-@pytest.mark.parametrize("augment", ["none", "random"])
+@pytest.mark.parametrize("augment", [pytest.param("none", marks=pytest.mark.e2e), "random"])
 def test_a_run_of_stored_labels_is_the_run_with_the_teacher(augment, plan, folders):
     """With augmented texts too: the same seed makes the same ones."""
     with_teacher = run(plan(out=folders / "one", augment=augment))
@@ -138,6 +138,7 @@ def test_the_model_itself_cannot_be_used(plan):
             use()
 
 
+@pytest.mark.e2e
 def test_of_two_models_with_one_name_the_one_used_last_counts(plan, folders, save_model, tokenizer):
     """Used again, an older one is the newer one."""
     first, other = folders / "teacher", folders / "first"

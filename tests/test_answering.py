@@ -15,7 +15,7 @@ from augpro.serve.requests import Call, RequestError
 from augpro.testing import TEXTS
 from augpro_runtime import Classifier, FolderError
 from augpro_runtime.folder import TOKENIZER
-from conftest import LABELS
+from common import LABELS
 from servers import write_calibrated
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from augpro import DistillConfig, augment_texts, distill, run
 from augpro.augment import Random, augmenter
 from augpro.errors import InputError
-from conftest import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert, wordpiece
+from common import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert, wordpiece
 
 SHORT = {"epochs": 1, "batch_size": 4, "student_layers": (0, 2), "augment": "none"}
 NAMES = [LABELS[answer] for answer in ANSWERS]
@@ -20,6 +20,7 @@ def teacher(tokenizer):
     return tiny_bert(len(tokenizer), layers=4, seed=1), tokenizer
 
 
+@pytest.mark.e2e
 def test_objects_give_the_student_that_names_give(teacher, tmp_path):
     """Folders and a file, or what was saved in them: the same weights."""
     for part in teacher:

@@ -11,7 +11,7 @@ from augpro.data.held import held_source, held_texts
 from augpro.data.loading import DataSpec, load_data
 from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
-from conftest import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert
+from common import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert
 
 NAMES = [LABELS[answer] for answer in ANSWERS]
 PAIRS = list(zip(TEXTS, OTHERS, strict=True))

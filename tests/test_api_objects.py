@@ -13,7 +13,7 @@ from augpro import RunResult, augment_texts, distill
 from augpro.augment import Augmenter, Compose, Mix, Random, Several
 from augpro.errors import InputError
 from augpro.models.held import HeldModel
-from conftest import TEXTS, tiny_bert
+from common import TEXTS, tiny_bert
 
 SHORT = {"epochs": 1, "batch_size": 4, "student_layers": (0, 2), "augment": "none"}
 
@@ -120,6 +120,7 @@ def test_the_random_state_of_the_process_stays_as_it_is(teacher):
     assert random.getstate() == before[2]
 
 
+@pytest.mark.e2e
 def test_two_threads_and_no_gradients_give_the_same_student(teacher):
     """The random state of the process is one for all threads."""
     found = []
@@ -151,6 +152,7 @@ def test_the_best_checkpoint_can_be_asked_for_without_a_folder(teacher):
         ({"loss": lambda s, t, *_: (s - t).abs().sum(1)}, {"loss": lambda s, t, *_: (s - t).square().sum(1)}, "loss"),
     ],
 )  # fmt: skip
+@pytest.mark.e2e
 def test_a_run_goes_on_with_what_it_was_started_with(teacher, tmp_path, first, then, changed, monkeypatch):
     monkeypatch.setattr("augpro.distillation.pipeline.write_training_rows", lambda *_: 1 / 0)  # stops it late
     options = SHORT | {"out": tmp_path / "run"}

@@ -4,6 +4,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -63,36 +64,51 @@ def modules():
             yield name, path
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-
-
-def inside(path):
-    """Modules of ours that a file imports: ``from augpro.data import columns`` is ``data.columns``."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("augpro."):
-            module = node.module.removeprefix("augpro.")
-            for alias in node.names:
-                whole = f"{module}.{alias.name}"
-                yield whole if whole in MODULES else module
-
-
 MODULES = dict(modules())
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_package_imports_only_those_above_it(name):
-    package = name.split(".")[0]
-    for other in {module.split(".")[0] for module in inside(MODULES[name])} - {package}:
-        assert ROW[other] < ROW[package], f"{name} imports {other}"
+@dataclass(frozen=True)
+class Read:
+    """What a module imports, what of ours (``from augpro.data import columns``: ``data.columns``), and its sizes."""
+
+    imports: frozenset[str]
+    ours: frozenset[str]
+    lines: int
+    functions: dict[str, int]
+
+    @classmethod
+    def of(cls, path):
+        text = path.read_text(encoding="utf-8")
+        imports, ours, functions = set(), set(), {}
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                imports |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imports.add(node.module)
+                if node.module.startswith("augpro."):
+                    module = node.module.removeprefix("augpro.")
+                    names = {f"{module}.{alias.name}" for alias in node.names}
+                    ours |= {name if name in MODULES else module for name in names}
+            elif isinstance(node, ast.FunctionDef):
+                body = range(node.body[0].lineno, node.end_lineno + 1)
+                functions[node.name] = max(len(body), functions.get(node.name, 0))
+        return cls(frozenset(imports), frozenset(ours), len(text.splitlines()), functions)
 
 
-def test_no_imports_go_in_a_circle():
-    graphlib.TopologicalSorter({name: set(inside(path)) for name, path in MODULES.items()}).prepare()
+@pytest.fixture(scope="module")
+def read():
+    return {name: Read.of(path) for name, path in MODULES.items()}
+
+
+def test_a_package_imports_only_those_above_it(read):
+    for name, module in read.items():
+        package = name.split(".")[0]
+        for other in {ours.split(".")[0] for ours in module.ours} - {package}:
+            assert ROW[other] < ROW[package], f"{name} imports {other}"
+
+
+def test_no_imports_go_in_a_circle(read):
+    graphlib.TopologicalSorter({name: module.ours for name, module in read.items()}).prepare()
 
 
 def test_the_map_of_the_code_has_every_package():
@@ -105,28 +121,23 @@ def test_the_package_itself_holds_few_modules():
     assert len(list(SOURCE.glob("*.py"))) <= 12
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
-def test_outside_packages_stay_behind_their_door(name, path):
-    for imported in imports(path):
-        doors = DOORS.get(imported.split(".")[0], {name})
-        assert any(f"{name}.".startswith(f"{door}.") for door in doors), f"{name} imports {imported}"
+def test_outside_packages_stay_behind_their_door(read):
+    for name, module in read.items():
+        for imported in module.imports:
+            doors = DOORS.get(imported.split(".")[0], {name})
+            assert any(f"{name}.".startswith(f"{door}.") for door in doors), f"{name} imports {imported}"
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
-def test_texts_for_the_terminal_are_made_safe_at_one_place(name, path):
-    assert name == "results.terminal" or "rich.markup" not in imports(path), (
-        "augpro.results.terminal.shown does more"
-    )
+def test_texts_for_the_terminal_are_made_safe_at_one_place(read):
+    escape = [name for name, module in read.items() if "rich.markup" in module.imports]
+    assert escape == ["results.terminal"], "augpro.results.terminal.shown does more"
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
-def test_files_and_functions_stay_small(name, path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            body = range(node.body[0].lineno, node.end_lineno + 1)
-            assert len(body) <= 62, f"{node.name} has {len(body)} lines"
+def test_files_and_functions_stay_small(read):
+    for name, module in read.items():
+        assert module.lines <= 300, name
+        for function, lines in module.functions.items():
+            assert lines <= 62, f"{function} of {name} has {lines} lines"
 
 
 def test_the_story_of_the_data_fits_on_a_page():
@@ -162,7 +173,7 @@ def test_import_and_help_are_light(command):
     }
 
 
-def test_no_pickle_is_read_or_written():
-    for name, path in modules():
-        assert not {"pickle", "dill", "joblib", "torch.serialization"} & set(imports(path)), name
+def test_no_pickle_is_read_or_written(read):
+    for name, path in MODULES.items():
+        assert not {"pickle", "dill", "joblib", "torch.serialization"} & read[name].imports, name
         assert "torch.load" not in path.read_text(encoding="utf-8"), name

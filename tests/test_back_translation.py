@@ -14,7 +14,7 @@ from augpro.errors import InputError
 from augpro.models.source import ModelSource
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
-from conftest import OTHERS, ROWS, TEXTS
+from common import OTHERS, ROWS, TEXTS
 from text_sources import rows_of, save_translator, tiny_config
 
 

@@ -28,7 +28,7 @@ from augpro.models.source import ModelSource
 from augpro.results.cell import Cell
 from augpro.tasks import Task
 from augpro.teachers.teacher import Teacher
-from conftest import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert
+from common import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert
 
 KINDS = ("single_label", "multi_label", "regression")
 CLASSES = Task("mine", "single_label", "accuracy", LABELS)

@@ -21,7 +21,7 @@ from augpro.report.page import write_report
 from augpro.results.provenance import TRAINING_ROWS
 from augpro.teachers.store import LabelStore
 from augpro.testing import WORDS
-from conftest import LABELS
+from common import LABELS
 
 
 def invoke(*arguments):
@@ -75,6 +75,7 @@ def test_error_and_plain_threshold_agree_with_their_definitions():
     assert len(curve) == 50
 
 
+@pytest.mark.e2e
 def test_the_promise_holds_and_a_plain_threshold_breaks_it():
     """Over 120 choices of the rows, with the agreement of new rows known from very many."""
     generator = np.random.default_rng(2)
@@ -142,6 +143,7 @@ def test_calibrates_without_labels(calibrate, student, tmp_path):
     assert sum(found.labels for _, found in LabelStore(tmp_path / "labels.sqlite").summary()) == 300
 
 
+@pytest.mark.e2e
 def test_a_student_that_is_not_alike_gets_no_threshold(calibrate, both_classes, tmp_path):
     other = shutil.copytree(both_classes, tmp_path / "other")
     done = calibrate("--agree", "0.999999", "--confidence", "0.5", model=other)
@@ -207,6 +209,7 @@ def test_a_damaged_record_is_told(calibrate, student):
         CalibrationRecord.load(student)
 
 
+@pytest.mark.e2e
 def test_the_report_of_a_calibrated_student_shows_both_pictures(
     table_file, teacher_folder, calibrate, tmp_path
 ):

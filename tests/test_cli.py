@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from augpro.cli.app import app
 from augpro.distillation.samples import check_rows
-from conftest import LABELS, TEXTS
+from common import LABELS, TEXTS
 
 FAST = ["--epochs", "1", "--batch-size", "8", "--trainer-option", "use_cpu=true"]
 

@@ -20,7 +20,7 @@ from augpro.errors import InputError
 from augpro.files.checksums import write_tensors
 from augpro.results.cell import Cell
 from augpro.results.output import folder_lock
-from conftest import LABELS, wordpiece
+from common import LABELS, wordpiece
 from report_cases import cell_result, result, write_lines
 
 METHODS = "fine-tune,none,random"

@@ -13,7 +13,7 @@ from augpro.errors import InputError
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource, load_student
 from augpro.tokens import max_length, tokenize
-from conftest import WORDS, tiny_bert, wordpiece
+from common import WORDS, tiny_bert, wordpiece
 from tiny_models import NAMES, edit, gpt2, llama, plain, roberta, told_of
 
 # --- the tokenizer reads the text ---

@@ -22,7 +22,7 @@ from augpro.losses import Objective
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS
+from common import OTHERS, TEXTS
 
 
 @pytest.fixture

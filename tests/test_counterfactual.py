@@ -16,7 +16,7 @@ from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset
 from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, tiny_bert
+from common import OTHERS, TEXTS, tiny_bert
 
 ROWS = range(20)
 

@@ -102,6 +102,7 @@ def test_other_key_other_stream(one, other):
     assert uncorrelated(first[:, :-1], second[:, 1:])
 
 
+@pytest.mark.e2e
 def test_no_two_of_many_keys_share_a_stream():
     """2,500 keys of small numbers; the chance of one repeated pair of 24-bit draws is 1e-8."""
     seen = {

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from augpro.augment import wordnet as wordnet_module
 from augpro.augment.methods.text import EDA
-from conftest import ROWS
+from common import ROWS
 
 ONLY = {"synonym": 0.0, "insertion": 0.0, "swap": 0.0, "deletion": 0.0}
 STOP = ["the", "is", "and", "your"]

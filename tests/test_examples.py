@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
-from conftest import ANSWERS, LABELS, TEXTS
+from common import ANSWERS, LABELS, TEXTS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -41,6 +41,7 @@ def test_every_example_is_run_here():
             assert f'"{path.name}"' in here, path.name
 
 
+@pytest.mark.e2e
 def test_objects(monkeypatch, capsys):
     run_script("objects.py", monkeypatch=monkeypatch)
     printed = capsys.readouterr().out

@@ -37,7 +37,7 @@ def source(teacher_folder):
 
 @pytest.fixture(scope="module")
 def graph(source):
-    """The tiny model in ONNX; exporting takes some seconds, so the tests of this file share it."""
+    """The tiny model in ONNX; exporting takes ten seconds, so the tests of this file share it."""
     model, tokenizer = source
     return to_onnx(model, input_names(tokenizer), "tiny")
 
@@ -60,6 +60,7 @@ def expected(source, texts):
         return model(**rows).logits.numpy()
 
 
+@pytest.mark.e2e
 def test_the_folder_answers_as_pytorch(source, teacher_folder, table_file, tmp_path, shared_graph):
     result = run_export(plan(teacher_folder, tmp_path, data=str(table_file)))
     classifier = Classifier.load(tmp_path / "exported")
@@ -76,10 +77,12 @@ def test_the_folder_answers_as_pytorch(source, teacher_folder, table_file, tmp_p
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
 
 
+@pytest.mark.e2e
 def test_the_graph_holds_no_paths_of_source_files(graph):
     assert b"site-packages" not in graph.SerializeToString()
 
 
+@pytest.mark.e2e
 def test_shapes_that_differ_are_refused(source, graph):
     model, tokenizer = source
     assert check_shapes(model, graph, tokenizer, "tiny", 1e-3) < 1e-4
@@ -88,6 +91,7 @@ def test_shapes_that_differ_are_refused(source, graph):
     assert difference(np.array([np.nan]), np.array([1.0])) == np.inf
 
 
+@pytest.mark.e2e
 def test_int8_weights_are_small_and_answers_near(source, graph, monkeypatch):
     monkeypatch.setattr(int8_module, "_SMALL", 64)
     small = to_int8(graph)
@@ -109,6 +113,7 @@ def test_int8_weights_are_small_and_answers_near(source, graph, monkeypatch):
     assert (found.argmax(1) == exact.argmax(1)).all()
 
 
+@pytest.mark.e2e
 def test_an_int8_answer_does_not_depend_on_the_batch(teacher_folder, tmp_path, shared_graph):
     run_export(plan(teacher_folder, tmp_path, int8=True))
     classifier = Classifier.load(tmp_path / "exported")
@@ -116,6 +121,7 @@ def test_an_int8_answer_does_not_depend_on_the_batch(teacher_folder, tmp_path, s
     np.testing.assert_allclose(one, all_, atol=1e-4)
 
 
+@pytest.mark.e2e
 def test_the_calibration_and_the_limit_come_along(save_model, tokenizer, tmp_path, shared_graph):
     folder = save_model(tokenizer, layers=3, seed=1)
     calibrated(2.0, 0.6).save(folder)
@@ -129,6 +135,7 @@ def test_the_calibration_and_the_limit_come_along(save_model, tokenizer, tmp_pat
         plan(folder, tmp_path / "other")
 
 
+@pytest.mark.e2e
 def test_an_export_that_fails_leaves_nothing(teacher_folder, tmp_path, monkeypatch, shared_graph):
     monkeypatch.setattr("augpro.export.exporting.export_tables", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -186,6 +193,7 @@ def test_what_is_wrong_is_found_before_weights_are_loaded(
         plan(teacher_folder, tmp_path)
 
 
+@pytest.mark.e2e
 def test_the_command_shows_plan_and_tables(teacher_folder, table_file, tmp_path, shared_graph):
     words = [
         "export",
@@ -229,6 +237,7 @@ def test_agreement_for_each_kind_of_task():
     assert single.largest == 3.0
 
 
+@pytest.mark.e2e
 def test_a_damaged_export_is_refused(teacher_folder, tmp_path, shared_graph):
     run_export(plan(teacher_folder, tmp_path))
     path = tmp_path / "exported" / "model.onnx"

@@ -8,8 +8,7 @@ from augpro.models.padding import reads_padding
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, tiny_bert
-from test_padding import USUAL
+from common import OTHERS, TEXTS, tiny_bert
 from tiny_models import kinds, plain, tiny_classifier
 
 # Rows of 2 to 34 tokens; some fill the shape of a shorter row, some are at the limit of 32.
@@ -23,11 +22,7 @@ def in_parts(teacher, texts, pairs, size):
 
 @pytest.mark.parametrize(
     "kind",
-    # The longformer pads every row to its window of 512 tokens.
-    [
-        pytest.param(kind, marks=[] if kind in {*USUAL} - {"longformer"} else pytest.mark.e2e)
-        for kind in kinds()
-    ],
+    [pytest.param(kind, marks=[] if kind in ("bert", "gpt2") else pytest.mark.e2e) for kind in kinds()],
 )
 def test_a_label_is_the_same_alone_in_any_order_and_in_any_part(kind, tmp_path):
     tokenizer = plain()
@@ -45,6 +40,7 @@ def test_a_label_is_the_same_alone_in_any_order_and_in_any_part(kind, tmp_path):
     assert same(stored.label(ROWS), whole)
 
 
+@pytest.mark.e2e
 def test_it_is_so_for_a_model_of_usual_width():
     """Wide enough for the blocked matrix products, whose order of sums depends on the shape."""
     tokenizer = plain()

@@ -6,7 +6,7 @@ import torch
 from augpro.augment.gradient import embedding_gradient, override_output
 from augpro.losses import kd_loss
 from augpro.tokens import tokenize
-from conftest import tiny_bert
+from common import tiny_bert
 
 
 def row_loss(student, teacher):

@@ -21,7 +21,7 @@ from augpro.models.source import ModelSource
 from augpro.teachers.alignment import align_labels
 from augpro.teachers.label_check import match_by_rows
 from augpro.teachers.teacher import Teacher
-from conftest import TEXTS
+from common import TEXTS
 from data_files import write_csv
 from test_alignment import config, data
 
@@ -150,6 +150,7 @@ def options_of(data, teacher, out, **more):
     return {"data": data, "teacher": teacher, "out": out, **given, **more}
 
 
+@pytest.mark.e2e
 def test_distillation_finds_the_order_before_it_trains(reviews, sure, tmp_path):
     """0 is positive here: by number every row would be wrong."""
     result = run(DistillConfig(**options_of(reviews("1", "0"), sure.named, tmp_path / "a")))

@@ -14,7 +14,7 @@ from augpro.teachers.exchange import decision, export_labels, import_labels, ope
 from augpro.teachers.labels import TeacherRecord
 from augpro.teachers.store import LabelStore
 from augpro.teachers.teacher import Teacher
-from conftest import OTHERS, TEXTS, tiny_bert
+from common import OTHERS, TEXTS, tiny_bert
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from augpro.teachers.store import check_store, store_path
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, WORDS, tiny_bert, wordpiece
+from common import OTHERS, TEXTS, WORDS, tiny_bert, wordpiece
 
 
 @pytest.fixture

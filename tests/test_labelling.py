@@ -35,7 +35,7 @@ from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.trainer import DistillationTrainer
-from conftest import TEXTS, tiny_bert
+from common import TEXTS, tiny_bert
 from report_cases import cell_result
 
 POOL = [f"{who} {what} {how}" for who in ("the movie", "my app", "your server", "a bill")

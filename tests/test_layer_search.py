@@ -22,7 +22,7 @@ from augpro.models.layers import UncuttableError
 from augpro.results.cell import Cell
 from augpro.results.result import LayerSearch, LayerTrial
 from augpro.tokens import tokenize
-from conftest import TEXTS, tiny_bert
+from common import TEXTS, tiny_bert
 from report_cases import cell_result
 
 

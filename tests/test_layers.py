@@ -29,7 +29,7 @@ from augpro.errors import InputError
 from augpro.models.layers import encoder_layers
 from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
-from conftest import LABELS
+from common import LABELS
 
 TASK = Task("reviews", "single_label", "accuracy", LABELS)
 VOCABULARY = 50

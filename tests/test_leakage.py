@@ -129,6 +129,7 @@ def test_no_near_pair_is_missed_and_none_is_invented(words):
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=5))
+@pytest.mark.e2e
 def test_n_grams_are_those_of_scikit_learn(texts):
     texts = [normalize(text) for text in texts]  # scikit-learn would make one space of several
     counts = count_grams(texts)

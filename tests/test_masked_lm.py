@@ -14,7 +14,7 @@ from augpro.models.source import ModelSource
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import CONTINUATION, WORD_START, Vocabulary
-from conftest import OTHERS, ROWS, TEXTS, WORDS, wordpiece
+from common import OTHERS, ROWS, TEXTS, WORDS, wordpiece
 from text_sources import rows_of, save_masked_lm
 
 

@@ -21,7 +21,7 @@ from augpro.training.online import OnlineAugmentation
 from augpro.training.representation import Matching, RepresentationLoss
 from augpro.training.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
-from conftest import ANSWERS, TRAINER, tiny_bert
+from common import ANSWERS, TRAINER, tiny_bert
 
 OBJECTIVE = Objective("single_label", label_weight=0.5)
 
@@ -93,6 +93,7 @@ def test_one_row_is_the_end_and_other_errors_are_errors():
         list(RowsAtOnce("work").parts(3, lambda _part: (_ for _ in ()).throw(ValueError("bug"))))
 
 
+@pytest.mark.e2e
 def test_predictions_and_states_are_those_of_a_large_memory(tokenizer, texts):
     model, table = tiny_bert(len(tokenizer), dropout=0.0), tokenize(tokenizer, texts)
     logits, states = predict_logits(model, table), mean_states(model.base_model.eval(), table, "states")
@@ -101,6 +102,7 @@ def test_predictions_and_states_are_those_of_a_large_memory(tokenizer, texts):
     close(mean_states(model.base_model, table, "states"), states)
 
 
+@pytest.mark.e2e
 def test_labels_are_those_of_a_large_memory_and_computed_once(tokenizer, texts, tmp_path, caplog):
     wanted = Teacher(tiny_bert(len(tokenizer), seed=7), tokenizer).label(texts)
     teacher = Teacher(with_memory_for(tiny_bert(len(tokenizer), seed=7), 3), tokenizer, store=tmp_path)
@@ -170,7 +172,7 @@ CASES = {
 @pytest.mark.parametrize(
     ("given", "shrink"),
     [
-        pytest.param(given, shrink, marks=[] if back == (name == "accumulated") else pytest.mark.e2e)
+        pytest.param(given, shrink, marks=[] if name == "none" and not back else pytest.mark.e2e)
         for name, given in CASES.items()
         for back, shrink in enumerate((with_memory_for, with_memory_to_go_back))
     ],
@@ -194,6 +196,7 @@ def test_a_training_is_that_of_a_large_memory(tokenizer, texts, tmp_path, given,
     assert halves.evaluate()["eval_loss"] == pytest.approx(whole.evaluate()["eval_loss"], rel=1e-4)
 
 
+@pytest.mark.e2e
 def test_a_row_that_does_not_fit_ends_the_training_in_one_sentence(tokenizer, texts, tmp_path):
     with pytest.raises(
         InputError, match=r"^training: memory runs out for a single row; .*gradient_checkpointing"

@@ -20,7 +20,7 @@ from augpro.models.reading import fastest_device, predict_logits
 from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
 from augpro.tokens import tokenize
-from conftest import LABELS, tiny_bert, wordpiece
+from common import LABELS, tiny_bert, wordpiece
 
 TASK = Task("reviews", "single_label", "accuracy", LABELS)
 THREE = Task("intents", "single_label", "accuracy", ("buy", "sell", "hold"))

@@ -25,7 +25,7 @@ from augpro.models import named as named_models
 from augpro.models.named import NAMED_MODELS, model_location
 from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
-from conftest import LABELS, WORDS, wordpiece
+from common import LABELS, WORDS, wordpiece
 
 MINILM, MPNET = NAMED_MODELS["minilm"], NAMED_MODELS["mpnet"]
 TASK = Task("reviews", "single_label", "accuracy", LABELS)

@@ -10,7 +10,7 @@ from augpro.augment.partners import partner_rows
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, WORDS
+from common import OTHERS, TEXTS, WORDS
 
 
 @pytest.fixture

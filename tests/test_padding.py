@@ -20,7 +20,7 @@ from augpro.models.padding import padded_at_start, reads_padding
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource
 from augpro.tokens import tokenize
-from conftest import TEXTS, tiny_bert
+from common import TEXTS, tiny_bert
 from tiny_models import NAMES, SMALL, edit, gpt2, kinds, llama, plain, roberta, tiny_classifier, told_of
 
 ROWS = ["good", "bad", "not bad", "the movie is great today", "a slow app", "a very good film and the plot works",

@@ -27,6 +27,7 @@ def test_partner_is_another_row_of_the_block(rows):
         assert torch.equal((partners // BLOCK_ROWS).clamp_max(last), (row_ids // BLOCK_ROWS).clamp_max(last))
 
 
+@pytest.mark.e2e
 def test_partners_are_uniform_over_the_others():
     counts = np.zeros((6, 6))
     for copy in range(1500):

@@ -15,7 +15,7 @@ from augpro.projection.neighbours import mix
 from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import tiny_bert
+from common import tiny_bert
 
 
 def row_loss(student, teacher):

@@ -28,6 +28,7 @@ def plan_of(**options):
     return make_plan(DistillConfig(**options))
 
 
+@pytest.mark.e2e
 def test_the_learning_rate_follows_the_depth_of_the_student(resolve_defaults):
     assert resolve_defaults(layers=2).learning_rate == resolve_defaults(layers=3).learning_rate == 5e-4
     assert resolve_defaults(layers=4).learning_rate == 1e-4
@@ -35,6 +36,7 @@ def test_the_learning_rate_follows_the_depth_of_the_student(resolve_defaults):
     assert resolve_defaults(layers=2, learning_rate=3e-5).learning_rate == 3e-5
 
 
+@pytest.mark.e2e
 def test_epochs_follow_the_training_rows(resolve_defaults, table_file):
     assert resolve_defaults().epochs == 25
     assert resolve_defaults(epochs=4).epochs == 4

@@ -12,7 +12,7 @@ from augpro.data.loading import DataSpec, load_data
 from augpro.distillation.plan import make_plan
 from augpro.distillation.pool import load_pool
 from augpro.errors import InputError
-from conftest import TEXTS
+from common import TEXTS
 
 
 def write(path, rows, header=("text",)):
@@ -150,6 +150,7 @@ def test_a_budget_beyond_the_pool_is_all_of_it(plan):
     assert not [note for note in plan(label_budget=80).data.notes if "budget" in note]
 
 
+@pytest.mark.e2e
 def test_epochs_count_the_labelled_texts(plan, tmp_path):
     pool = write(tmp_path / "large.csv", [[f"film {row}"] for row in range(6000)])
     assert plan(unlabelled=None).config.epochs == 25

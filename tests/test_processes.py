@@ -17,7 +17,7 @@ from augpro.distillation.pipeline import run
 from augpro.distillation.train import check_processes
 from augpro.errors import InputError
 from augpro.models import processes
-from conftest import LABELS
+from common import LABELS
 from test_resume import StopAt, Stopped
 
 METHODS = (

@@ -12,7 +12,7 @@ from augpro.distillation.identity import model_content
 from augpro.models.source import ModelSource
 from augpro.results.output import CONFIG
 from augpro.results.provenance import TRAINING_ROWS, seen_rows, write_training_rows
-from conftest import LABELS
+from common import LABELS
 
 FAST = ["--epochs", "1", "--batch-size", "8"]
 

@@ -13,7 +13,7 @@ from augpro.augment.partners import partner_rows
 from augpro.row_random import RowRandom
 from augpro.tokens import TokenBatch, tokenize
 from augpro.vocabulary import BANNED, CONTINUATION, WORD_START, Vocabulary
-from conftest import TEXTS
+from common import TEXTS
 
 DRAWS = 40_000
 ONE_TOKEN_WORDS = [text for text in TEXTS if "this" not in text and "and" not in text]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from augpro.errors import InputError
-from conftest import ANSWERS, LABELS, TEXTS
+from common import ANSWERS, LABELS, TEXTS
 from data_files import load, rows_of, train_of, write_csv, write_jsonl
 
 ROWS = [[text, LABELS[answer]] for text, answer in zip(TEXTS, ANSWERS, strict=True)]

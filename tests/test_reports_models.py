@@ -20,7 +20,7 @@ from augpro.models.weights import check_shapes, stored_shapes
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import TEXTS, WORDS, tiny_bert, wordpiece
+from common import TEXTS, WORDS, tiny_bert, wordpiece
 from test_padding import USUAL
 from tiny_models import edit, kinds, plain, tiny_classifier, told_of
 

@@ -35,7 +35,7 @@ from augpro.teachers.teacher import Teacher
 from augpro.training.options import training_arguments
 from augpro.training.steps import step_notes
 from augpro.training.trainer import DistillationTrainer
-from conftest import LABELS, TEXTS, tiny_bert
+from common import LABELS, TEXTS, tiny_bert
 from report_cases import cell_result
 
 NAN, TASK = float("nan"), Task("reviews", "single_label", "accuracy", LABELS)

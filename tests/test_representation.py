@@ -35,7 +35,7 @@ from augpro.training.online import OnlineAugmentation
 from augpro.training.representation import Matching, RepresentationLoss, StateReader
 from augpro.training.trainer import DistillationTrainer
 from augpro.vocabulary import Vocabulary
-from conftest import ANSWERS, LABELS, OTHERS, TRAINER, tiny_bert
+from common import ANSWERS, LABELS, OTHERS, TRAINER, tiny_bert
 
 NOTHING = Objective("single_label", 0.0, 0.0, 0.0)
 LAYERS = ((0, 0), (1, 2))
@@ -465,6 +465,7 @@ def test_a_run_matches_and_writes_an_ordinary_student(config):
     assert result.parameters["student"] == stored
 
 
+@pytest.mark.e2e
 def test_the_plan_tells_of_it(config, save_model, tokenizer):
     assert "representations" not in make_plan(config()).describe()
     plan = make_plan(config(hidden_weight=1, pooled_weight=0.5))

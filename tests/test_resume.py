@@ -15,7 +15,7 @@ from augpro.errors import InputError
 from augpro.results.output import CONFIG, OutputFolder, check_output, folder_lock
 from augpro.training.sampling import EpochOrder
 from augpro.training.trainer import DistillationTrainer
-from conftest import LABELS
+from common import LABELS
 
 pytestmark = pytest.mark.e2e  # whole runs, most of them twice
 ROWS, BATCH = 20, 4

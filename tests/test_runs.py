@@ -118,6 +118,7 @@ def test_clauses_of_a_crossover_are_those_of_the_partner(tokenizer, table, conte
 
 
 @pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.e2e
 def test_the_share_of_a_unit_is_that_of_single_tokens(unit, table, context_of):
     batch = table.batch(range(8))
     editable = context_of().space.vocabulary.editable(batch)

@@ -13,7 +13,7 @@ from augpro.data.loading import DataSpec, load_data
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import wordpiece
+from common import wordpiece
 
 ROWS, WIDTH = 200, 16
 

@@ -24,7 +24,7 @@ from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
-from conftest import LABELS, tiny_bert
+from common import LABELS, tiny_bert
 from report_cases import cell_result
 
 TASK = Task("reviews", "single_label", "accuracy", LABELS)

@@ -13,7 +13,7 @@ from augpro.training.dataset import DistillationDataset
 from augpro.training.online import OnlineAugmentation
 from augpro.training.selection import new_texts, select_hardest
 from augpro.vocabulary import Vocabulary
-from conftest import tiny_bert
+from common import tiny_bert
 
 OWNERS = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 3, 3])  # rows have 3, 1, 4 and 2 texts
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from augpro.cli.app import app
 from augpro.testing import TEXTS
 from augpro_runtime import Classifier
-from conftest import LABELS
+from common import LABELS
 from exported_folders import write_exported
 from servers import ask, connect, served, write_calibrated
 
@@ -244,6 +244,7 @@ def test_a_missing_extra_is_named(folder, monkeypatch):
     )
 
 
+@pytest.mark.e2e
 def test_what_was_accepted_is_answered_before_the_end(folder):
     with served(folder) as (process, port):
         connection = connect(port)
@@ -261,6 +262,7 @@ def test_what_was_accepted_is_answered_before_the_end(folder):
         process.wait(60)
 
 
+@pytest.mark.e2e
 def test_the_command_of_the_page_starts_a_server(folder, tmp_path):
     page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
     command = re.search(r"^augpro serve (.*)$", page, re.MULTILINE)[1].split()

@@ -20,7 +20,7 @@ from augpro.tokens import padded, tokenize
 from augpro.training.dataset import DistillationDataset
 from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, tiny_bert
+from common import OTHERS, TEXTS, tiny_bert
 
 THREE = "augpro-mix(replace_fraction=0.9)+knn(replace_fraction=0.9)+random(replace_fraction=0.9)"
 

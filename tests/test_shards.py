@@ -71,6 +71,7 @@ def test_another_seed_writes_other_texts(plain_set, augment_given, tmp_path):
     assert rows_of(tmp_path / "other") != rows_of(plain_set)
 
 
+@pytest.mark.e2e
 def test_labels_now_or_later_are_the_same_bytes(copied_set, labelled_set, augment_given, both_classes):
     manifest = label(copied_set, both_classes)
     assert shards_of(copied_set) == shards_of(labelled_set)

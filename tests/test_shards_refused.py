@@ -148,6 +148,7 @@ def test_a_class_rule_needs_one_class_a_row(augment_given, tmp_path, save_model,
         augmented(augment_given, tmp_path, teacher=str(several), augment_options={"partner": "same-class"})
 
 
+@pytest.mark.e2e
 def test_a_dry_run_reads_all_rows_and_writes_nothing(augment_given, tmp_path):
     data = tmp_path / "rows.csv"
     data.write_text("text\n" + "".join(f"a good film {row}\n" for row in range(5000)) + " \n")
@@ -168,6 +169,7 @@ def test_an_edited_manifest_is_refused(name, value, copied_set, both_classes):
         label(copied_set, both_classes)
 
 
+@pytest.mark.e2e
 def test_labels_of_a_run_that_ended_since_the_plan_are_kept(copied_set, both_classes, save_model, tokenizer):
     other = save_model(tokenizer, seed=12)
     plan = make_label_plan(LabelConfig(augmented=copied_set, teacher=str(other)))
@@ -176,6 +178,7 @@ def test_labels_of_a_run_that_ended_since_the_plan_are_kept(copied_set, both_cla
         run_label(plan)
 
 
+@pytest.mark.e2e
 def test_the_stored_rows_of_a_run_that_was_killed_at_its_end_are_removed(copied_set, both_classes):
     (copied_set / "rows").mkdir()
     label(copied_set, both_classes)

@@ -21,7 +21,7 @@ from augpro.training.meter import Meter
 from augpro.training.online import OnlineAugmentation
 from augpro.training.similarity import SimilarityBound, most_similar
 from augpro.vocabulary import Vocabulary
-from conftest import OTHERS, TEXTS, tiny_bert
+from common import OTHERS, TEXTS, tiny_bert
 from shard_cases import augmented
 
 OWNERS = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 3, 3])  # rows have 3, 1, 4 and 2 candidates
@@ -133,6 +133,7 @@ def test_a_row_is_bounded_by_its_own_candidates(online):
     assert torch.equal(both.ids, whole.ids[:, : both.ids.shape[1]])
 
 
+@pytest.mark.e2e
 def test_stored_versions_are_bounded_too(augment_given, both_classes, tmp_path, tokenizer, model):
     """The plan's option reaches the rows on disk."""
     options = {"copies": 4, "teacher": str(both_classes), "train_rows": 40}

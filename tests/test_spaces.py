@@ -16,7 +16,7 @@ from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
 from augpro.vocabulary.frequency import token_frequencies
-from conftest import OTHERS, TEXTS, tiny_bert
+from common import OTHERS, TEXTS, tiny_bert
 
 
 @pytest.fixture

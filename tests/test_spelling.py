@@ -19,7 +19,7 @@ from augpro.training.candidates import CandidateStore
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.online import OnlineAugmentation
 from augpro.vocabulary import Vocabulary
-from conftest import LABELS, WORDS, tiny_bert, wordpiece
+from common import LABELS, WORDS, tiny_bert, wordpiece
 from test_samples import plan_with, run_with
 
 TASK = Task("t", "single_label", "accuracy", LABELS)

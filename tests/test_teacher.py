@@ -8,7 +8,7 @@ from augpro.models.source import same_tokenizer
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import WORDS, tiny_bert, wordpiece
+from common import WORDS, tiny_bert, wordpiece
 
 
 def by_hand(model, tokenizer, text, pair=None, **options):

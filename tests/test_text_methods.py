@@ -16,7 +16,7 @@ from augpro.augment.methods.text import EDA, TextAugmenter, sample
 from augpro.augment.methods.translate import BackTranslation
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
-from conftest import OTHERS, ROWS, TEXTS
+from common import OTHERS, ROWS, TEXTS
 from text_sources import rows_of
 
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from augpro.tokens import SPECIAL, max_length, tokenize
-from conftest import wordpiece
+from common import wordpiece
 
 PAIRS = ["not good", "your server is slow today", "fine", "again and again"]
 

@@ -141,6 +141,7 @@ WORDS_OF = st.lists(
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=150)
 @given(text=LETTERS | WORDS_OF)
+@pytest.mark.e2e
 def test_any_text_has_the_same_tokens_if_all_are_kept(kind, text, tokenizers):
     tokenizer = tokenizers[kind]
     if kind not in _FOUND:

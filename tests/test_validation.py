@@ -10,7 +10,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from augpro.config import DistillConfig, FinetuneConfig
 from augpro.distillation.pipeline import run
-from conftest import ANSWERS, LABELS, TEXTS
+from common import ANSWERS, LABELS, TEXTS
 
 BEST = {"eval_strategy": "epoch", "load_best_model_at_end": True}
 pytestmark = pytest.mark.e2e  # whole runs, most of them twice

@@ -16,7 +16,7 @@ from augpro.models.layers import encoder_layers
 from augpro.row_random import RowRandom
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
-from conftest import LABELS, tiny_bert
+from common import LABELS, tiny_bert
 
 ROWS = list(range(20))
 

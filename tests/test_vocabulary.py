@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from augpro.tokens import tokenize
 from augpro.vocabulary import BANNED, CONTINUATION, WORD_START, Vocabulary
-from conftest import WORDS, wordpiece
+from common import WORDS, wordpiece
 
 PLAY = [*WORDS, "play", "playing", "played", "look", "looked", "un", "do", "don", "it", "'", "?", "-", "<s1>"]
 SENTENCES = [
@@ -140,6 +140,7 @@ def test_only_pieces_that_spell_another_tokenization_are_given_back(words):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.2, 0.7, 1.0]), with_pairs=st.booleans())
+@pytest.mark.e2e
 def test_kept_swaps_are_canonical(words, texts, seed, rate, with_pairs):
     vocabulary = Vocabulary(words, len(words))
     first = [*texts[:5], "unplayed looking-glass, xylophones don't", "abler played works. never?", "lookable"]
@@ -208,6 +209,7 @@ def test_words_that_are_known_are_forgotten_before_they_fill_the_memory(words, m
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.2, 0.7, 1.0]))
+@pytest.mark.e2e
 def test_byte_bpe_swaps_are_canonical(byte_bpe, seed, rate):
     vocabulary = Vocabulary(byte_bpe, len(byte_bpe))
     batch = tokenize(byte_bpe, SENTENCES).batch(range(len(SENTENCES)))

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
 
 from augpro.models.padding import agree_on_padding
-from conftest import LABELS, WORDS, wordpiece
+from common import LABELS, WORDS, wordpiece
 
 POSITIONS = 64
 VOCABULARY = 120

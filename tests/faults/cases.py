@@ -144,7 +144,7 @@ NAMES = ["augment", "label", "distill", "distill --augmented", "compare"]
 
 def all_cases(scratch: Path) -> list[Case]:
     """Every command; ``augment`` and ``label`` write two files."""
-    few, many = inputs(scratch / "few", 20), inputs(scratch / "many", 512)
+    few, many = inputs(scratch / "few", 20), inputs(scratch / "many", 300)
     if not (scratch / "stored").exists():
         Augment(few, labels=True, copies=2)(scratch / "stored")
     runs = [
