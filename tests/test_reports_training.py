@@ -143,7 +143,7 @@ def test_a_loss_that_is_no_number_ends_the_training(given, spoiled, monkeypatch)
         r"loss of step 2 of 10 is not finite, in \d+ of \d+ rows, .*: the training has diverged; .*--learning"
     )
     with pytest.raises(InputError, match=said):
-        run(DistillConfig(**given, learning_rate=1e38))
+        run(DistillConfig(**given, learning_rate=4e9))
     label = Teacher.label_tokens
     monkeypatch.setattr(Teacher, "label_tokens", lambda *arguments: label(*arguments) * NAN)
     with pytest.raises(

@@ -22,7 +22,6 @@ from common import LABELS, WORDS, wordpiece
 
 POSITIONS = 64
 VOCABULARY = 120
-CHUNK = 8  # tokens that are read together, and latent vectors
 # One value for every name under which configurations have it.
 _SIZES = {
     16: "hidden_size d_model embedding_size kv_lora_rank q_lora_rank d_latents moe_intermediate_size "
@@ -33,9 +32,9 @@ _SIZES = {
        "num_key_value_heads encoder_attention_heads decoder_attention_heads num_local_experts n_routed_experts "
        "num_experts type_vocab_size num_cross_attention_heads num_self_attention_heads",
     1: "num_experts_per_tok n_group topk_group first_k_dense_replace",
-    8: "head_dim d_kv qk_nope_head_dim v_head_dim qk_rope_head_dim global_head_dim",
+    8: "head_dim d_kv qk_nope_head_dim v_head_dim qk_rope_head_dim global_head_dim "
+       "attention_window chunk_size num_latents",
     POSITIONS: "max_position_embeddings max_2d_position_embeddings",
-    CHUNK: "attention_window chunk_size num_latents",
     100: "pronunciation_vocab_size shape_vocab_size entity_vocab_size",
 }  # fmt: skip
 # What is a kind's own.
