@@ -136,7 +136,8 @@ def main():
         server.terminate()
         server.wait(60)
     found |= {
-        "model": options.model.name, "model_mib": (options.model / "model.onnx").stat().st_size / 2**20,
+        "model": options.model.name,
+        "model_mib": sum(path.stat().st_size for path in options.model.glob("model.onnx*")) / 2**20,
         "minutes": options.minutes, "threads": options.threads, "other_load": psutil.getloadavg()[1],
         "versions": library_versions(), "machine": machine_facts(),
     }  # fmt: skip

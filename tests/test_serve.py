@@ -14,10 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
+from augpro.serve.run import _listen
 from augpro.testing import TEXTS
 from augpro_runtime import Classifier
 from common import LABELS
-from exported_folders import write_exported
+from exported_folders import pack, write_exported
 from servers import ask, connect, served, write_calibrated
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +100,23 @@ def test_a_text_is_cut_unless_it_must_not_be(port):
     assert (status, told["error_type"]) == (422, "tokenizer")
     assert "42 tokens, and the model reads 12" in told["error"]
     assert ask(port, {"inputs": "the movie", "truncate": False})[0] == 200
+
+
+def test_a_compressed_folder(tmp_path):
+    folder = write_calibrated(tmp_path / "packed")
+    plain = Classifier.load(folder, threads=1).predict(TEXTS)
+    pack(folder)
+    with served(folder) as (_, port):
+        _, content = ask(port, {"texts": TEXTS})
+        assert [found["label"] for found in content["answers"]] == [known.label for known in plain]
+        assert ask(port, {"inputs": "the movie " * 20, "truncate": False})[0] == 422
+
+
+def test_answers_are_sent_at_once():
+    """asyncio sets TCP_NODELAY only on sockets that name their protocol; else each answer waits 40 ms at times."""
+    listener = _listen("127.0.0.1", 0)
+    assert listener.proto == socket.IPPROTO_TCP
+    listener.close()
 
 
 def test_many_calls_at_once_share_batches_and_get_their_own_answers(port, student):

@@ -12,7 +12,7 @@ from augpro.serve.measures import Measures
 from augpro.serve.options import Limits, ServeConfig
 from augpro_runtime import Classifier
 from augpro_runtime import InputError as RuntimeInputError
-from augpro_runtime.folder import TOKENIZER
+from augpro_runtime.folder import TOKENIZER, read_folder
 
 
 def serve(config: ServeConfig, started: Callable[[str], None]) -> None:
@@ -75,7 +75,7 @@ def _answerer(config: ServeConfig) -> Answerer:
             "--label-store keeps the answers of a teacher; give one as --fallback, or leave it out."
         )
     limits = Limits(texts=config.max_texts, characters=config.max_characters)
-    tokenizer = (config.model / TOKENIZER).read_text(encoding="utf-8")
+    tokenizer = read_folder(config.model)[1][TOKENIZER].decode()
     return Answerer(student, tokenizer, teacher, limits, Measures())
 
 
@@ -83,7 +83,8 @@ def _listen(host: str, port: int) -> socket.socket:
     """The socket; bound before anything is loaded."""
     try:
         kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(kind, socket.SOCK_STREAM)
+        # With the protocol's number, as asyncio sends answers at once (TCP_NODELAY) only on sockets that name it.
+        listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise InputError(f"--host {host}: is no address of this machine ({error.strerror}).") from error
     try:
