@@ -19,21 +19,14 @@ from augpro.testing import TEXTS
 from augpro_runtime import Classifier
 from common import LABELS
 from exported_folders import pack, write_exported
-from servers import ask, connect, served, write_calibrated
+from servers import ask, connect, reach_only_this_machine, served, write_calibrated
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Only this machine can be reached."""
-    join = socket.socket.connect
-
-    def local(self, address):
-        assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", address
-        return join(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", local)
+    reach_only_this_machine(monkeypatch)
 
 
 @pytest.fixture(scope="module")

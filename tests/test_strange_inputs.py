@@ -37,19 +37,12 @@ from augpro.serve.requests import RequestError
 from augpro.shards.options import AugmentConfig
 from augpro_runtime import Classifier, FolderError, TextError
 from exported_folders import write_exported
-from servers import ask, served
+from servers import ask, reach_only_this_machine, served
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Only this machine can be reached."""
-    join = socket.socket.connect
-
-    def local(self, address):
-        assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", address
-        return join(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", local)
+    reach_only_this_machine(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ _MOST_BYTES = 2**31 - 1  # of a file; ONNX models have no more
 ProblemType = Literal["single_label", "multi_label", "regression"]
 _KINDS = ("single_label", "multi_label", "regression")
 _CHECKSUM = "checksum"
+_AGAIN = "export or copy the folder again"
 
 
 @dataclass(frozen=True)
@@ -155,23 +156,28 @@ def read_folder(folder: Path | str) -> tuple[Manifest, dict[str, bytes]]:
             f"{path}: no exported model here (there is no {MANIFEST}); make one: "
             "augpro export --model STUDENT --out FOLDER."
         )
-    again = "export or copy the folder again"
     try:
         manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise FolderError(f"{path / MANIFEST}: cannot be used ({_reason(error)}); {again}.") from error
-    contents = {}
-    for name in (MODEL, TOKENIZER):
-        packed = name + PACKED in manifest.files
-        file = path / (name + PACKED if packed else name)
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise FolderError(f"{file}: cannot be read ({_reason(error)}); {again}.") from error
-        if hashlib.sha256(content).hexdigest() != manifest.files.get(file.name):
-            raise FolderError(f"{file}: not the file that was exported (its SHA-256 differs); {again}.")
-        contents[name] = _unpacked(content, file) if packed else content
-    return manifest, contents
+        raise FolderError(f"{path / MANIFEST}: cannot be used ({_reason(error)}); {_AGAIN}.") from error
+    return manifest, {name: read_file(path, manifest, name) for name in (MODEL, TOKENIZER)}
+
+
+def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """The content of a file of an exported folder, compressed there or not.
+
+    Raises:
+        FolderError: if it is missing or damaged.
+    """
+    packed = name + PACKED in manifest.files
+    file = folder / (name + PACKED if packed else name)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise FolderError(f"{file}: cannot be read ({_reason(error)}); {_AGAIN}.") from error
+    if hashlib.sha256(content).hexdigest() != manifest.files.get(file.name):
+        raise FolderError(f"{file}: not the file that was exported (its SHA-256 differs); {_AGAIN}.")
+    return _unpacked(content, file) if packed else content
 
 
 def _unpacked(content: bytes, file: Path) -> bytes:

@@ -291,8 +291,9 @@ class Trials:
         known = next((t for t in self.made if (t.layers, t.steps) == (layers, steps)), None)
         if known is None:
             started = time.perf_counter()
-            given = {"layers": layers, "steps": steps, "distance": self.judge.distance(layers, steps)}
-            self.made.append(known := LayerTrial(**given, seconds=time.perf_counter() - started))
+            distance, spent = self.judge.distance(layers, steps), time.perf_counter() - started
+            known = LayerTrial(layers=layers, steps=steps, distance=distance, seconds=spent)
+            self.made.append(known)
             if self.path is not None:
                 write_json(self.path, [sealed(trial.model_dump()) for trial in self.made])
         bar.update(steps)

@@ -44,7 +44,8 @@ def run_export(plan: ExportPlan) -> Exported:
     table = None if plan.rows is None else tokenize(tokenizer, plan.rows.texts, plan.rows.pairs, plan.limit)
     expected = None if table is None else predict_logits(model, table, what="PyTorch").numpy()
     definition = json.loads(tokenizer.backend_tokenizer.to_str())
-    trimmed, counts = _untrimmed(model, definition), None
+    trimmed = _untrimmed(model, definition)
+    counts = np.zeros(trimmed.tokens, dtype=np.int64)
     if config.counts_tokens:
         parts = in_blocks(plan.train.texts, plan.train.pairs) if plan.train else (
             text_parts(config.texts or Path(), config.text_column, config.pair_column)
@@ -56,17 +57,17 @@ def run_export(plan: ExportPlan) -> Exported:
     names = input_names(tokenizer)
     whole = to_onnx(small, names, name)
     shapes = check_shapes(small, whole, tokenizer, name, TOLERANCE)
-    final = whole
+    final, reader = whole, tokenizer_bytes(plan, tokenizer, trimmed)
     if config.int8:
         final = to_int8(whole)
-        if config.max_megabytes is not None and counts is not None:
-            rest = int(config.max_megabytes * 1e6) - len(tokenizer_bytes(plan, tokenizer, trimmed))
-            final = fit(final, whole, counts, rest, name)
+        if config.max_megabytes is not None:
+            final = fit(final, whole, counts, int(config.max_megabytes * 1e6) - len(reader), name)
         check_shapes(small, final, tokenizer, name, _ANY)
     content = final.SerializeToString()
+    if config.max_megabytes is not None:
+        content = compressed(content)
     with finished(config.out) as folder:
-        content = content if config.max_megabytes is None else compressed(content)
-        sizes = write_folder(folder, plan, tokenizer, content, trimmed)
+        sizes = write_folder(folder, plan, tokenizer, (content, reader), trimmed)
         parity = None
         if table is not None and expected is not None and plan.rows is not None:
             found, classifier = runtime_logits(folder, plan.rows.texts, plan.rows.pairs)

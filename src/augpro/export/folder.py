@@ -41,15 +41,15 @@ def finished(out: Path) -> Iterator[Path]:
 
 
 def write_folder(
-    folder: Path, plan: ExportPlan, tokenizer: PreTrainedTokenizerBase, model: bytes, trimmed: Trimmed
-) -> Sizes:
-    """Write the model, the tokenizer and, last, ``augpro.json``."""
+    folder: Path, plan: ExportPlan, tokenizer: PreTrainedTokenizerBase, contents: tuple[bytes, bytes],
+    trimmed: Trimmed,
+) -> Sizes:  # fmt: skip
+    """Write the contents of the model's and the tokenizer's file and, last, ``augpro.json``."""
     from augpro_runtime.folder import MANIFEST, MODEL, PACKED, TOKENIZER, Manifest
 
     packed = PACKED if plan.config.max_megabytes is not None else ""
-    model_file, tokenizer_file = MODEL + packed, TOKENIZER + packed
-    contents = {model_file: model, tokenizer_file: tokenizer_bytes(plan, tokenizer, trimmed)}
-    for name, content in contents.items():
+    files = dict(zip((MODEL + packed, TOKENIZER + packed), contents, strict=True))
+    for name, content in files.items():
         (folder / name).write_bytes(content)
     new, unknown = trimmed.new_ids, tokenizer.unk_token_id
     manifest = Manifest(
@@ -63,15 +63,15 @@ def write_folder(
         same_length=plan.same_length,
         inputs=input_names(tokenizer),
         calibration=plan.calibration.model_dump(mode="json") if plan.calibration else None,
-        files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         versions=library_versions() | {name: metadata.version(name) for name in ("onnx", "onnxruntime")},
         exported_from=Path(plan.config.model).name,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     before = Path(model_location(plan.config.model))
     return Sizes(
-        sum(path.stat().st_size for path in before.glob("*.safetensors")), len(model),
-        len(contents[tokenizer_file]), trimmed.tokens, len(trimmed.old_ids),
+        sum(path.stat().st_size for path in before.glob("*.safetensors")),
+        len(contents[0]), len(contents[1]), trimmed.tokens, len(trimmed.old_ids),
     )  # fmt: skip
 
 

@@ -62,14 +62,14 @@ def _split_gemm(proto: Any) -> None:
 
 def _small_embeddings(proto: Any) -> None:
     """Look up whole numbers and their scales instead of embeddings."""
-    from onnx import numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     nodes, done = [], set()
     for node in proto.graph.node:
         table = constants.get(node.input[0]) if node.op_type == "Gather" else None
         along = next((item.i for item in node.attribute if item.name == "axis"), 0)
-        float_table = table is not None and table.data_type == 1 and len(table.dims) == 2  # 1: FLOAT
+        float_table = table is not None and table.data_type == TensorProto.FLOAT and len(table.dims) == 2
         if table is None or not float_table or along != 0 or np.prod(table.dims) < _SMALL:
             nodes.append(node)
             continue

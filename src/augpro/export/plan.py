@@ -1,6 +1,5 @@
 """Everything about an export that can be wrong is found here, before weights are loaded."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from augpro.models.named import model_location
 from augpro.models.padding import reads_padding
 from augpro.models.source import ModelSource
 from augpro.plugins import check_installed
-from augpro.results.output import CONFIG, check_folder
-from augpro.results.provenance import recorded_pairs
+from augpro.results.output import check_folder
+from augpro.results.provenance import recorded_max_tokens, recorded_pairs
 from augpro.tasks import ProblemType
 from augpro.teachers.alignment import class_names, problem_of, spec_for
 from augpro.tokens import max_length
@@ -82,7 +81,7 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
                 raise InputError(f"{config.data}: there is no train split to take tokens from; give --texts.")
             train = data.splits["train"]
     folder = Path(model_location(config.model))
-    trained = _trained_with(folder)
+    trained = recorded_max_tokens(folder)
     return ExportPlan(
         config, source, class_names(model), problem_of(model),
         max_length(tokenizer, config.max_tokens or trained), _pair(folder, rows),
@@ -93,12 +92,3 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
 def _pair(folder: Path, rows: Split | None) -> bool | None:
     """Whether a model reads pairs, as its rows are, or as those were that it was trained on; None if not known."""
     return recorded_pairs(folder) if rows is None else rows.pairs is not None
-
-
-def _trained_with(folder: Path) -> int | None:
-    """The --max-tokens of the run that trained a model; None if it is not known."""
-    try:
-        found = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("max_tokens")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, int) else None

@@ -12,7 +12,7 @@ from augpro.serve.measures import Measures
 from augpro.serve.options import Limits, ServeConfig
 from augpro_runtime import Classifier
 from augpro_runtime import InputError as RuntimeInputError
-from augpro_runtime.folder import TOKENIZER, read_folder
+from augpro_runtime.folder import TOKENIZER, read_file
 
 
 def serve(config: ServeConfig, started: Callable[[str], None]) -> None:
@@ -75,7 +75,7 @@ def _answerer(config: ServeConfig) -> Answerer:
             "--label-store keeps the answers of a teacher; give one as --fallback, or leave it out."
         )
     limits = Limits(texts=config.max_texts, characters=config.max_characters)
-    tokenizer = read_folder(config.model)[1][TOKENIZER].decode()
+    tokenizer = read_file(config.model, student.manifest, TOKENIZER).decode()
     return Answerer(student, tokenizer, teacher, limits, Measures())
 
 
