@@ -54,6 +54,16 @@ def test_a_checkpoint_or_a_model_is_kept(config, name):
         assert (folder.checkpoint is not None) == (name != "model.safetensors")
 
 
+def test_checkpoints_that_cannot_be_gone_on_from_do_not_displace_those_that_follow(config):
+    states = ["checkpoints/checkpoint-2/trainer_state.json", "checkpoints/checkpoint-10/trainer_state.json"]
+    fail(config, *states, "checkpoints/teacher-labels/block.safetensors")
+    (config.out / states[1]).write_text("{")
+    with OutputFolder(config.model_copy(update={"resume": True})) as folder:
+        assert folder.checkpoint == str(config.out / "checkpoints" / "checkpoint-2")
+        left = {path.name for path in (config.out / "checkpoints").iterdir()}
+    assert left == {"checkpoint-2", "teacher-labels"}
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupted_run_keeps_what_it_has_and_can_be_resumed(config, error):
     fail(config, "checkpoints/teacher-labels/block.safetensors", error=error)

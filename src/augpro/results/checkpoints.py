@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from zipfile import is_zipfile
 
@@ -16,7 +17,22 @@ def latest_checkpoint(folder: Path) -> str | None:
     """The latest whole checkpoint of a folder of them, if there is one."""
     found = folder.glob("checkpoint-*/trainer_state.json")
     whole = [path.parent for path in found if _is_whole(path)]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+    return str(max(whole, key=_step)) if whole else None
+
+
+def remove_later(folder: Path, checkpoint: str | None) -> None:
+    """Remove the checkpoints after the one that is gone on from, none of which is whole.
+
+    The Trainer keeps the checkpoint of the latest step, so it would keep these and remove the new ones.
+    """
+    first = -1 if checkpoint is None else _step(Path(checkpoint))
+    for path in folder.glob("checkpoint-*"):
+        if _step(path) > first:
+            shutil.rmtree(path)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
 
 
 def _is_whole(state: Path) -> bool:

@@ -13,7 +13,7 @@ from augpro.config import TrainOptions
 from augpro.errors import DiskError, InputError
 from augpro.files.checksums import read_sealed, write_sealed
 from augpro.files.durable import is_leftover, make_folder, remove_leftovers, try_file, writing
-from augpro.results.checkpoints import latest_checkpoint
+from augpro.results.checkpoints import latest_checkpoint, remove_later
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
 PREDICTIONS, SAMPLES = "predictions.safetensors", "samples.jsonl"
@@ -64,6 +64,7 @@ class OutputFolder:
             if self.config.resume:
                 self._check_unchanged(options)
                 self.checkpoint = latest_checkpoint(self.path / CHECKPOINTS)
+                remove_later(self.path / CHECKPOINTS, self.checkpoint)
             write_sealed(self.path / CONFIG, options | ({_INPUTS: self.inputs} if self.inputs else {}))
             self._held = held.pop_all()
         return self
