@@ -95,8 +95,7 @@ def test_shapes_that_differ_are_refused(source, graph):
 def test_int8_weights_are_small_and_answers_near(source, graph, monkeypatch):
     monkeypatch.setattr(int8_module, "_SMALL", 64)
     small = to_int8(graph)
-    kinds = {node.op_type for node in small.graph.node}
-    assert "MatMulNBits" in kinds
+    assert {node.domain for node in small.graph.node} == {""}  # no operator of one runtime alone
     floats = [tensor for tensor in small.graph.initializer if tensor.data_type == 1 and len(tensor.dims) == 2]
     assert sum(np.prod(tensor.dims) for tensor in floats if 1 not in tensor.dims) < 64 * len(floats)
     table = next(

@@ -44,13 +44,11 @@ def fit(proto: Any, exact: Any, counts: NDArray[np.int64], most: int, name: str)
     Raises:
         InputError: if it cannot be made as small as that.
     """
-    for tensor in proto.graph.initializer:
-        if tensor.name.endswith("_scales"):  # of matrix products
-            _set(tensor, _array(tensor).astype(np.float16).astype(np.float32))  # half of each is zeros then
+    looked_up = {node.input[0] for node in proto.graph.node if node.op_type == "Gather"}
     tables = [
         _Table(tensor, proto, exact)
         for tensor in proto.graph.initializer
-        if tensor.name.endswith(WHOLE) and tensor.dims[0] == len(counts)
+        if tensor.name in looked_up and tensor.name.endswith(WHOLE) and tensor.dims[0] == len(counts)
     ]
     seen = np.sqrt(counts + _UNSEEN)
 
