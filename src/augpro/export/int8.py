@@ -1,10 +1,10 @@
 """Weights as 8-bit integers in the file, arithmetic in float32.
 
-Weights are rounded in blocks of 32, each with a 16-bit scale of its own. Those of layers become float32 again once,
-when ONNX Runtime loads the file and computes what is constant; embeddings stay small in memory too, and only the rows
-that are looked up are multiplied by their scales. Activations stay in float32. So the answer to a text does not depend
-on the texts of its batch, as it would if activations were rounded by a scale for the whole batch (dynamic
-quantization), and it agrees with PyTorch more often: benchmarks/results/export.jsonl has both.
+Weights are rounded in blocks of 32 that are summed in a product, each with a 16-bit scale of its own. Those of layers
+become float32 again once, when ONNX Runtime loads the file and computes what is constant; embeddings stay small in
+memory too, and only the rows that are looked up are multiplied by their scales. Activations stay in float32. So the
+answer to a text does not depend on the texts of its batch, as it would if activations were rounded by a scale for the
+whole batch (dynamic quantization), and it agrees with PyTorch more often: benchmarks/results/export.jsonl has both.
 """
 
 from typing import Any
@@ -25,9 +25,10 @@ def to_int8(proto: Any) -> Any:
     graph = copy.graph
     large = {tensor.name: tensor for tensor in graph.initializer if _is_large(tensor)}
     read = {name for node in graph.node if _table(node) not in large for name in node.input}
+    by_rows = {node.input[1] for node in graph.node if _sums_rows(node)}
     nodes, constants = [], [tensor for tensor in graph.initializer if tensor.name not in large]
     for name, tensor in large.items():
-        constants += _parts(tensor, is_table=name not in read)
+        constants += _parts(tensor, name not in read, 0 if name in by_rows else 1)
         if name in read:
             nodes += _float_again(name, name + WHOLE, name + SCALE, name + SHAPE)
     for node in graph.node:
@@ -50,14 +51,21 @@ def _table(node: Any) -> str | None:
     return str(node.input[0]) if node.op_type == "Gather" and along == 0 else None
 
 
-def _parts(tensor: Any, is_table: bool) -> list[Any]:
-    """Whole numbers, [rows, blocks, width of a block], scales, [rows, blocks, 1], and what shape they get again."""
+def _sums_rows(node: Any) -> bool:
+    """Whether a node multiplies by a matrix, [inputs, outputs]."""
+    turned = any(item.name == "transB" and item.i for item in node.attribute)
+    return node.op_type in ("MatMul", "Gemm") and not turned
+
+
+def _parts(tensor: Any, is_table: bool, axis: int) -> list[Any]:
+    """Whole numbers in blocks along an axis, which becomes two, their scales, and what shape they get again."""
     from onnx import numpy_helper
 
     values = numpy_helper.to_array(tensor)
-    width = _BLOCK if values.shape[1] % _BLOCK == 0 else values.shape[1]
-    blocks = values.reshape(len(values), -1, width)
-    whole, scales = rounded(blocks, np.abs(blocks).max(axis=2, keepdims=True) / MOST)
+    length = values.shape[axis]
+    split = (-1, _BLOCK if length % _BLOCK == 0 else length)
+    blocks = values.reshape(*values.shape[:axis], *split, *values.shape[axis + 1 :])
+    whole, scales = rounded(blocks, np.abs(blocks).max(axis=axis + 1, keepdims=True) / MOST)
     shape = np.array(values.shape[1:] if is_table else values.shape, dtype=np.int64)
     found = ((WHOLE, whole), (SCALE, scales), (SHAPE, shape))
     return [numpy_helper.from_array(content, tensor.name + end) for end, content in found]
