@@ -36,19 +36,21 @@ class Client:
     async def ask(self, text):
         """Whether one text was answered."""
         body = json.dumps({"texts": [text]}).encode()
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        try:
-            reader, writer = (
-                self.free.pop() if self.free else await asyncio.open_connection("127.0.0.1", self.port)
-            )
-            writer.write(head + body)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-        except (OSError, asyncio.IncompleteReadError, IndexError):
-            return False
-        self.free.append((reader, writer))
-        return answer.startswith(b"HTTP/1.1 200 ")
+        call = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        while True:
+            kept = self.free.pop() if self.free else None
+            try:
+                reader, writer = kept or await asyncio.open_connection("127.0.0.1", self.port)
+                writer.write(call)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                length = int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+            except (OSError, asyncio.IncompleteReadError, IndexError) as error:
+                if kept and not getattr(error, "partial", b""):
+                    continue  # the server had closed an idle connection, so it has not read the call
+                return False
+            self.free.append((reader, writer))
+            return answer.startswith(b"HTTP/1.1 200 ")
 
 
 async def load(port, texts, rate, seconds):

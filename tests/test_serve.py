@@ -112,6 +112,17 @@ def test_answers_are_sent_at_once():
     listener.close()
 
 
+def test_an_idle_connection_stays_open(port):
+    """Longer than uvicorn's five seconds: a call that comes while it closes one is lost."""
+    connection, sockets = connect(port), []
+    for wait in (0, 7):
+        time.sleep(wait)
+        connection.request("GET", "/health")  # connects anew if it was closed
+        assert connection.getresponse().read()
+        sockets.append(connection.sock)
+    assert sockets[0] is sockets[1]
+
+
 def test_many_calls_at_once_share_batches_and_get_their_own_answers(port, student):
     texts = [f"{one} {other}" for one in TEXTS for other in TEXTS[:5]]
     known, wrong = student.predict(texts), []

@@ -14,6 +14,10 @@ from augpro_runtime import Classifier
 from augpro_runtime import InputError as RuntimeInputError
 from augpro_runtime.folder import TOKENIZER, read_file
 
+# Seconds until an idle connection is closed. Load balancers keep theirs for a minute, and a call that comes on one
+# which the server is closing is lost.
+_IDLE = 75
+
 
 def serve(config: ServeConfig, started: Callable[[str], None]) -> None:
     """Serve until the process is told to end; calls that were accepted are answered first.
@@ -29,7 +33,9 @@ def serve(config: ServeConfig, started: Callable[[str], None]) -> None:
     with listener:
         application = make_app(_answerer(config))
         server = _Server(
-            uvicorn.Config(application, log_level="warning", access_log=False, lifespan="on"),
+            uvicorn.Config(
+                application, log_level="warning", access_log=False, lifespan="on", timeout_keep_alive=_IDLE
+            ),
             lambda: started(_address(listener)),
         )
         server.run(sockets=[listener])
