@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from augpro import plugins
 from augpro.cli.app import app
 from augpro.errors import InputError
+from augpro.export import exporting, timing
 from augpro.export import int8 as int8_module
 from augpro.export.exporting import run_export
 from augpro.export.graph import check_shapes, difference, input_names, session_of, to_onnx
@@ -222,6 +223,20 @@ def test_measurements():
     with pytest.raises(InputError, match=r"cannot be started .* --no-timing"):
         cold_start("./no-such-folder", exported=True)
     assert "augpro_runtime" in sys.modules
+
+
+@pytest.mark.e2e
+def test_all_models_are_timed(teacher_folder, save_model, tokenizer, tmp_path, monkeypatch, shared_graph):
+    monkeypatch.setattr(timing, "_SECONDS", 0)
+    monkeypatch.setattr(exporting, "cold_start", lambda folder, exported: 1.5 if exported else 2.5)
+    teacher = save_model(tokenizer, layers=4, seed=1)
+    result = run_export(plan(teacher_folder, tmp_path, timing=True, int8=True, teacher=str(teacher)))
+    assert {speed.model for speed in result.speeds} == {"teacher", "student", "ONNX", "int8"}
+    assert result.cold_starts == {"teacher": 2.5, "student": 2.5, "int8": 1.5}
+    assert result.sizes.teacher > result.sizes.model_before
+    written = (tmp_path / "exported" / "export.md").read_text()
+    assert "| teacher, PyTorch weights |" in written
+    assert "| teacher | 2.50 | 1 | 16 |" in written
 
 
 def test_agreement_for_each_kind_of_task():

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
+from scipy.special import log_softmax, softmax
 
 Array = np.ndarray[Any, Any]
 METHOD = "fixed sequence testing of Clopper-Pearson bounds"
@@ -71,8 +72,8 @@ class Bin:
 def confidences(logits: Array, temperature: float = 1.0) -> Array:
     """The largest probability of each row, [N], of logits [N, C]."""
     scaled = logits.astype(np.float64) / temperature
-    best: Array = 1.0 / np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1)
-    return best
+    found: Array = softmax(scaled, axis=1).max(axis=1)
+    return found
 
 
 def fit_temperature(logits: Array, answers: Array) -> float:
@@ -82,12 +83,10 @@ def fit_temperature(logits: Array, answers: Array) -> float:
         logits: of the student, [N, C].
         answers: classes that the teacher gives, int [N].
     """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    right = shifted[np.arange(len(answers)), answers]
+    exact, rows = logits.astype(np.float64), np.arange(len(answers))
 
     def loss(logarithm: float) -> float:
-        scale = math.exp(-logarithm)
-        return float((np.log(np.exp(shifted * scale).sum(axis=1)) - right * scale).mean())
+        return -float(log_softmax(exact / math.exp(logarithm), axis=1)[rows, answers].mean())
 
     low, high = map(math.log, TEMPERATURES)
     return math.exp(optimize.minimize_scalar(loss, bounds=(low, high), method="bounded").x)

@@ -44,6 +44,8 @@ def fit(proto: Any, exact: Any, counts: NDArray[np.int64], most: int, name: str)
     Raises:
         InputError: if it cannot be made as small as that.
     """
+    if len(compressed(proto.SerializeToString())) <= most:
+        return proto
     looked_up = {node.input[0] for node in proto.graph.node if node.op_type == "Gather"}
     tables = [
         _Table(tensor, proto, exact)

@@ -68,11 +68,15 @@ def write_folder(
         exported_from=Path(plan.config.model).name,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    before = Path(model_location(plan.config.model))
+    teacher = _weights(plan.config.teacher) if plan.config.teacher else None
     return Sizes(
-        sum(path.stat().st_size for path in before.glob("*.safetensors")),
-        len(contents[0]), len(contents[1]), trimmed.tokens, len(trimmed.old_ids),
-    )  # fmt: skip
+        _weights(plan.config.model), *map(len, contents), trimmed.tokens, len(trimmed.old_ids), teacher
+    )
+
+
+def _weights(model: str) -> int:
+    """Bytes of a classifier's weights."""
+    return sum(path.stat().st_size for path in Path(model_location(model)).glob("*.safetensors"))
 
 
 def tokenizer_bytes(plan: ExportPlan, tokenizer: PreTrainedTokenizerBase, trimmed: Trimmed) -> bytes:
@@ -89,6 +93,8 @@ def export_tables(result: Exported, config: ExportConfig) -> list[Table]:
     kind = "int8" if config.int8 else "ONNX"
     packed = "" if config.max_megabytes is None else ", compressed"
     size = Table("Size", ["", "MB"])
+    if sizes.teacher is not None:
+        size.rows.append(["teacher, PyTorch weights", Quantity(sizes.teacher / 1e6, ".2f")])
     size.rows += [
         ["PyTorch weights", Quantity(sizes.model_before / 1e6, ".2f")],
         [f"{kind} model{packed}", Quantity(sizes.model / 1e6, ".2f")],

@@ -16,6 +16,7 @@ class Sizes:
         tokenizer: ``tokenizer.json``.
         tokens: of the model before.
         kept_tokens: of the exported model.
+        teacher: the weights of the teacher; None without one.
     """
 
     model_before: int
@@ -23,6 +24,7 @@ class Sizes:
     tokenizer: int
     tokens: int
     kept_tokens: int
+    teacher: int | None = None
 
 
 @dataclass(frozen=True)

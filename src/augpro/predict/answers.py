@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from augpro.tasks import ProblemType
 
@@ -52,13 +53,8 @@ class Decisions:
 
     def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         scaled = logits.astype(np.float64) / self.temperature
-        if self.problem == "multi_label":
-            small = np.exp(-np.abs(scaled))
-            several: NDArray[np.float64] = np.where(scaled >= 0, 1.0, small) / (1.0 + small)
-            return several
-        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        single: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-        return single
+        found: NDArray[np.float64] = expit(scaled) if self.problem == "multi_label" else softmax(scaled, axis=1)
+        return found
 
     def _labels(self, logits: NDArray[np.float32]) -> list[object]:
         if self.problem == "multi_label":

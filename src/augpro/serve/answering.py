@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from tokenizers import Tokenizer
 
 from augpro.errors import InputError
@@ -101,11 +102,9 @@ class Answerer:
 
     def _of_teacher(self, logits: Array) -> list[Prediction]:
         """A teacher's answers; the temperature is not its own, and whether it is confident is not asked."""
-        powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-        chances = powers / powers.sum(axis=1, keepdims=True)
         return [
             Prediction(self.student.labels[int(row.argmax())], float(row.max()), tuple(row.tolist()), False)
-            for row in chances
+            for row in softmax(logits.astype(np.float64), axis=1)
         ]
 
     def _check_length(self, call: Call) -> None:
