@@ -143,6 +143,7 @@ def test_an_export_that_fails_leaves_nothing(teacher_folder, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.e2e
 def test_a_folder_that_something_else_has_written_meanwhile_is_left_alone(
     teacher_folder, tmp_path, monkeypatch, shared_graph
 ):

@@ -112,6 +112,7 @@ def test_answers_are_sent_at_once():
     listener.close()
 
 
+@pytest.mark.e2e
 def test_an_idle_connection_stays_open(port):
     """Longer than uvicorn's five seconds: a call that comes while it closes one is lost."""
     connection, sockets = connect(port), []
