@@ -193,11 +193,12 @@ def test_what_translation_needs_is_told(marian, masked_lm, translator, tmp_path,
     def missing(*_args, **_kwargs):
         raise ImportError("\nMarianTokenizer requires the SentencePiece library but it was not found")
 
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    told = r"needs sentencepiece; run in a copy of the repository: pip install '\.\[translation\]'"
     with monkeypatch.context() as patch:
         patch.setattr(AutoTokenizer, "from_pretrained", missing)
-        with pytest.raises(InputError, match=r"pip install 'augpro\[translation\]'"):
+        with pytest.raises(InputError, match=told):
             ModelSource(str(marian)).load_seq2seq()
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(InputError, match=r"sentencepiece; run: pip install 'augpro\[translation\]'"):
+    with pytest.raises(InputError, match=told):
         BackTranslation(str(marian), str(marian)).check()
     BackTranslation(str(translator), str(translator)).check()  # has a fast tokenizer

@@ -288,7 +288,7 @@ def test_a_bad_option_is_named(name, options, said):
 @pytest.mark.parametrize(("name", "extra"), [("static", "static"), ("setfit", "setfit")])
 def test_a_missing_library_is_told_with_the_command_that_brings_it(name, extra, setting, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
-    with pytest.raises(InputError, match=rf"--methods {name}: needs .*; pip install 'augpro\[{extra}\]'"):
+    with pytest.raises(InputError, match=rf"--methods {name}: needs .*: pip install '\.\[{extra}\]'"):
         baseline(name).check(split(), setting)
 
 

@@ -189,7 +189,7 @@ def test_what_is_wrong_is_found_before_weights_are_loaded(
         plan(odd, tmp_path)
     monkeypatch.setattr(plugins.importlib.util, "find_spec", lambda name: None if "onnx" in name else name)
     with pytest.raises(
-        InputError, match=r"needs onnx, onnxscript, onnxruntime; .* pip install ./runtime '.\[export\]'"
+        InputError, match=r"needs onnx, onnxscript, onnxruntime; .* pip install '.\[export\]'"
     ):
         plan(teacher_folder, tmp_path)
 

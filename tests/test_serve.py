@@ -261,7 +261,7 @@ def test_a_missing_extra_is_named(folder, monkeypatch):
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else there(name))
     done = CliRunner().invoke(app, ["serve", "--model", str(folder)], catch_exceptions=False)
-    assert (done.exit_code, "augpro serve needs uvicorn; run in a copy" in done.stderr) == (
+    assert (done.exit_code, "augpro serve: needs uvicorn; run in a copy" in done.stderr) == (
         2,
         True,
     )

@@ -81,8 +81,8 @@ def test_what_goes_wrong_on_the_cluster_is_one_sentence(ray):
 
 
 def test_without_ray_it_is_refused_in_the_plan(augment_given, plain_set, tmp_path, monkeypatch):
-    monkeypatch.setattr("augpro.shards.ray_engine.find_spec", lambda _: None)
-    told = r"--engine ray: needs the package ray; run: pip install 'augpro\[ray\]'"
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    told = r"--engine ray: needs ray; run in a copy of the repository: pip install '\.\[ray\]'"
     with pytest.raises(InputError, match=told):
         make_augment_plan(AugmentConfig(**augment_given, engine="ray", out=tmp_path / "set"))
     with pytest.raises(InputError, match=told):

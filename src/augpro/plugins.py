@@ -20,13 +20,14 @@ _NAME = re.compile(
 )  # may stand in --methods, where commas, colons and brackets have a meaning
 
 
-def check_installed(extra: str, modules: tuple[str, ...]) -> None:
-    """Raise ``InputError`` with the command that installs what is missing."""
+def check_installed(what: str, modules: Iterable[str], extra: str) -> None:
+    """Raise ``InputError`` with the command that installs what is missing, for an option or a command."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
+        runtime = "./runtime " if "augpro_runtime" in missing else ""
         raise InputError(
-            f"augpro {extra} needs {', '.join(missing)}; run in a copy of the repository: "
-            f"pip install ./runtime '.[{extra}]'."
+            f"{what}: needs {', '.join(missing)}; run in a copy of the repository: "
+            f"pip install {runtime}'.[{extra}]'."
         )
 
 

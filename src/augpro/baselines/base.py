@@ -3,7 +3,6 @@
 The classifier is the same for all of them (:mod:`augpro.baselines.head`); they differ only in their features.
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +13,6 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data.loading import Split
-from augpro.errors import InputError
 from augpro.evaluation.resampling import Array
 from augpro.models.reading import mean_states
 from augpro.models.source import ModelSource, load_student
@@ -86,13 +84,6 @@ class Baseline(Protocol):
 
     def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
         """Fit the features to the training rows, [N], and the teacher's logits for them, [N, C]."""
-
-
-def require(name: str, modules: Sequence[str], extra: str) -> None:
-    """Raise ``InputError`` with the command that installs what is missing."""
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise InputError(f"--methods {name}: needs {' and '.join(missing)}; pip install 'augpro[{extra}]'.")
 
 
 def check_model(model: str, setting: Setting) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from augpro.augment.checks import check_whole
-from augpro.baselines.base import Features, Setting, check_model, check_name, combine, require
+from augpro.baselines.base import Features, Setting, check_model, check_name, combine
 from augpro.data.loading import Split
 from augpro.errors import InputError
 from augpro.evaluation.resampling import Array
+from augpro.plugins import check_installed
 
 _BATCH = 16
 _MOST_ROWS = 10_000
@@ -39,7 +40,7 @@ class SetFit:
 
     def check(self, train: Split, setting: Setting) -> None:
         """Check that the task has single texts with classes and not too many rows."""
-        require("setfit", ["setfit", "sentence_transformers"], "setfit")
+        check_installed("--methods setfit", ("setfit", "sentence_transformers"), "setfit")
         if setting.task.problem_type == "regression" or train.pairs is not None:
             what = "pairs of texts" if train.pairs is not None else "scores"
             raise InputError(

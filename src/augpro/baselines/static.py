@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from augpro.augment.checks import check_whole
-from augpro.baselines.base import TEACHER, Features, Setting, check_model, check_name, combine, require
+from augpro.baselines.base import TEACHER, Features, Setting, check_model, check_name, combine
 from augpro.data.loading import Split
+from augpro.plugins import check_installed
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Static:
 
     def check(self, train: Split, setting: Setting) -> None:
         """Check that its library and the model are available."""
-        require("static", ["model2vec", "skeletoken"], "static")
+        check_installed("--methods static", ("model2vec", "skeletoken"), "static")
         check_model(self.model, setting)
 
     def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:

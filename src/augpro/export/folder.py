@@ -68,9 +68,13 @@ def write_folder(
         exported_from=Path(plan.config.model).name,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    teacher = _weights(plan.config.teacher) if plan.config.teacher else None
     return Sizes(
-        _weights(plan.config.model), *map(len, contents), trimmed.tokens, len(trimmed.old_ids), teacher
+        model_before=_weights(plan.config.model),
+        model=len(contents[0]),
+        tokenizer=len(contents[1]),
+        tokens=trimmed.tokens,
+        kept_tokens=len(trimmed.old_ids),
+        teacher=_weights(plan.config.teacher) if plan.config.teacher else None,
     )
 
 

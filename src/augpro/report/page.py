@@ -6,7 +6,6 @@ by hash, and nothing from anywhere. The same results give the same bytes.
 
 import base64
 import hashlib
-import importlib.util
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from augpro.compare.cost import training_seconds
 from augpro.compare.grid import PLAIN_KD, RESULTS
-from augpro.errors import InputError
 from augpro.files.durable import write_text
+from augpro.plugins import check_installed
 from augpro.report.calibration import calibration_pictures
 from augpro.report.data import Panel, Study, read_studies
 from augpro.report.texts import explorer, texts_table
@@ -41,9 +40,7 @@ def write_report(results: Sequence[Path], out: Path) -> None:
     Raises:
         InputError: if a package is missing, a folder has no readable results, or the file cannot be written.
     """
-    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"augpro report needs {' and '.join(missing)}; pip install 'augpro[report]'.")
+    check_installed("augpro report", ("jinja2", "matplotlib"), "report")
     check_file(
         out, [*results, *(folder / RESULTS for folder in results), *(folder / RESULT for folder in results)]
     )

@@ -28,7 +28,7 @@ class WorkOptions(LabelStoreOptions):
     engine: Literal["local", "ray"] = Field(
         "local",
         description="local: processes of this machine. ray: tasks of the Ray cluster at RAY_ADDRESS, whose machines "
-        "see the same folders (pip install 'augpro[ray]').",
+        "see the same folders (pip install '.[ray]').",
     )
 
 

@@ -12,11 +12,11 @@ from augpro.errors import InputError
 from augpro.files.durable import fingerprint
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource, tokenizer_fingerprint
+from augpro.plugins import check_installed
 from augpro.results.content import method_content, model_content, models_among
 from augpro.results.environment import library_versions
 from augpro.shards.manifest import Configuration, Labels
 from augpro.shards.options import AugmentConfig, WorkOptions
-from augpro.shards.ray_engine import check_ray
 from augpro.tasks import DEFAULT_METRIC, Task
 from augpro.teachers.alignment import align_labels, class_names, spec_for
 from augpro.teachers.store import check_store
@@ -74,7 +74,7 @@ def make_augment_plan(config: AugmentConfig) -> AugmentPlan:
         InputError: one sentence that names the problem and the fix.
     """
     if config.engine == "ray":
-        check_ray()
+        check_installed("--engine ray", ("ray",), "ray")
     if config.label_store and not config.teacher:
         raise InputError(
             "--label-store: no use without --teacher, as nothing is labelled; give both or neither."

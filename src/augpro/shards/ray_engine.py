@@ -1,19 +1,12 @@
 """Makes shards as tasks of a Ray cluster; only their records come back."""
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from augpro.errors import InputError
 from augpro.results.terminal import quiet_libraries
 from augpro.shards.manifest import ShardRecord
 from augpro.shards.workers import TRIES, Task, Watch, Work
-
-
-def check_ray() -> None:
-    """Raise ``InputError`` if Ray is not installed."""
-    if find_spec("ray") is None:
-        raise InputError("--engine ray: needs the package ray; run: pip install 'augpro[ray]'.")
 
 
 def made_by_ray(tasks: Sequence[Task], work: Work, workers: int, watch: Watch) -> Iterator[ShardRecord]:

@@ -8,12 +8,12 @@ from augpro.errors import InputError
 from augpro.files.durable import remove_leftovers
 from augpro.models.compatibility import Role, check_models
 from augpro.models.source import ModelSource
+from augpro.plugins import check_installed
 from augpro.results.output import check_folder, folder_lock
 from augpro.shards.label import LabellingJob, LabelSpec, is_unlabelled_shard, label_shard
 from augpro.shards.manifest import AGAIN, Labels, Manifest, ShardRecord, is_intact
 from augpro.shards.options import LabelConfig
 from augpro.shards.plan import check_kept_labels, teacher_labels
-from augpro.shards.ray_engine import check_ray
 from augpro.shards.rows import remove_rows
 from augpro.shards.run import complete, progress
 from augpro.shards.table import ORIGINALS, PAIR, TEXT, read_groups
@@ -59,7 +59,7 @@ def make_label_plan(config: LabelConfig) -> LabelPlan:
     folder = config.augmented
     check_folder(folder, "--augmented")
     if config.engine == "ray":
-        check_ray()
+        check_installed("--engine ray", ("ray",), "ray")
     manifest = whole_set(folder)
     teacher = ModelSource(config.teacher, config.trust_remote_code)
     texts = _first_rows(folder, manifest)

@@ -1,6 +1,5 @@
 """Back-translation: translate a text into another language and back."""
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +12,8 @@ from augpro.augment.base import AugmentContext
 from augpro.augment.checks import check_range, check_whole
 from augpro.augment.methods.text import TextAugmenter, check_text, in_full, sample
 from augpro.errors import InputError
-from augpro.models.source import ModelSource, needs_sentencepiece
+from augpro.models.source import ModelSource
+from augpro.plugins import check_installed
 from augpro.tokens import max_length
 
 
@@ -91,7 +91,7 @@ class BackTranslation(TextAugmenter):
     needs. A text that is too long for a model, or whose translation does not end within ``max_tokens``, stays
     unchanged; nothing is truncated. The two texts of a pair are translated separately.
     Cost: two generations per text, by far the highest of all methods. Opus-mt needs
-    ``pip install 'augpro[translation]'``.
+    ``pip install '.[translation]'``.
 
     Attributes:
         there: folder or hub name of the model into the other language.
@@ -138,8 +138,8 @@ class BackTranslation(TextAugmenter):
                 raise InputError(
                     f"{name}: {config.model_type} is not an encoder-decoder; name a translation model."
                 )
-            if config.model_type == "marian" and importlib.util.find_spec("sentencepiece") is None:
-                raise needs_sentencepiece(name)
+            if config.model_type == "marian":
+                check_installed(f"the tokenizer of {name}", ("sentencepiece",), "translation")
 
     def rewrite(self, columns: list[list[str]], row_ids: Tensor, context: AugmentContext) -> list[list[str]]:
         """Translate every column there and back."""
