@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     LlamaConfig,
@@ -142,6 +144,17 @@ def roberta(size, **options):
     torch.manual_seed(0)
     config = RobertaConfig(vocab_size=size, pad_token_id=1, type_vocab_size=1, **SMALL | options)
     return RobertaForSequenceClassification(config)
+
+
+def wide_bert(vocabulary, seed=7, layers=3):
+    """A teacher of another width."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=vocabulary, hidden_size=24, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, initializer_range=0.4, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        id2label=dict(enumerate(LABELS)), label2id={name: row for row, name in enumerate(LABELS)},
+    )  # fmt: skip
+    return BertForSequenceClassification(config).eval()
 
 
 def told_of(plan, word):
