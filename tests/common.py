@@ -141,8 +141,9 @@ def planned(table_file, teacher_folder, tmp_path):
     from augpro.distillation.plan import make_plan
 
     def build(teacher=None, **options):
-        given = {"teacher": str(teacher or teacher_folder), "student": str(teacher_folder), "augment": "none"}
-        return make_plan(DistillConfig(data=str(table_file), out=tmp_path, batch_size=4, **(given | options)))
+        given = {"data": str(table_file), "teacher": str(teacher or teacher_folder), "student": str(teacher_folder),
+                 "augment": "none", "batch_size": 4, "out": tmp_path}  # fmt: skip
+        return make_plan(DistillConfig(**given | options))
 
     return build
 
