@@ -1,7 +1,8 @@
-"""Made-up results of comparisons: folders as ``augpro compare`` leaves them, without any training."""
+"""Made-up results of comparisons, without any training, and the pages that ``augpro report`` makes of them."""
 
 import json
 import random
+from html.parser import HTMLParser
 
 import torch
 from safetensors.torch import save_file
@@ -130,3 +131,52 @@ def read_lines(folder):
 
 def invoke(*arguments):
     return CliRunner().invoke(app, ["report", *map(str, arguments)], catch_exceptions=False)
+
+
+class Page(HTMLParser):
+    """The elements, attributes and texts of a page."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.tags, self.attributes, self.tables, self.inside, self.scripts = [], [], [], [], []
+        self.in_table = False
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.inside = [tag, dict(attrs)]
+        if tag == "table":
+            self.tables.append([])
+            self.in_table = True
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+        elif tag in ("script", "style"):
+            self.scripts.append((tag, dict(attrs), ""))
+
+    def handle_endtag(self, tag):
+        self.inside = [None, {}]
+        self.in_table &= tag != "table"
+
+    def handle_data(self, data):
+        if self.inside and self.inside[0] in ("script", "style"):
+            tag, attrs, text = self.scripts[-1]
+            self.scripts[-1] = (tag, attrs, text + data)
+        elif self.inside and self.inside[0] in ("th", "td", "button") and self.in_table:
+            self.tables[-1][-1][-1] += data.strip()
+
+
+def report(out, *folders):
+    """The page of some folders."""
+    done = invoke(*(part for folder in folders for part in ("--results", folder)), "--out", out)
+    assert done.exit_code == 0, done.output
+    return out.read_text(encoding="utf-8")
+
+
+def embedded(page):
+    """The data that the script of a page reads."""
+    found = [text for tag, attrs, text in Page(page).scripts if attrs.get("type") == "application/json"]
+    assert len(found) == 1
+    return json.loads(found[0])
