@@ -1,7 +1,5 @@
 """``augpro labels``: what a store holds, what is damaged in it, and its labels in another store."""
 
-import sqlite3
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +13,7 @@ from augpro.teachers.labels import TeacherRecord
 from augpro.teachers.store import LabelStore
 from augpro.teachers.teacher import Teacher
 from common import OTHERS, TEXTS, tiny_bert
+from label_stores import change
 
 
 @pytest.fixture
@@ -33,13 +32,6 @@ def content(store):
         for _, identity, label in store.rows()
     ]
     return sorted(rows), sorted(store.teachers(), key=lambda teacher: teacher.identity)
-
-
-def change(path, statement):
-    connection = sqlite3.connect(path)
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
 
 
 @pytest.fixture
