@@ -10,22 +10,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from huggingface_hub import cached_assets_path
 from safetensors.torch import load_file, save_file
-from transformers import MPNetConfig, MPNetForSequenceClassification
 from typer.testing import CliRunner
 
 from augpro.cli.app import app
 from augpro.config import DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.distillation.identity import model_content
-from augpro.distillation.pipeline import run
 from augpro.errors import InputError
 from augpro.models import named as named_models
 from augpro.models.named import NAMED_MODELS, model_location
 from augpro.models.source import ModelSource, load_student
 from augpro.tasks import Task
-from common import LABELS, WORDS, wordpiece
+from common import LABELS, WORDS
+from tiny_models import save_mpnet
 
 MINILM, MPNET = NAMED_MODELS["minilm"], NAMED_MODELS["mpnet"]
 TASK = Task("reviews", "single_label", "accuracy", LABELS)
@@ -146,20 +144,7 @@ def test_a_model_from_the_hub_is_checked_too(name, installed, tmp_path, monkeypa
 
 @pytest.fixture(scope="module")
 def tiny_mpnet(tmp_path_factory):
-    """A folder with an MPNet of five layers and a tokenizer of its own kind."""
-    folder = tmp_path_factory.mktemp("mpnet")
-    tokenizer = wordpiece(WORDS[::-1])
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    torch.manual_seed(0)
-    config = MPNetConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=5, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=40, initializer_range=0.4, pad_token_id=0, bos_token_id=3, eos_token_id=4,
-    )  # fmt: skip
-    MPNetForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "special_tokens_map.json").write_text("{}")
-    (folder / "vocab.txt").write_text("\n".join(tokenizer.get_vocab()))
-    return folder
+    return save_mpnet(tmp_path_factory.mktemp("mpnet"))
 
 
 @pytest.fixture
@@ -288,43 +273,6 @@ def test_the_parts_read_as_one_file(tmp_path):
         assert joined.read(1) == b""
         with pytest.raises(OSError, match="before the start"):
             joined.seek(-10, 2)
-
-
-# --- MPNet as teacher and student ---
-
-
-@pytest.mark.e2e
-def test_mpnet_is_cut_saved_and_loaded(tiny_mpnet, tmp_path):
-    """Its layers share one relative position bias, which lies beside them."""
-    source = ModelSource(str(tiny_mpnet))
-    student = load_student(source, TASK, (0, 2, 4)).eval()
-    student.save_pretrained(tmp_path)
-    weights, whole = load_file(tmp_path / "model.safetensors"), load_file(tiny_mpnet / "model.safetensors")
-    layer = "mpnet.encoder.layer.{}.attention.attn.q.weight"
-    assert torch.equal(weights[layer.format(1)], whole[layer.format(2)])
-    bias = "mpnet.encoder.relative_attention_bias.weight"
-    assert torch.equal(weights[bias], whole[bias])
-    loaded = ModelSource(str(tmp_path)).load_trained_classifier().eval()
-    ids = torch.randint(5, 40, (3, 12), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        logits, again, full = (
-            model(input_ids=ids).logits for model in (student, loaded, source.load_trained_classifier())
-        )
-    torch.testing.assert_close(again, logits, rtol=0, atol=1e-5)
-    assert (full - logits).abs().max() > 1e-3
-
-
-@pytest.mark.e2e
-def test_a_student_of_another_kind_learns_from_mpnet(tiny_mpnet, teacher_folder, table_file, tmp_path):
-    """The teacher's tokens are others: it reads the augmented text."""
-    config = DistillConfig(
-        data=str(table_file), teacher=str(tiny_mpnet), student=str(teacher_folder), student_layers=(0, 2), epochs=1,
-        label_order=("negative", "positive"), batch_size=4, out=tmp_path / "student",
-        trainer_options={"save_strategy": "no"},
-    )  # fmt: skip
-    result = run(config)
-    assert result.replacement["changed"] > 0
-    assert result.samples
 
 
 # --- one list of names ---

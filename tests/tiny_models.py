@@ -11,6 +11,8 @@ from transformers import (
     GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -155,6 +157,21 @@ def wide_bert(vocabulary, seed=7, layers=3):
         id2label=dict(enumerate(LABELS)), label2id={name: row for row, name in enumerate(LABELS)},
     )  # fmt: skip
     return BertForSequenceClassification(config).eval()
+
+
+def save_mpnet(folder):
+    """Save an MPNet of five layers and a tokenizer of its own kind; returns the folder."""
+    tokenizer = plain(WORDS[::-1])
+    torch.manual_seed(0)
+    config = MPNetConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=5, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=40, initializer_range=0.4, pad_token_id=0, bos_token_id=3, eos_token_id=4,
+    )  # fmt: skip
+    MPNetForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "special_tokens_map.json").write_text("{}")
+    (folder / "vocab.txt").write_text("\n".join(tokenizer.get_vocab()))
+    return folder
 
 
 def told_of(plan, word):
