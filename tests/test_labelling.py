@@ -1,16 +1,13 @@
 """From a pool of texts to training rows: who is chosen, what the teacher reads, and what a kill leaves behind."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from augpro.compare.conditions import by_condition, condition_of
 from augpro.compare.cost import fixed_seconds
-from augpro.compare.grid import Grid
-from augpro.config import CompareConfig, DistillConfig
+from augpro.config import DistillConfig
 from augpro.data.same_text import row_keys
 from augpro.distillation import labelling
 from augpro.distillation.acquisition import bald, drawn, farthest, highest
@@ -29,14 +26,12 @@ from augpro.losses import entropy
 from augpro.models.fixed_shapes import logits_in_fixed_shapes
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource, load_student
-from augpro.results.cell import Cell
 from augpro.results.provenance import TRAINING_ROWS
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.trainer import DistillationTrainer
 from common import TEXTS, tiny_bert
-from report_cases import cell_result
 
 POOL = [f"{who} {what} {how}" for who in ("the movie", "my app", "your server", "a bill")
         for what in ("looks", "feels") for how in ("good", "bad", "very slow")]  # fmt: skip
@@ -325,84 +320,3 @@ def test_another_pool_is_refused_when_a_run_goes_on(train, pool_file, monkeypatc
         train("killed", label_by="random", resume=True)
     pool_file.write_text(before)
     assert train("killed", label_by="random", resume=True).pool_labels == BUDGET
-
-
-# --- comparisons ---
-
-
-@pytest.fixture
-def grid(options, tmp_path):
-    def make(**changes):
-        kept = {key: value for key, value in options.items() if key != "augment"}
-        return Grid(
-            CompareConfig(**{**kept, "out": tmp_path / "compare", "methods": "none,random", **changes})
-        )
-
-    return make
-
-
-@pytest.mark.e2e
-def test_the_key_of_a_cell_follows_the_content_of_the_pool(grid, pool_file, tmp_path):
-    def keys(**changes):
-        return {
-            name: grid(**changes).key(Cell(name, None, 0, 1.0)) for name in ("none", "random", "fine-tune")
-        }
-
-    first, moved = keys(), tmp_path / "moved.csv"
-    moved.write_bytes(pool_file.read_bytes())
-    assert keys(unlabelled=moved) == first
-    for change in ({"label_by": "bald"}, {"label_budget": 5}):
-        assert all(keys(**change)[name] != key for name, key in first.items()), (
-            "fine-tune stands beside the others"
-        )
-    pool_file.write_text(pool_file.read_text() + "one more text\n")
-    assert all(keys()[name] != key for name, key in first.items())
-
-
-def test_the_content_of_a_methods_own_pool_changes_its_key_alone(grid, pool_file):
-    made = {"unlabelled": None, "label_budget": None}
-    cells = [Cell(name, None, 0, 1.0) for name in ("none", f"none:unlabelled={pool_file}")]
-    before = [grid(**made).key(cell) for cell in cells]
-    pool_file.write_text(pool_file.read_text() + "one more text\n")
-    after = [grid(**made).key(cell) for cell in cells]
-    assert after[0] == before[0]
-    assert after[1] != before[1]
-
-
-def test_a_method_may_have_a_pool_of_its_own(grid, pool_file):
-    made = grid(unlabelled=None, label_budget=None)
-    own = made.distill_config(
-        Cell(f"none:unlabelled={pool_file}:label_budget=3:label_by=coverage", None, 0, 1.0), Path("x")
-    )
-    assert (own.unlabelled, own.label_budget, own.label_by) == (pool_file, 3, "coverage")
-    assert make_plan(own).config.label_budget == 3
-    plain = made.distill_config(Cell("none", None, 0, 1.0), Path("x"))
-    assert (plain.unlabelled, plain.label_budget) == (None, None)
-
-
-def test_fine_tuning_is_compared_without_the_pool(grid):
-    made = grid().distill_config(Cell("fine-tune", None, 0, 1.0), Path("x"))
-    assert make_plan(made).pool is None
-
-
-def test_results_of_other_pools_are_told_apart(grid, pool_file):
-    def row(made):
-        return cell_result(settings=made.settings, inputs=made.inputs)
-
-    rows = [row(grid(label_budget=None))]
-    pool_file.write_text(pool_file.read_text() + "one more text\n")
-    rows.append(row(grid(label_budget=None)))
-    rows.append(row(grid(label_budget=None, unlabelled=None)))
-    first, second, without = by_condition(rows, "results.jsonl")
-    assert without == "unlabelled texts none"
-    assert first.startswith("unlabelled texts ")
-    assert first != second
-    assert str(pool_file) not in json.dumps([row.line() for row in rows])
-
-
-def test_lines_from_before_there_was_an_option_are_as_those_that_leave_it_open():
-    older = cell_result(settings={"seed": 1})
-    newer = cell_result(settings={"seed": 1, "label_budget": None})
-    assert condition_of(older) == condition_of(newer) != condition_of(cell_result())
-    names = list(by_condition([older, cell_result(settings={"seed": 2, "label_budget": None})], "x"))
-    assert names == ["seed 1", "seed 2"]
