@@ -1,4 +1,4 @@
-"""Building the page of an exported folder, as a user does."""
+"""Building the page of an exported folder, as a user does, and the answers that it gives in a browser."""
 
 import shutil
 import subprocess
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from augpro_runtime import Classifier
 from exported_folders import write_exported
 
 HERE = Path(__file__).parent.parent / "browser"
@@ -29,6 +30,31 @@ def build_page(*arguments):
 
 def folder_of(path, **said):
     return write_exported(path / "exported", **said)[0]
+
+
+def classify(browser, texts, pairs=None):
+    """What the page's own function answers, or its error as a string."""
+    code = "const [texts, pairs, done] = arguments; window.classify(texts, pairs).then(done, (e) => done(String(e)))"
+    return browser.execute_async_script(code, texts, pairs)
+
+
+def check_equal(browser, folder, texts, pairs=None):
+    """The page answers as the runtime does."""
+    found, expected = (
+        classify(browser, texts, pairs),
+        Classifier.load(folder, threads=1).predict(texts, pairs),
+    )
+    assert isinstance(found, list), found
+    assert len(found) == len(expected)
+    for text, one, other in zip(texts, found, expected, strict=True):
+        label = list(other.label) if isinstance(other.label, tuple) else other.label
+        if isinstance(label, float):
+            assert one["label"] == pytest.approx(label, abs=1e-4), repr(text[:80])
+        else:
+            assert one["label"] == label, repr(text[:80])
+            assert one["probability"] == pytest.approx(other.probability, abs=1e-4), repr(text[:80])
+        assert one["probabilities"] == pytest.approx(other.probabilities, abs=1e-4), repr(text[:80])
+        assert one["confident"] is other.confident
 
 
 def _run(*command):

@@ -3,7 +3,6 @@
 import base64
 import csv
 import gzip
-import time
 
 import pytest
 from selenium import webdriver
@@ -17,13 +16,12 @@ from augpro.export.options import ExportConfig
 from augpro.export.plan import make_export_plan
 from augpro.testing import TEXTS
 from augpro_runtime import Classifier
-from browsers import chromium, look, requests
-from pages import build_page, folder_of, libraries
+from browsers import SIZES, by_id, chromium, download, look, only_files, put, wait_text
+from pages import build_page, check_equal, classify, folder_of, libraries
 from report_cases import HOSTILE
 from test_trimming import trained
 
 pytestmark = pytest.mark.e2e
-SIZES = [(390, 844), (1280, 900)]
 ODD = [
     "", " ", "\t", "the\tmovie", "the\u00a0movie\u00a0", "the\u200bmovie\ufeff", "a\x00b\x07c\x7fd",
     "the\x85movie\u2028is", "😀 the 👩\u200d👩\u200d👧 movie 🇩🇪", "Café é e\u0301 É Ç Å ñ", "中文 movie 电影𠀀",
@@ -83,60 +81,17 @@ def student(teacher_folder, tmp_path_factory):
 @pytest.fixture
 def show(browser):
     """Opens a page and waits until it has started; then nothing may have been asked for but the file."""
-    opened = set()
+    with only_files(browser) as opened:
 
-    def open_page(path, size=SIZES[1], theme="light", status=""):
-        opened.add(path.as_uri())
-        look(browser, size, theme)
-        browser.get(path.as_uri())
-        WebDriverWait(browser, 60).until(lambda _: by_id(browser, "status").text == status or (
-            status and status in by_id(browser, "status").text))  # fmt: skip
-        return browser
+        def open_page(path, size=SIZES[1], theme="light", status=""):
+            opened.add(path.as_uri())
+            look(browser, size, theme)
+            browser.get(path.as_uri())
+            WebDriverWait(browser, 60).until(lambda _: by_id(browser, "status").text == status or (
+                status and status in by_id(browser, "status").text))  # fmt: skip
+            return browser
 
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    yield open_page
-    assert browser.get_log("browser") == []
-    assert {url for url in requests(browser) if not url.startswith("blob:")} == opened
-
-
-def by_id(browser, name):
-    return browser.find_element(By.ID, name)
-
-
-def classify(browser, texts, pairs=None):
-    code = "const [texts, pairs, done] = arguments; window.classify(texts, pairs).then(done, (e) => done(String(e)))"
-    return browser.execute_async_script(code, texts, pairs)
-
-
-def check_equal(browser, folder, texts, pairs=None):
-    found, expected = (
-        classify(browser, texts, pairs),
-        Classifier.load(folder, threads=1).predict(texts, pairs),
-    )
-    assert isinstance(found, list), found
-    assert len(found) == len(expected)
-    for text, one, other in zip(texts, found, expected, strict=True):
-        label = list(other.label) if isinstance(other.label, tuple) else other.label
-        if isinstance(label, float):
-            assert one["label"] == pytest.approx(label, abs=1e-4), repr(text[:80])
-        else:
-            assert one["label"] == label, repr(text[:80])
-            assert one["probability"] == pytest.approx(other.probability, abs=1e-4), repr(text[:80])
-        assert one["probabilities"] == pytest.approx(other.probabilities, abs=1e-4), repr(text[:80])
-        assert one["confident"] is other.confident
-
-
-def put(browser, name, value):
-    """Type a value at once."""
-    code = (
-        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
-    )
-    browser.execute_script(code, by_id(browser, name), value)
-
-
-def wait_text(browser, name, part):
-    WebDriverWait(browser, 30).until(lambda _: part in by_id(browser, name).text)
+        yield open_page
 
 
 # --- the same answers ---
@@ -254,16 +209,6 @@ def test_every_control_has_a_name_and_can_be_reached_with_the_tabulator(show, bu
         webdriver.ActionChains(browser, duration=0).send_keys(Keys.TAB).perform()
         reached.add(browser.switch_to.active_element.id)
     assert {one.id for one in wanted} <= reached
-
-
-def download(browser, folder, ask):
-    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
-    ask()
-    path = folder / "answers.csv"
-    WebDriverWait(browser, 20).until(lambda _: path.exists() and path.stat().st_size)
-    time.sleep(0.2)
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("source", ["txt", "csv", "tsv"])
