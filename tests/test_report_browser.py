@@ -12,12 +12,12 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from augpro.report.page import write_report
-from browsers import chromium, look, requests
+from browsers import SIZES, by_id, chromium, keyboard, look, mouse, only_files
 from report_cases import HOSTILE, write_results
+from sorted_tables import COLUMN, PRESS_ALL, assert_sorted, in_order
 
 pytestmark = pytest.mark.e2e
 COMMITTED = Path(__file__).parent.parent / "benchmarks" / "results" / "report.html"
-SIZES = [(390, 844), (1280, 900)]
 THEMES = ["light", "dark"]
 
 
@@ -51,23 +51,15 @@ def page(browser, report):
     """Opens a page, the one with the made-up results or another; then nothing may have been asked for but the file,
     and no error written.
     """
-    opened = set()
+    with only_files(browser) as opened:
 
-    def show(size=SIZES[1], theme="light", path=report):
-        opened.add(path.as_uri())
-        look(browser, size, theme)
-        browser.get(path.as_uri())
-        return browser
+        def show(size=SIZES[1], theme="light", path=report):
+            opened.add(path.as_uri())
+            look(browser, size, theme)
+            browser.get(path.as_uri())
+            return browser
 
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    yield show
-    assert browser.get_log("browser") == []
-    assert requests(browser) == opened
-
-
-def by_id(browser, name):
-    return browser.find_element(By.ID, name)
+        yield show
 
 
 def data_of(browser):
@@ -76,16 +68,6 @@ def data_of(browser):
 
 def count(browser):
     return int(by_id(browser, "count").text.split(" of ")[0])
-
-
-def mouse(browser, element):
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element)
-    webdriver.ActionChains(browser, duration=0).move_to_element(element).click().perform()
-
-
-def keyboard(browser, element):
-    browser.execute_script("arguments[0].focus()", element)
-    webdriver.ActionChains(browser, duration=0).send_keys(Keys.ENTER).perform()
 
 
 # --- looks ---
@@ -130,53 +112,6 @@ def test_the_theme_can_be_changed_and_changed_back(page, press, theme):
     assert button.text != name
     press(browser, button)
     assert (browser.execute_script(colour), button.text) == (before, name)
-
-
-# --- tables ---
-
-COLUMN = """
-const header = arguments[0].closest("th");
-const column = [...header.parentNode.children].indexOf(header);
-const rows = [...header.closest("table").tBodies[0].rows];
-return [header.getAttribute("aria-sort"), rows.map((row) => row.children[column].dataset.value),
-        rows.map((row) => row.children[column].textContent.trim()),
-        [...header.parentNode.children].filter((one) => one.getAttribute("aria-sort") !== "none").length];
-"""
-
-
-# All buttons of a table, some times each, where a mouse would be: to draw the page after each takes a minute.
-PRESS_ALL = f"""
-const column = function () {{ {COLUMN} }};
-return [...arguments[0].querySelectorAll("button.sort")].map((button) => {{
-  button.scrollIntoView({{block: "center", inline: "center"}});
-  const box = button.getBoundingClientRect();
-  const over = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-  const seen = [column(button)];
-  for (let time = 0; time < arguments[1]; time++) {{
-    over.click();
-    seen.push(column(button));
-  }}
-  return [button.contains(over), ...seen];
-}});
-"""
-
-
-def in_order(values, descending):
-    there = [value for value in values if value != ""]
-    assert values == there + [""] * (len(values) - len(there)), "what has no value comes last"
-    try:
-        keys = [float(value) for value in there]
-    except ValueError:
-        return True if len(set(there)) < 2 else sorted(there, reverse=descending) == there
-    return sorted(keys, reverse=descending) == keys
-
-
-def assert_sorted(before, once, twice):
-    """What a column is before its button is pressed, and after each time."""
-    assert (once[0], once[3], twice[0]) == ("ascending", 1, "descending")
-    assert in_order(once[1], descending=False), once[1]
-    assert in_order(twice[1], descending=True), twice[1]
-    assert sorted(before[2]) == sorted(once[2]) == sorted(twice[2]), "a cell was lost"
 
 
 @pytest.mark.parametrize("size", SIZES)
