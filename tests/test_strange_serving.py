@@ -1,0 +1,124 @@
+"""What strangers give to serve, calibrate and export, and what goes wrong while a server answers."""
+
+import asyncio
+import sqlite3
+import time
+
+import numpy as np
+import pytest
+
+from augpro.errors import InputError
+from augpro.serve import fallback
+from augpro.serve.answering import Answerer
+from augpro.serve.fallback import load_fallback
+from augpro.serve.measures import Measures
+from augpro.serve.options import Limits
+from augpro.serve.requests import Call
+from augpro.serve.run import _listen
+from augpro.testing import TEXTS
+from augpro_runtime import Classifier
+from augpro_runtime.folder import TOKENIZER
+from common import LABELS
+from servers import write_calibrated
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return write_calibrated(tmp_path_factory.mktemp("served") / "student")
+
+
+def answered(exported, teacher, limits):
+    """Who answers a call, and how often each failure of the teacher was counted."""
+
+    async def run():
+        student = Classifier.load(exported, threads=1)
+        answerer = Answerer(student, (exported / TOKENIZER).read_text(), teacher, limits, Measures())
+        answerer.start()
+        answers = await answerer.answer(Call(TEXTS, None, plain=True))
+        await answerer.stop()
+        found = next(iter(answerer.measures.errors.collect())).samples
+        return {one.by for one in answers}, {
+            one.labels["kind"]: one.value for one in found if one.name == "augpro_errors_total"
+        }
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), OSError(5, "disk"), KeyError("x")])
+def test_whatever_fails_in_the_teacher_leaves_the_students_answers(error, exported):
+    def broken(texts, pairs):
+        raise error
+
+    assert answered(exported, broken, Limits()) == ({"student"}, {"fallback: store or teacher": 1.0})
+
+
+def test_a_teacher_that_hangs_is_not_waited_for(exported):
+    def slow(texts, pairs):
+        time.sleep(1)
+        return np.zeros((len(texts), 2), np.float32)
+
+    assert answered(exported, slow, Limits(teacher_seconds=0.05)) == (
+        {"student"},
+        {"fallback: too slow": 1.0},
+    )
+
+
+def test_a_teacher_of_several_labels_for_a_text(save_model, tokenizer):
+    teacher = save_model(tokenizer, layers=1, problem_type="multi_label_classification")
+    with pytest.raises(InputError, match=r"gives several labels for a text.*as --fallback"):
+        load_fallback(str(teacher), LABELS, None)
+
+
+def damaged(path, teacher):
+    load_fallback(str(teacher), LABELS, path)(TEXTS, None)
+    content = bytearray(path.read_bytes())
+    content[100:] = b"\xff" * (len(content) - 100)
+    path.write_bytes(content)
+
+
+def of_later_version(path, teacher):
+    load_fallback(str(teacher), LABELS, path)(TEXTS, None)
+    with sqlite3.connect(path) as opened:
+        opened.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [(damaged, "is damaged; move it away"), (of_later_version, "later version of augpro")],
+)
+def test_a_label_store_is_opened_before_calls_are_answered(make, told, teacher_folder, tmp_path):
+    make(tmp_path / "labels.sqlite", teacher_folder)
+    with pytest.raises(InputError, match=told):
+        load_fallback(str(teacher_folder), LABELS, tmp_path / "labels.sqlite")
+
+
+def test_a_label_store_that_is_locked_is_not_waited_for(teacher_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(fallback, "_WAIT", 0.05)
+    teacher = load_fallback(str(teacher_folder), LABELS, tmp_path / "labels.sqlite")
+    with sqlite3.connect(tmp_path / "labels.sqlite", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InputError, match="locked by another program"):
+            teacher(TEXTS, None)
+        other.execute("ROLLBACK")
+    assert teacher(TEXTS, None).shape == (len(TEXTS), 2)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_label_store_that_is_deleted_while_serving_is_made_anew(moved, teacher_folder, tmp_path):
+    store = tmp_path / "labels.sqlite"
+    teacher = load_fallback(str(teacher_folder), LABELS, store)
+    teacher(TEXTS[:5], None)
+    if moved:
+        store.rename(tmp_path / "moved.sqlite")
+    for path in () if moved else tmp_path.iterdir():
+        path.unlink()
+    teacher(TEXTS[5:8], None)
+    with sqlite3.connect(store) as opened:
+        assert {text for (text,) in opened.execute("SELECT text FROM labels")} == set(TEXTS[5:8])
+
+
+@pytest.mark.parametrize("host", ["a" * 300, "a..b", "ü" * 70, "", "x\0y", "http://localhost", "1.2.3.4.5"])
+def test_a_host_that_is_none(host, monkeypatch):
+    monkeypatch.undo()  # names are looked up on this machine alone, or are no names
+    with pytest.raises(InputError, match=r"is no address of this machine \(.*\); give 127\.0\.0\.1"):
+        _listen(host, 0)
