@@ -1,6 +1,7 @@
 """What strangers give to serve, calibrate and export, and what goes wrong while a server answers."""
 
 import asyncio
+import random
 import sqlite3
 import time
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from augpro.errors import InputError
+from augpro.files.durable import is_leftover, new_folder, replacement
+from augpro.results.output import claim_file
 from augpro.serve import fallback
 from augpro.serve.answering import Answerer
 from augpro.serve.fallback import load_fallback
@@ -18,6 +21,7 @@ from augpro.serve.run import _listen
 from augpro.testing import TEXTS
 from augpro_runtime import Classifier
 from augpro_runtime.folder import TOKENIZER
+from commands import start
 from common import LABELS
 from servers import write_calibrated
 
@@ -122,3 +126,52 @@ def test_a_host_that_is_none(host, monkeypatch):
     monkeypatch.undo()  # names are looked up on this machine alone, or are no names
     with pytest.raises(InputError, match=r"is no address of this machine \(.*\); give 127\.0\.0\.1"):
         _listen(host, 0)
+
+
+# --- killed while it writes ---
+
+
+def test_what_a_killed_process_began_to_write_is_removed_and_no_more(tmp_path):
+    out = tmp_path / "out.csv"
+    for name in (".out.csv.0123456789ab", ".other.csv.0123456789ab", ".out.csv.mine", "out.csv.0123456789ab"):
+        (tmp_path / name).touch()
+    (tmp_path / ".out.csv.ba9876543210").mkdir()
+    (tmp_path / ".out.csv.ba9876543210" / "model.onnx").touch()
+    with replacement(out) as living, new_folder(tmp_path / "folder") as folder:
+        for path in (out, tmp_path / "folder"):
+            claim_file(path)
+        assert (living.exists(), folder.exists()) == (True, True)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".other.csv.0123456789ab", ".out.csv.mine", "out.csv.0123456789ab", "out.csv", "folder",
+    }  # fmt: skip
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_predict_is_killed_and_started_again(ending, exported, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,n\n" + "".join(f"{TEXTS[n % 20]},{n}\n" for n in range(12000)))
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    out, whole = folder / f"out{ending}", tmp_path / f"whole{ending}"
+    given = ["predict", "--model", str(exported), "--data", str(tmp_path / "rows.csv"), "--out"]
+    chance = random.Random(ending)
+
+    def finish(path):
+        process = start([*given, str(path)], tmp_path / "said")
+        process.join()
+        assert process.exitcode == 0
+
+    finish(whole)
+    for _ in range(3):
+        process = start([*given, str(out)], tmp_path / "said")
+        while not any(is_leftover(path) for path in folder.iterdir()):
+            assert process.is_alive()
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.4))
+        process.kill()
+        process.join()
+        assert not out.exists() or out.read_bytes() == whole.read_bytes()
+        out.unlink(missing_ok=True)
+    finish(out)
+    assert [path.name for path in folder.iterdir()] == [out.name]
+    assert out.read_bytes() == whole.read_bytes()

@@ -13,7 +13,7 @@ from augpro.files.durable import replacement
 from augpro.predict.options import PredictConfig
 from augpro.predict.sources import Model, find_model
 from augpro.predict.writers import ENDINGS, writing
-from augpro.results.output import check_file, claim_folder
+from augpro.results.output import check_file, claim_file
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def run_predict(plan: PredictPlan) -> Predicted:
     """
     config, started = plan.config, time.perf_counter()
     logits, rows, confident = plan.model.load(), 0, 0
-    claim_folder(config.out.parent)
+    claim_file(config.out)
     with (
         replacement(config.out) as temporary,
         writing(temporary, config.out.suffix.lower(), str(config.data)) as write,

@@ -194,7 +194,9 @@ class LabelStore:
     def connection(self) -> sqlite3.Connection:
         """The open file."""
         make_folder(self.path.parent)
-        connection = sqlite3.connect(self.path, timeout=self._wait, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=self._wait, isolation_level=None, check_same_thread=False
+        )
         connection.text_factory = partial(
             str, encoding="utf-8", errors="replace"
         )  # damage shows in the checksum
