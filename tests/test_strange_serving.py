@@ -2,13 +2,21 @@
 
 import asyncio
 import random
+import shutil
 import sqlite3
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from augpro.errors import InputError
+from augpro.export.exporting import run_export
+from augpro.export.graph import TOLERANCE, check_shapes
+from augpro.export.options import ExportConfig
+from augpro.export.plan import make_export_plan
+from augpro.export.trimming import text_parts
 from augpro.files.durable import is_leftover, new_folder, replacement
 from augpro.results.output import claim_file
 from augpro.serve import fallback
@@ -18,12 +26,14 @@ from augpro.serve.measures import Measures
 from augpro.serve.options import Limits
 from augpro.serve.requests import Call
 from augpro.serve.run import _listen
-from augpro.testing import TEXTS
+from augpro.testing import TEXTS, tiny_classifier
 from augpro_runtime import Classifier
 from augpro_runtime.folder import TOKENIZER
 from commands import start
 from common import LABELS
+from exported_folders import sum_model, token_values
 from servers import write_calibrated
+from tiny_models import edit
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +185,64 @@ def test_predict_is_killed_and_started_again(ending, exported, tmp_path):
     finish(out)
     assert [path.name for path in folder.iterdir()] == [out.name]
     assert out.read_bytes() == whole.read_bytes()
+
+
+# --- export, and models that are none ---
+
+
+UNREAD = [
+    ("empty.txt", b"", "holds no text; write a text a line"),
+    ("blank.txt", b"\n \n\r\n", "holds no text; write a text a line"),
+    ("wide.txt", "good\nbad\n".encode("utf-16"), "not UTF-8 .* but UTF-16; convert it"),
+    ("unmarked.txt", "good\nbad\n".encode("utf-16-le"), "not UTF-8 .* but UTF-16-LE; convert it"),
+    ("zeros.txt", b"good film\nba\0d film\n", "row 2: the file holds a NUL byte"),
+    ("parquet.txt", b"PAR1" + b"x" * 50, "is a Parquet file, not a text a line; rename it"),
+    ("latin.txt", b"good\n" * 5000 + b"caf\xe9\n", r"row 5001: the file is not UTF-8 .*convert it"),
+    ("table.csv", b"a,b\n1,2\n", "name it by --text-column"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "told"), UNREAD)
+def test_texts_that_are_none(name, content, told, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        list(text_parts(tmp_path / name, None, None))
+
+
+def test_the_plan_of_an_export_reads_the_first_texts(teacher_folder, tmp_path):
+    (tmp_path / "texts.txt").write_text("good film\n\nbad film\n", encoding="utf-16")
+    given = {"model": str(teacher_folder), "out": tmp_path / "out", "timing": False, "trim_vocabulary": True}
+    with pytest.raises(InputError, match="UTF-16; convert it"):
+        make_export_plan(ExportConfig(**given, texts=tmp_path / "texts.txt"))
+
+
+def test_an_exported_folder_is_no_model_to_train_or_export(exported, tmp_path):
+    with pytest.raises(InputError, match=r"is a folder of augpro export.*give the model's folder"):
+        make_export_plan(ExportConfig(model=str(exported), out=tmp_path / "out", timing=False))
+
+
+def test_code_that_comes_with_a_model(teacher_folder, tmp_path):
+    folder = shutil.copytree(teacher_folder, tmp_path / "model")
+    own = {"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}
+    edit(folder / "config.json", **own)
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(InputError, match="code of its own, which is run only with --trust-remote-code"):
+        make_export_plan(ExportConfig(model=str(folder), out=tmp_path / "out", timing=False))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_are_no_numbers(tokenizer):
+    model = tiny_classifier(len(tokenizer))
+    content = sum_model(token_values(len(tokenizer)))
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    with pytest.raises(
+        InputError, match=r"not finite \(classifier.bias holds nan or infinity\); give a model"
+    ):
+        check_shapes(model, content, tokenizer, "model", TOLERANCE)
+
+
+def test_an_export_tries_its_folder_before_it_works(teacher_folder):
+    plan = make_export_plan(ExportConfig(model=str(teacher_folder), out="/proc/new/exported", timing=False))
+    with pytest.raises(InputError, match=r"cannot make this folder.*give another --out"):
+        run_export(replace(plan, source=None))

@@ -5,6 +5,7 @@ CSV, TSV, JSON Lines and Parquet files are read in parts; any other source is lo
 """
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -157,6 +158,29 @@ def file_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[Tab
         raise
     if not rows:
         read_table(path)
+
+
+def text_lines(path: Path, most: int) -> Iterator[list[str]]:
+    """The lines of a text file that are not blank, ``most`` of the file's at a time.
+
+    Raises:
+        InputError: If it is not text in UTF-8; the message says what it is.
+        OSError: If it cannot be read.
+    """
+    with open(path, "rb") as file:
+        kind = not_a_table(str(path), file.read(_HEAD))
+        if kind:
+            raise InputError(f"{path}: the file is {kind[0]}, not a text a line; {kind[1]}")
+        file.seek(0)
+        try:
+            for lines in iter(lambda: list(islice(file, most)), []):
+                text = text_of(str(path), b"".join(lines))
+                found = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()]
+                if found:
+                    yield found
+        except InputError:
+            text_of(str(path), path.read_bytes())  # which sees the whole file, and names its rows
+            raise
 
 
 def _is_usual(path: Path, ending: str) -> bool:
