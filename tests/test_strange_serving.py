@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import shutil
 import sqlite3
 import time
 from dataclasses import replace
@@ -33,7 +32,6 @@ from commands import start
 from common import LABELS
 from exported_folders import sum_model, token_values
 from servers import write_calibrated
-from tiny_models import edit
 
 
 @pytest.fixture(scope="module")
@@ -219,16 +217,6 @@ def test_the_plan_of_an_export_reads_the_first_texts(teacher_folder, tmp_path):
 def test_an_exported_folder_is_no_model_to_train_or_export(exported, tmp_path):
     with pytest.raises(InputError, match=r"is a folder of augpro export.*give the model's folder"):
         make_export_plan(ExportConfig(model=str(exported), out=tmp_path / "out", timing=False))
-
-
-def test_code_that_comes_with_a_model(teacher_folder, tmp_path):
-    folder = shutil.copytree(teacher_folder, tmp_path / "model")
-    own = {"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}
-    edit(folder / "config.json", **own)
-    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(InputError, match="code of its own, which is run only with --trust-remote-code"):
-        make_export_plan(ExportConfig(model=str(folder), out=tmp_path / "out", timing=False))
-    assert not (tmp_path / "ran").exists()
 
 
 def test_weights_that_are_no_numbers(tokenizer):

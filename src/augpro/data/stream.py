@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from augpro.data.columns import Columns, check_second_texts, choose_columns, read_texts
@@ -199,7 +199,8 @@ def _delimited(path: Path) -> Iterator[Table]:
     name = str(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
         for cells in delimited_parts(name, file, path.suffix.lower(), PART_ROWS):
-            if any("\0" in str(cell) for column in cells.columns.values() for cell in column):
+            texts = chain(cells.columns, *cells.columns.values())
+            if any("\0" in str(cell) for cell in texts):
                 raise InputError(f"{name}: the file holds a NUL byte, which no text does; remove it")
             yield Table(cells.columns, cells.rows, [(0, name)], typed=False, notes=tuple(cells.notes))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from tqdm.auto import tqdm
 
-from augpro.data.columns import choose_columns, read_texts
+from augpro.data.columns import choose_columns, header_notes, read_texts
 from augpro.data.readers import Table
 from augpro.data.stream import file_parts
 from augpro.errors import InputError
@@ -81,8 +81,9 @@ def make_predict_plan(config: PredictConfig) -> PredictPlan:
     added = tuple(model.decisions.names(config.distribution))
     _check_free(config, list(first.columns), added)
     second = "" if pair is None else f", second text {pair!r}"
-    said = () if config.text_column else (f"columns guessed: text {columns.text!r}{second}",)
-    return PredictPlan(config, model, columns.text, pair, added, (*said, *first.notes))
+    said: tuple[str, ...] = () if config.text_column else (f"columns guessed: text {columns.text!r}{second}",)
+    said += (*header_notes([first], config.text_column, config.pair_column), *first.notes)
+    return PredictPlan(config, model, columns.text, pair, added, said)
 
 
 def _check_free(config: PredictConfig, columns: list[str], added: tuple[str, ...]) -> None:
