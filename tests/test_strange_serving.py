@@ -7,6 +7,8 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -17,6 +19,8 @@ from augpro.export.options import ExportConfig
 from augpro.export.plan import make_export_plan
 from augpro.export.trimming import text_parts
 from augpro.files.durable import is_leftover, new_folder, replacement
+from augpro.predict.options import PredictConfig
+from augpro.predict.predicting import make_predict_plan, run_predict
 from augpro.results.output import claim_file
 from augpro.serve import fallback
 from augpro.serve.answering import Answerer
@@ -30,7 +34,7 @@ from augpro_runtime import Classifier
 from augpro_runtime.folder import TOKENIZER
 from commands import start
 from common import LABELS
-from exported_folders import sum_model, token_values
+from exported_folders import calibrated, sum_model, token_values
 from servers import write_calibrated
 
 
@@ -234,3 +238,42 @@ def test_an_export_tries_its_folder_before_it_works(teacher_folder):
     plan = make_export_plan(ExportConfig(model=str(teacher_folder), out="/proc/new/exported", timing=False))
     with pytest.raises(InputError, match=r"cannot make this folder.*give another --out"):
         run_export(replace(plan, source=None))
+
+
+# --- a model's folder and its exported one ---
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("kind", "options", "calibration"),
+    [
+        ("one label", {}, None),
+        ("calibrated", {}, (2.5, 0.8)),
+        ("no threshold", {}, (0.7, None)),
+        ("several labels", {"problem_type": "multi_label_classification"}, None),
+        ("score", {"labels": ()}, None),
+    ],
+)
+def test_an_exported_folder_answers_as_its_model(kind, options, calibration, save_model, tokenizer, tmp_path):
+    model = save_model(tokenizer, seed=3, **options)
+    if calibration:
+        calibrated(*calibration).save(model)
+    run_export(make_export_plan(ExportConfig(model=str(model), out=tmp_path / "exported", timing=False)))
+    texts = [*TEXTS, "x" * 300, " ".join(TEXTS), "Ünï [SEP] [MASK]", "a 😀 film", "  good\tfilm "]
+    tables = {"single": {"text": texts}, "pairs": {"sentence1": texts, "sentence2": texts[7:] + texts[:7]}}
+    for name, table in tables.items():
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+        answers = []
+        for folder in (model, tmp_path / "exported"):
+            given = {
+                "model": str(folder),
+                "data": tmp_path / f"{name}.parquet",
+                "out": tmp_path / "out.parquet",
+            }
+            run_predict(make_predict_plan(PredictConfig(**given, distribution=True)))
+            answers.append(pq.read_table(tmp_path / "out.parquet"))
+        first, second = answers
+        assert first.schema == second.schema
+        for column in first.column_names:
+            one, other = first[column].to_pylist(), second[column].to_pylist()
+            assert one == (pytest.approx(other, abs=1e-4) if isinstance(one[0], float) else other), column

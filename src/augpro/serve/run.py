@@ -89,7 +89,7 @@ def _listen(host: str, port: int) -> socket.socket:
         # With the protocol's number, as asyncio sends answers at once (TCP_NODELAY) only on sockets that name it.
         listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:  # the latter where a part of a name is empty or too long
-        reason = getattr(error, "strerror", None) or "no such name can be"
+        reason = getattr(error, "strerror", None) or "a part of it is empty or too long"
         raise InputError(
             f"--host {host!r}: is no address of this machine ({reason}); give 127.0.0.1, 0.0.0.0 to listen on all of "
             "its addresses, or one of them."
