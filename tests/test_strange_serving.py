@@ -5,6 +5,7 @@ import random
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -83,6 +84,16 @@ def test_a_teacher_of_several_labels_for_a_text(save_model, tokenizer):
     teacher = save_model(tokenizer, layers=1, problem_type="multi_label_classification")
     with pytest.raises(InputError, match=r"gives several labels for a text.*as --fallback"):
         load_fallback(str(teacher), LABELS, None)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is mapped")
+def test_a_teacher_whose_file_is_written_over_stays_as_it_was(save_model, tokenizer):
+    folder = save_model(tokenizer, layers=1)
+    teacher = load_fallback(str(folder), LABELS, None)
+    before = teacher(TEXTS, None)
+    assert str(folder) not in Path("/proc/self/maps").read_text()
+    (folder / "model.safetensors").write_bytes(b"")
+    np.testing.assert_array_equal(teacher(TEXTS, None), before)
 
 
 def damaged(path, teacher):

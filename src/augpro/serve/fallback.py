@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from augpro.errors import InputError
 from augpro.models.compatibility import check_model
 from augpro.models.reading import fastest_device
@@ -41,7 +43,8 @@ def load_fallback(name: str, labels: tuple[str, ...], store: Path | None) -> Mod
         )
     check_model(source, True)
     kept = None if store is None else _opened(store)
-    teacher = Teacher(source.load_trained_classifier(), source.load_tokenizer(), device=fastest_device())
+    model = _in_memory(source.load_trained_classifier())
+    teacher = Teacher(model, source.load_tokenizer(), device=fastest_device())
     teacher.store = kept
     _ = teacher.record  # a hash of the weights, which the first call would wait for
     order = [own.index(label) for label in labels]
@@ -51,6 +54,17 @@ def load_fallback(name: str, labels: tuple[str, ...], store: Path | None) -> Mod
         return found
 
     return logits
+
+
+def _in_memory(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with weights of its own, changed in place.
+
+    Those that are read from its file when they are needed change when another model is copied over it, and a file
+    that is cut short then ends the process.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+    return model
 
 
 def _opened(path: Path) -> LabelStore:
