@@ -71,13 +71,19 @@ def test_whatever_fails_in_the_teacher_leaves_the_students_answers(error, export
 
 def test_a_teacher_that_hangs_is_not_waited_for(exported):
     def slow(texts, pairs):
-        time.sleep(1)
+        time.sleep(0.3)
         return np.zeros((len(texts), 2), np.float32)
 
     assert answered(exported, slow, Limits(teacher_seconds=0.05)) == (
         {"student"},
         {"fallback: too slow": 1.0},
     )
+
+
+def test_a_teacher_with_two_classes_of_one_name(save_model, tokenizer):
+    teacher = save_model(tokenizer, layers=1, labels=("same", "same"))
+    with pytest.raises(InputError, match="two classes of one name"):
+        load_fallback(str(teacher), ("same", "same"), None)
 
 
 def test_a_teacher_of_several_labels_for_a_text(save_model, tokenizer):

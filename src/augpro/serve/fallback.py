@@ -36,6 +36,11 @@ def load_fallback(name: str, labels: tuple[str, ...], store: Path | None) -> Mod
             f"{name} has the classes {', '.join(own[:10])}, and the student has {', '.join(labels[:10])}; give the "
             "teacher that the student was distilled from as --fallback."
         )
+    if len(set(own)) < len(own):
+        raise InputError(
+            f"{name} has two classes of one name, so its answers cannot be matched with the student's classes; name "
+            "each otherwise in config.json and export the student again, or leave --fallback out."
+        )
     if problem_of(config) != "single_label":
         raise InputError(
             f"{name} gives several labels for a text, and the student one; give the teacher that the student was "
