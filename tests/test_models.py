@@ -89,7 +89,7 @@ def test_code_beside_a_model_is_not_run(teacher_folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="cannot load a model"):
+    with pytest.raises(InputError, match="code of its own, which is run only with --trust-remote-code"):
         ModelSource(str(folder)).load_classifier()
     assert not marker.exists()
 

@@ -231,7 +231,7 @@ def test_pytorch_is_not_loaded_without_a_teacher(server):
     [
         (["--port", "PORT"], "--port PORT: cannot be listened on at 127.0.0.1 (Address already in use)"),
         (["--host", "203.0.113.7"], "cannot be listened on at 203.0.113.7"),
-        (["--host", "no such host"], "--host no such host: is no address of this machine"),
+        (["--host", "no such host"], "--host 'no such host': is no address of this machine"),
         (["--model", "EMPTY"], "no exported model here"),
         (["--model", "PLAIN", "--fallback", "teacher"], "run augpro calibrate on the student's folder"),
         (["--model", "SEVERAL", "--fallback", "teacher"], "no threshold says when it is confident"),

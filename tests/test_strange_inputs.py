@@ -103,6 +103,51 @@ def test_a_folder_that_cannot_be_made(folder, tmp_path):
         answer(folder, tmp_path / "rows.csv", "/proc/new/out.csv")
 
 
+def planned(folder, tmp_path, content, **options):
+    (tmp_path / "rows.csv").write_bytes(content)
+    options |= {"model": str(folder), "data": tmp_path / "rows.csv", "out": tmp_path / "out.csv"}
+    return make_predict_plan(PredictConfig(**options))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"good film\nbad film\nslow app\n", r"columns \('good film'\).* above it, such as text$"),
+        (b"1,good film\n2,bad film\n", r"columns \('1', 'good film'\).* above it, such as text,label$"),
+        (
+            b"text\ngood\n text \ntext\n",
+            r"row 3: this row is 'text', as the header is.*\(2 such rows: 3, 4\)$",
+        ),
+    ],
+)
+def test_a_first_row_that_may_be_data_and_a_row_that_may_be_a_header(content, told, folder, tmp_path):
+    [_, note] = planned(folder, tmp_path, content).notes
+    assert re.search(told, note), note
+
+
+@pytest.mark.parametrize("options", [{}, {"text_column": "utterances"}])
+def test_a_header_that_is_known_is_not_told(options, folder, tmp_path):
+    content = b"utterances\ngood film\n" if options else b"id,text\n1,good film\n"
+    assert not any("row 1" in note for note in planned(folder, tmp_path, content, **options).notes)
+
+
+def test_two_byte_order_marks_are_no_part_of_a_name(folder, tmp_path):
+    assert planned(folder, tmp_path, b"\xef\xbb\xbf" * 2 + b"text,n\ngood,1\n").text == "text"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"te\0xt,n\ngood,1\n", "row 1: the file holds a NUL byte"),
+        (b"text,n\ngood,1\n" + b"\0" * 4096, "row 3: the file holds a NUL byte"),
+        (b"good film,ann\nbad film,bob\n", "no column 'text'.*write a first line with the names"),
+    ],
+)
+def test_a_file_that_is_no_table_with_a_header(content, told, folder, tmp_path):
+    with pytest.raises(InputError, match=told):
+        planned(folder, tmp_path, content, text_column="text" if b"ann" in content else None)
+
+
 @pytest.mark.parametrize("given", [None, 5, b"exported", "x" * 5000])
 def test_what_is_no_path(given):
     with pytest.raises(FolderError, match="give "):

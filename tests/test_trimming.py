@@ -199,10 +199,10 @@ def test_files_of_texts(tmp_path):
     plain_file, table = tmp_path / "texts.txt", tmp_path / "texts.csv"
     plain_file.write_text("the movie\n\nis great\n", encoding="utf-8")
     table.write_text("text,other\nthe movie,1\nis great,2\n", encoding="utf-8")
-    assert [texts for texts, _ in text_parts(plain_file, None, None)] == [["the movie", "", "is great"]]
+    assert [texts for texts, _ in text_parts(plain_file, None, None)] == [["the movie", "is great"]]
     assert [texts for texts, _ in text_parts(table, None, None)] == [["the movie", "is great"]]
     plain_file.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="it is not UTF-8"):
+    with pytest.raises(InputError, match="the file is not UTF-8"):
         list(text_parts(plain_file, None, None))
 
 

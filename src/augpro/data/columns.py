@@ -1,14 +1,15 @@
 """Chooses the columns of the text, the second text and the label, and checks the texts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from augpro.data.headers import check_header, is_number
+from augpro.data.headers import check_header, header_note, is_number
 from augpro.data.readers import Table, listed
 from augpro.errors import InputError
 
+_FIRST_ROW = ", or write a first line with the names of the columns if that is the first row of the data"
 _NAMED = 3  # further cells named in a message
 # Usual names of columns, most likely first; compared without case.
 _TEXT = (
@@ -49,7 +50,7 @@ def choose_columns(
         InputError: If a split lacks a column, or no column is the obvious text.
     """
     for table in tables.values():
-        check_header(table, _USUAL | {name for name in (text, pair, label) if name is not None})
+        check_header(table, _known(text, pair, label))
     first = next(iter(tables.values()))
     everywhere = list(dict.fromkeys(column for table in tables.values() for column in table.columns))
     if label is not None and label not in everywhere:
@@ -62,7 +63,7 @@ def choose_columns(
         for name, option in ((columns.text, "text"), (columns.pair, "pair")):
             if name is not None and name not in table.columns:
                 raise _no_column(table, name, option)
-    notes = []
+    notes = header_notes(tables.values(), text, pair, label)
     if columns != Columns(text or "", pair, label):
         second = f", second text {columns.pair!r}" if columns.pair else ""
         label_part = f", label {columns.label!r}" if columns.label else ""
@@ -79,6 +80,15 @@ def choose_columns(
             f"no column of {listed(everywhere)} looks like the label; if one is, name it by --label-column"
         )
     return columns, notes
+
+
+def header_notes(tables: Iterable[Table], *given: str | None) -> list[str]:
+    """Notes on first rows that are taken for a header though no column has a usual name, or one that was given."""
+    return [note for table in tables for note in header_note(table, _known(*given))]
+
+
+def _known(*given: str | None) -> set[str]:
+    return _USUAL | {name for name in given if name is not None}
 
 
 def _guess(
@@ -107,6 +117,7 @@ def _no_column(table: Table, name: str, option: str) -> InputError:
     return InputError(
         f"{table.source}: there is no column {name!r} among its columns ({listed(list(table.columns))}); "
         f"name the {option} column of the file by --{option}-column"
+        f"{'' if table.typed or _usual(list(table.columns), tuple(_USUAL)) else _FIRST_ROW}"
     )
 
 
@@ -123,8 +134,7 @@ def _guess_text(table: Table, free: list[str]) -> str:
     if len(strings) != 1:
         raise InputError(
             f"{table.source}: cannot tell which column is the text, among "
-            f"({listed(list(table.columns))}); name it by --text-column, or write a first line with the names of the "
-            "columns if that is the first row of the data"
+            f"({listed(list(table.columns))}); name it by --text-column{_FIRST_ROW}"
         )
     return strings[0]
 

@@ -77,6 +77,7 @@ def delimited_parts(name: str, file: TextIO, ending: str, most: int | None = Non
         return
     header = _header(name, *heading)
     part = list(islice(records, most))
+    notes += _names_among_cells(name, header, part)
     yield Cells(*_columns(name, mark, header, part), notes)
     while part := list(islice(records, most)):
         yield Cells(*_columns(name, mark, header, part))
@@ -84,13 +85,27 @@ def delimited_parts(name: str, file: TextIO, ending: str, most: int | None = Non
 
 def _header(name: str, line: int, first: list[str]) -> list[str]:
     """The names of the columns, of the row on this line."""
-    header = [column.strip() for column in _trimmed(first)]
+    header = [
+        column.strip().strip("\ufeff").strip() for column in _trimmed(first)
+    ]  # some files have two marks
     doubled = sorted({column for column in header if column and header.count(column) > 1})
     if doubled:
         raise InputError(
             f"{name}, row {line}: column {doubled[0]!r} is there twice; rename or remove one of the two"
         )
     return header
+
+
+def _names_among_cells(name: str, header: list[str], part: list[tuple[int, list[str]]]) -> list[str]:
+    """A note on rows that are the header of a single column once more, which could be texts."""
+    again = [line for line, row in part if len(header) == 1 and [cell.strip() for cell in row] == header]
+    if not again:
+        return []
+    note = (
+        f"{name}, row {again[0]}: this row is {header[0]!r}, as the header is, and is read as a text; remove it if "
+        f"it is a header once more{more_rows(again)}"
+    )
+    return [note]
 
 
 def _columns(

@@ -150,8 +150,9 @@ def text_of(name: str, data: bytes) -> str:
 def _unmarked(sample: bytes) -> str | None:
     """UTF-16 without a byte order mark: Latin letters have a zero in every second byte."""
     half = len(sample) // 2
-    for encoding, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
-        if half and zeros.count(0) > 0.6 * half:
+    first, second = sample[::2], sample[1::2]
+    for encoding, zeros, letters in (("utf-16-le", second, first), ("utf-16-be", first, second)):
+        if half and zeros.count(0) > 0.6 * half > letters.count(0):
             return encoding
     return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from augpro.data.readers import Table
+from augpro.data.readers import Table, listed
 from augpro.errors import InputError
 
 _NAMES = {1: "text", 2: "text,label"}
@@ -22,11 +22,31 @@ def check_header(table: Table, names: Collection[str]) -> None:
         return
     why = _like_data(table)
     if why:
-        such = _NAMES.get(len(table.columns), "text,label,other")
         raise InputError(
             f"{table.source}, row 1: this looks like data, not like a header ({why}); write a first line with the "
-            f"names of its columns, such as {such}; if it is a header, name one of its columns by --text-column"
+            f"names of its columns, such as {_such(table)}; if it is a header, name one of its columns by "
+            "--text-column"
         )
+
+
+def header_note(table: Table, names: Collection[str]) -> list[str]:
+    """A note that the first row is taken for a header, if no column has one of these names.
+
+    Args:
+        table: of the file.
+        names: as of :func:`check_header`, which has let it pass.
+    """
+    if table.typed or any(column in names or column.lower() in names for column in table.columns):
+        return []
+    note = (
+        f"row 1 of {table.source} is read as the names of its columns ({listed(list(table.columns))}); if it is "
+        f"data, write a line of names above it, such as {_such(table)}"
+    )
+    return [note]
+
+
+def _such(table: Table) -> str:
+    return _NAMES.get(len(table.columns), "text,label,other")
 
 
 def _like_data(table: Table) -> str | None:

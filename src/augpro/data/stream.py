@@ -5,11 +5,12 @@ CSV, TSV, JSON Lines and Parquet files are read in parts; any other source is lo
 """
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from augpro.data.columns import Columns, check_second_texts, choose_columns, read_texts
@@ -159,6 +160,29 @@ def file_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[Tab
         read_table(path)
 
 
+def text_lines(path: Path, most: int) -> Iterator[list[str]]:
+    """The lines of a text file that are not blank, ``most`` of the file's at a time.
+
+    Raises:
+        InputError: If it is not text in UTF-8; the message says what it is.
+        OSError: If it cannot be read.
+    """
+    with open(path, "rb") as file:
+        kind = not_a_table(str(path), file.read(_HEAD))
+        if kind:
+            raise InputError(f"{path}: the file is {kind[0]}, not a text a line; {kind[1]}")
+        file.seek(0)
+        try:
+            for lines in iter(lambda: list(islice(file, most)), []):
+                text = text_of(str(path), b"".join(lines))
+                found = [line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip()]
+                if found:
+                    yield found
+        except InputError:
+            text_of(str(path), path.read_bytes())  # which sees the whole file, and names its rows
+            raise
+
+
 def _is_usual(path: Path, ending: str) -> bool:
     """Whether the file begins as its ending says."""
     try:
@@ -175,7 +199,8 @@ def _delimited(path: Path) -> Iterator[Table]:
     name = str(path)
     with open(path, encoding="utf-8-sig", newline="") as file:
         for cells in delimited_parts(name, file, path.suffix.lower(), PART_ROWS):
-            if any("\0" in str(cell) for column in cells.columns.values() for cell in column):
+            texts = chain(cells.columns, *cells.columns.values())
+            if any("\0" in str(cell) for cell in texts):
                 raise InputError(f"{name}: the file holds a NUL byte, which no text does; remove it")
             yield Table(cells.columns, cells.rows, [(0, name)], typed=False, notes=tuple(cells.notes))
 

@@ -65,7 +65,7 @@ def fit(proto: Any, exact: Any, counts: NDArray[np.int64], most: int, name: str)
     least = size(np.exp(low))
     if least > most:
         raise InputError(
-            f"{name}: the model alone takes {least / 1e6:.1f} MB with the coarsest embeddings; give more "
+            f"{name}: the model alone takes {least / 1e6:.3g} MB with the coarsest embeddings; give more "
             "--max-megabytes, --trim-vocabulary, or a student with fewer layers."
         )
     for _ in tqdm(range(_STEPS), desc="fitting", leave=False):

@@ -28,6 +28,7 @@ from augpro.export.trimming import Trimmed, count_tokens, in_blocks, text_parts,
 from augpro.models.named import model_location
 from augpro.models.reading import predict_logits
 from augpro.models.source import ModelSource
+from augpro.results.output import claim_file
 from augpro.tokens import TokenTable, tokenize
 
 _ANY = 1e9  # int8 may round as it must
@@ -40,6 +41,7 @@ def run_export(plan: ExportPlan) -> Exported:
         InputError: if the model cannot be exported or trimmed.
     """
     config, name = plan.config, plan.config.model
+    claim_file(config.out)
     model, tokenizer = plan.source.load_trained_classifier().eval(), plan.source.load_tokenizer()
     table = None if plan.rows is None else tokenize(tokenizer, plan.rows.texts, plan.rows.pairs, plan.limit)
     expected = None if table is None else predict_logits(model, table, what="PyTorch").numpy()

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.errors import InputError
+from augpro.models.finite import check_finite
 
 SHAPES = ((1, 5), (3, 16), (2, 33))  # rows and tokens
 TOLERANCE = 1e-3  # logits; rounding is about 1e-5
@@ -110,14 +111,16 @@ def check_shapes(
     """Run both at three shapes, with padding; returns the largest difference of logits.
 
     Raises:
-        InputError: if it is above ``tolerance``.
+        InputError: if it is above ``tolerance``, or the logits are not finite.
     """
     names = input_names(tokenizer)
     session = session_of(proto.SerializeToString())
     largest = 0.0
     for inputs in _examples(model, tokenizer, names):
         with torch.inference_mode():
-            expected = model(**inputs).logits.numpy()
+            logits = model(**inputs).logits
+        check_finite(logits, name, model)
+        expected = logits.numpy()
         found = session.run(["logits"], {key: value.numpy() for key, value in inputs.items()})[0]
         largest = max(largest, difference(found, expected))
     if not largest <= tolerance:

@@ -7,6 +7,7 @@ from augpro.calibration.record import CalibrationRecord
 from augpro.data.loading import DataSpec, Split, load_data
 from augpro.errors import InputError
 from augpro.export.options import ExportConfig
+from augpro.export.trimming import text_parts
 from augpro.files.durable import is_leftover
 from augpro.models.compatibility import check_model
 from augpro.models.named import model_location
@@ -65,6 +66,8 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
         raise InputError(f"{config.out}: exists and is not an empty folder; give another --out.")
     if config.texts is not None and not config.texts.is_file():
         raise InputError(f"{config.texts}: no such file; give a file of texts as --texts.")
+    if config.texts is not None:
+        next(text_parts(config.texts, config.text_column, config.pair_column))
     source = ModelSource(config.model, config.trust_remote_code)
     model, tokenizer = source.load_config(), check_model(source, finished=True)
     if config.teacher:

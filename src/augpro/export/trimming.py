@@ -4,7 +4,6 @@ import copy
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from augpro.data.spec import DataSpec
-from augpro.data.stream import Texts, open_train_rows
+from augpro.data.stream import Texts, open_train_rows, text_lines
 from augpro.errors import InputError
 from augpro.export.vocabularies import Definition, closure, tokens_of, without
 from augpro.tokens import encode
@@ -63,21 +62,23 @@ class Trimmed:
 
 
 def text_parts(path: Path, text: str | None, pair: str | None) -> Iterator[Texts]:
-    """The texts of a file, some at a time: a table, or a text a line.
+    """The texts of a file, some at a time: a table, or a text a line, of which blank ones are left out.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if it cannot be read, is no text, or holds none.
     """
     if path.suffix.lower() != ".txt":
         yield from open_train_rows(DataSpec(str(path), text, pair)).parts()
         return
+    empty = True
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            while lines := [line.rstrip("\n") for line in islice(file, _BLOCK)]:
-                yield lines, None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise InputError(f"{path}: cannot be read ({reason}); give a file of texts.") from error
+        for lines in text_lines(path, _BLOCK):
+            empty = False
+            yield lines, None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file of texts.") from error
+    if empty:
+        raise InputError(f"{path}: holds no text; write a text a line into it.")
 
 
 def in_blocks(texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[Texts]:

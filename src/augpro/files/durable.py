@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,10 @@ def replacement(path: Path) -> Iterator[Path]:
     with writing(path):
         temporary, mode = _create(path)
         try:
-            yield temporary
-            _bring_to_disk(temporary, mode)
-            os.replace(temporary, path)
+            with _held(temporary):
+                yield temporary
+                _bring_to_disk(temporary, mode)
+                os.replace(temporary, path)
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
@@ -73,9 +74,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary = _hidden(path)
     temporary.mkdir()
     try:
-        yield temporary
-        finalize_files(temporary)
-        os.replace(temporary, path)
+        with _held(temporary):
+            yield temporary
+            finalize_files(temporary)
+            os.replace(temporary, path)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -159,6 +161,40 @@ def finalize_files(folder: Path) -> None:
         if path.is_file() and not path.is_symlink():  # what a link names is not of this run
             _bring_to_disk(path, mode)
     sync_folder(folder)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what killed processes had begun to write under the name of a file or folder.
+
+    What a living process writes there stays: it holds a lock on it, or on Windows has it open.
+    """
+    for found in path.parent.iterdir():
+        if is_leftover(found) and found.name[:-13] == f".{path.name}":
+            with suppress(OSError), _held(found) as free:
+                if free and found.is_dir():
+                    shutil.rmtree(found)
+                elif free:
+                    found.unlink()
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Hold a lock on a file or folder, which ends with the process; says whether no other process holds it."""
+    if os.name == "nt":  # what is open cannot be removed there
+        yield True
+        return
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        free = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # also on a network file system that knows no locks: nothing is removed there
+            free = False
+        yield free
+    finally:
+        os.close(descriptor)
 
 
 def try_file(path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from augpro.errors import InputError
 
 _NAMED = 3  # texts in a message
+_FIX = "give a model that was trained and saved without overflow, for example in float32"
 
 
 def check_logits(logits: Tensor, texts: Sequence[str], title: str, model: Any = None) -> None:
@@ -28,8 +29,18 @@ def check_logits(logits: Tensor, texts: Sequence[str], title: str, model: Any = 
         named = ", ".join(repr(texts[row][:60]) for row in wrong[:_NAMED])
         raise InputError(
             f"{title}: its logits for {len(wrong)} of {len(texts)} texts are not finite{blamed(model)}, first for "
-            f"{named}; give a model that was trained and saved without overflow, for example in float32."
+            f"{named}; {_FIX}."
         )
+
+
+def check_finite(logits: Tensor, title: str, model: Any) -> None:
+    """:func:`check_logits` for logits of token ids that no text was given for.
+
+    Raises:
+        InputError: if one is nan or infinite.
+    """
+    if not torch.isfinite(logits).all():
+        raise InputError(f"{title}: its logits are not finite{blamed(model)}; {_FIX}.")
 
 
 def blamed(model: Any) -> str:

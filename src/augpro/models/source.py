@@ -155,6 +155,11 @@ class ModelSource:
             raise InputError(
                 f"{self.name}: no such model folder; give a save_pretrained folder or a hub name."
             )
+        if (Path(path) / "augpro.json").is_file() and not (Path(path) / "config.json").is_file():
+            raise InputError(
+                f"{self.name}: is a folder of augpro export, which is run without PyTorch; give the model's "
+                "folder that was exported."
+            )
         try:
             check_sums(Path(path))
             return loader.from_pretrained(path, trust_remote_code=self.trust_remote_code, **options)
@@ -163,6 +168,11 @@ class ModelSource:
                 f"{error}; restore a copy of the model or train it again, or remove {SUMS} if the change is yours."
             ) from error
         except (OSError, ValueError, ImportError, SafetensorError, RuntimeError) as error:
+            if "trust_remote_code" in str(error):
+                raise InputError(
+                    f"{self.name}: comes with code of its own, which is run only with --trust-remote-code; read it "
+                    "and add that option if you trust it, or give a model of a kind that transformers knows."
+                ) from error
             where = "in this folder" if Path(path).is_dir() else "on the hub"
             first = str(error).strip().splitlines()[0].rstrip(".")
             raise InputError(

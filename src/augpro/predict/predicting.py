@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from tqdm.auto import tqdm
 
-from augpro.data.columns import choose_columns, read_texts
+from augpro.data.columns import choose_columns, header_notes, read_texts
 from augpro.data.readers import Table
 from augpro.data.stream import file_parts
 from augpro.errors import InputError
@@ -13,7 +13,7 @@ from augpro.files.durable import replacement
 from augpro.predict.options import PredictConfig
 from augpro.predict.sources import Model, find_model
 from augpro.predict.writers import ENDINGS, writing
-from augpro.results.output import check_file, claim_folder
+from augpro.results.output import check_file, claim_file
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ def make_predict_plan(config: PredictConfig) -> PredictPlan:
     added = tuple(model.decisions.names(config.distribution))
     _check_free(config, list(first.columns), added)
     second = "" if pair is None else f", second text {pair!r}"
-    said = () if config.text_column else (f"columns guessed: text {columns.text!r}{second}",)
-    return PredictPlan(config, model, columns.text, pair, added, (*said, *first.notes))
+    said: tuple[str, ...] = () if config.text_column else (f"columns guessed: text {columns.text!r}{second}",)
+    said += (*header_notes([first], config.text_column, config.pair_column), *first.notes)
+    return PredictPlan(config, model, columns.text, pair, added, said)
 
 
 def _check_free(config: PredictConfig, columns: list[str], added: tuple[str, ...]) -> None:
@@ -116,7 +117,7 @@ def run_predict(plan: PredictPlan) -> Predicted:
     """
     config, started = plan.config, time.perf_counter()
     logits, rows, confident = plan.model.load(), 0, 0
-    claim_folder(config.out.parent)
+    claim_file(config.out)
     with (
         replacement(config.out) as temporary,
         writing(temporary, config.out.suffix.lower(), str(config.data)) as write,

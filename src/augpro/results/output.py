@@ -12,7 +12,14 @@ from filelock import FileLock, Timeout
 from augpro.config import TrainOptions
 from augpro.errors import DiskError, InputError
 from augpro.files.checksums import read_sealed, write_sealed
-from augpro.files.durable import is_leftover, make_folder, remove_leftovers, try_file, writing
+from augpro.files.durable import (
+    is_leftover,
+    make_folder,
+    remove_abandoned,
+    remove_leftovers,
+    try_file,
+    writing,
+)
 from augpro.results.checkpoints import latest_checkpoint, remove_later
 
 CONFIG, RESULT, CHECKPOINTS = "config.augpro.json", "result.json", "checkpoints"
@@ -242,12 +249,15 @@ def check_file(path: Path, inputs: Iterable[Path] = ()) -> None:
 def claim_file(path: Path) -> None:
     """Make the folder of a file and try to write there, before the work whose result the file will hold.
 
+    What killed processes had begun to write for this file is removed.
+
     Raises:
         InputError: naming the fix.
     """
     claim_folder(path.parent)
     try:
         try_file(path)
+        remove_abandoned(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); give another --out.") from error
 

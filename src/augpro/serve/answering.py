@@ -1,5 +1,6 @@
 """The student answers, and the teacher in its place where it is not confident."""
 
+import asyncio
 import logging
 import math
 from dataclasses import dataclass
@@ -80,20 +81,24 @@ class Answerer:
         if asked and self._teachers is not None:
             pairs = None if call.pairs is None else [call.pairs[row] for row in asked]
             try:
-                found = await self._teachers.logits([call.texts[row] for row in asked], pairs)
-            except (
-                InputError,
-                RequestError,
-            ) as error:  # the student's answer is there, and says that it is unsure
-                kind = error.kind if isinstance(error, RequestError) else "store or teacher"
-                self.measures.errors.labels(f"fallback: {kind}").inc()
-                log.warning("the teacher did not answer: %s", error)
+                async with asyncio.timeout(self.limits.teacher_seconds):
+                    found = await self._teachers.logits([call.texts[row] for row in asked], pairs)
+            except Exception as error:  # noqa: BLE001 - the student has answered, whatever this is
+                self._count_failure(error)
             else:
                 by_teacher = len(asked)
                 for row, answer in zip(asked, self._as_answers(found, TEACHER), strict=True):
                     answers[row] = answer
         self.measures.answered(len(answers), len(unsure), by_teacher)
         return answers
+
+    def _count_failure(self, error: Exception) -> None:
+        """Count and log why the teacher did not answer; with its place in the code where that was not foreseen."""
+        kind = "too slow" if isinstance(error, TimeoutError) else getattr(error, "kind", "store or teacher")
+        self.measures.errors.labels(f"fallback: {kind}").inc()
+        why = str(error) or f"not within {self.limits.teacher_seconds:g} seconds"
+        known = isinstance(error, InputError | RequestError | TimeoutError)
+        log.warning("the teacher did not answer: %s", why, exc_info=None if known else error)
 
     def _as_answers(self, logits: Array, by: str) -> list[Answer]:
         found = self.student.answers(logits) if by == STUDENT else self._of_teacher(logits)

@@ -30,6 +30,8 @@ class Limits(BaseModel):
     texts: int = 256
     characters: int = 20_000
     body_bytes: int = 8 * 2**20
+    teacher_seconds: float = 50.0
+    """Time for the teacher; then the student's answer is given, within the minute after which proxies give up."""
     body_seconds: float = 30.0
     """Time for the whole body to come; else a client that stops halfway would keep the server from ending."""
     waiting_texts: int = 4096

@@ -71,10 +71,7 @@ def _answerer(config: ServeConfig) -> Answerer:
                 "calibrate on the student's folder and export it again, or leave --fallback out."
             )
         from augpro.serve.fallback import load_fallback
-        from augpro.teachers.store import check_store
 
-        if config.label_store is not None:
-            check_store(config.label_store)
         teacher = load_fallback(config.fallback, student.labels, config.label_store)
     elif config.label_store is not None:
         raise InputError(
@@ -91,8 +88,12 @@ def _listen(host: str, port: int) -> socket.socket:
         kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # With the protocol's number, as asyncio sends answers at once (TCP_NODELAY) only on sockets that name it.
         listener = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except OSError as error:
-        raise InputError(f"--host {host}: is no address of this machine ({error.strerror}).") from error
+    except (OSError, UnicodeError) as error:  # the latter where a part of a name is empty or too long
+        reason = getattr(error, "strerror", None) or "a part of it is empty or too long"
+        raise InputError(
+            f"--host {host!r}: is no address of this machine ({reason}); give 127.0.0.1, 0.0.0.0 to listen on all of "
+            "its addresses, or one of them."
+        ) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

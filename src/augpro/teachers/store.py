@@ -46,7 +46,7 @@ _PROBLEMS = {
     sqlite3.SQLITE_NOTADB: "is no label store; name another file as --label-store",
     sqlite3.SQLITE_CORRUPT: "is damaged; move it away, and its labels are made anew, or restore a copy",
     sqlite3.SQLITE_FULL: "cannot grow, because the disk is full; make room there or give another --label-store",
-    sqlite3.SQLITE_BUSY: f"has been locked by another program for {_WAIT:.0f} seconds; end that program",
+    sqlite3.SQLITE_BUSY: "has been locked by another program for longer than is waited; end that program",
 }
 log = logging.getLogger(__name__)
 
@@ -88,19 +88,22 @@ class LabelStore:
 
     Args:
         path: a file, or a folder, see :func:`store_path`.
+        wait: seconds for another process to end its transaction; a minute if None.
 
     Raises:
         InputError: by every method, if the file is another one, damaged, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = store_path(path)
+    def __init__(self, path: Path, wait: float | None = None) -> None:
+        self.path, self._wait = store_path(path), _WAIT if wait is None else wait
         self._numbers: dict[str, int] = {}
+        self._opened: tuple[int, int] | None = None
 
     def read(self, teacher: TeacherRecord, keys: Sequence[bytes]) -> dict[bytes, Label]:
         """The labels of those keys that are stored; damaged ones are removed, with a warning."""
         found: dict[bytes, Label] = {}
         with _one_sentence(self.path):
+            self._follow()
             number = self._number(teacher)
             for start in range(0, len(keys), _KEYS_AT_ONCE):
                 part = keys[start : start + _KEYS_AT_ONCE]
@@ -191,12 +194,29 @@ class LabelStore:
     def connection(self) -> sqlite3.Connection:
         """The open file."""
         make_folder(self.path.parent)
-        connection = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=self._wait, isolation_level=None, check_same_thread=False
+        )
         connection.text_factory = partial(
             str, encoding="utf-8", errors="replace"
         )  # damage shows in the checksum
         self._set_up(connection)
+        self._opened = self._place()
         return connection
+
+    def _place(self) -> tuple[int, int] | None:
+        """What tells the file that has the name from another one; None if there is none."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = self.path.stat()
+            return found.st_dev, found.st_ino
+        return None
+
+    def _follow(self) -> None:
+        """Open the file that has the name now: what goes into one that was deleted or moved away is lost."""
+        if "connection" in vars(self) and self._place() != self._opened:
+            self.connection.close()
+            del self.connection
+            self._numbers.clear()
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         """Make the tables of a new file; refuse one that is not ours."""
@@ -215,7 +235,7 @@ class LabelStore:
             raise InputError(f"{self.path}: was written by a later version of augpro; update augpro.")
         connection.execute("COMMIT")
         connection.execute("PRAGMA synchronous = NORMAL")
-        until = time.monotonic() + _WAIT
+        until = time.monotonic() + self._wait
         while True:
             try:
                 connection.execute(
@@ -229,6 +249,7 @@ class LabelStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._follow()
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
