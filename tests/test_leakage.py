@@ -128,6 +128,19 @@ def test_no_near_pair_is_missed_and_none_is_invented(words):
 # --- what it is made of ---
 
 
+@given(st.text(max_size=12))
+def test_a_normalized_text_is_its_own_normal_form(text):
+    found = normalize(text)
+    assert normalize(found) == found == "".join(found.split())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Brand™", "brandtm"), ("a´b", "a b"), ("ﬁne", "FINE"), ("İ", "i")]
+)
+def test_what_looks_alike_is_equal(one, other):
+    assert normalize(one) == normalize(other)
+
+
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=5))
 @pytest.mark.e2e
 def test_n_grams_are_those_of_scikit_learn(texts):

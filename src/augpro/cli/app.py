@@ -57,9 +57,7 @@ def _in_one_process(context: typer.Context) -> None:
 _DRY_RUN = {
     "dry_run": Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Check all options and inputs and print the plan, and do nothing else."
-        ),
+        typer.Option("--dry-run", help="Check all options and inputs, print the plan, and do nothing else."),
     ]
 }
 

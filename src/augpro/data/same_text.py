@@ -17,17 +17,18 @@ def normalize(text: str) -> str:
     >>> normalize("か") == normalize("が")
     False
     """
-    squeezed = "".join(text.casefold().split())
-    if squeezed.isascii():
-        return squeezed
+    if text.isascii():
+        return "".join(text.lower().split())
+    # Twice: "™" is taken apart into capitals, and "İ" becomes small with a mark of its own.
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     kept, base = [], ""
-    for letter in unicodedata.normalize("NFKD", squeezed):
+    for letter in plain:
         if not unicodedata.combining(letter):
             base = letter
         elif base < _AFTER_CYRILLIC:
             continue
         kept.append(letter)
-    return "".join(kept)
+    return "".join("".join(kept).split())  # last, as "´" is taken apart into a space and a mark
 
 
 def row_keys(texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[int]:
