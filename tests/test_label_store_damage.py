@@ -143,7 +143,7 @@ def test_a_lock_that_does_not_end_is_told(teacher, tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_WAIT", 0.05)
     with sqlite3.connect(store_path(tmp_path / "labels"), isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(InputError, match="has been locked by another program"):
+        with pytest.raises(InputError, match="is locked by another program"):
             teacher().label(["new"])
 
 

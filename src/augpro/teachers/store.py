@@ -46,7 +46,7 @@ _PROBLEMS = {
     sqlite3.SQLITE_NOTADB: "is no label store; name another file as --label-store",
     sqlite3.SQLITE_CORRUPT: "is damaged; move it away, and its labels are made anew, or restore a copy",
     sqlite3.SQLITE_FULL: "cannot grow, because the disk is full; make room there or give another --label-store",
-    sqlite3.SQLITE_BUSY: "has been locked by another program for longer than is waited; end that program",
+    sqlite3.SQLITE_BUSY: "is locked by another program for too long; end that program",
 }
 log = logging.getLogger(__name__)
 
