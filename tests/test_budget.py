@@ -38,6 +38,11 @@ def looked_up(proto, ids):
     return session_of(proto.SerializeToString()).run(["logits"], {"input_ids": np.array(ids)})[0]
 
 
+def fitted(exact, most):
+    """The model in the file of so many bytes."""
+    return onnx.load_from_string(gzip.decompress(fit(to_int8(exact), exact, COUNTS, most, "tiny")))
+
+
 @pytest.fixture
 def exact():
     return lookup(np.random.default_rng(0).normal(size=(TOKENS, WIDTH)).astype(np.float32))
@@ -56,7 +61,7 @@ def test_it_fits_and_rare_tokens_pay_for_it(exact):
     before = np.zeros(4)
     for part in (0.9, 0.75, 0.6):
         most = int(part * whole)
-        small = fit(to_int8(exact), exact, COUNTS, most, "tiny")
+        small = fitted(exact, most)
         size = len(compressed(small.SerializeToString()))
         assert 0.97 * most < size <= most
         found = errors(small, exact)
@@ -64,13 +69,13 @@ def test_it_fits_and_rare_tokens_pay_for_it(exact):
         assert (found >= before).all()
         before = found
     # Errors are as small as the tokens are frequent: 30.3 / 1.3 times, within what the coarsest whole numbers allow.
-    ratio = errors(fit(to_int8(exact), exact, COUNTS, int(0.7 * whole), "tiny"), exact)
+    ratio = errors(fitted(exact, int(0.7 * whole)), exact)
     assert ratio[2] / ratio[1] == pytest.approx(30.3 / 1.3, rel=0.2)
 
 
 def test_a_model_that_fits_is_rounded_as_finely_as_it_can_be(exact):
     most = len(compressed(to_int8(exact).SerializeToString()))
-    small = fit(to_int8(exact), exact, COUNTS, most, "tiny")
+    small = fitted(exact, most)
     assert errors(small, exact).max() < 2e-4
 
 
@@ -78,7 +83,7 @@ def test_rows_of_zeros_and_single_large_values_are_kept(exact):
     values = numpy_helper.to_array(exact.graph.initializer[0]).copy()
     values[0], values[1, 3], values[399] = 0, 1000, 1e-9
     exact = lookup(values)
-    small = fit(to_int8(exact), exact, COUNTS, 25_000, "tiny")
+    small = fitted(exact, 25_000)
     found = looked_up(small, [[0, 1, 399]])[0]
     assert not found[0].any()
     assert found[1, 3] == pytest.approx(1000, rel=1e-3)
@@ -89,7 +94,7 @@ def test_what_cannot_be_made_is_told(exact):
     with pytest.raises(
         InputError, match=r"tiny: the model alone takes 0\.0\d*[1-9]\d* MB .* more --max-megabytes"
     ):
-        fit(to_int8(exact), exact, COUNTS, 100, "tiny")
+        fitted(exact, 100)
 
 
 @pytest.mark.parametrize("shape", [("length",), ("batch", "length"), ("batch", "length", "more")])

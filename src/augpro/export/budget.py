@@ -31,11 +31,11 @@ def compressed(content: bytes, text: bool = False) -> bytes:
     return packer.compress(content) + packer.flush()
 
 
-def fit(proto: Any, exact: Any, counts: NDArray[np.int64], most: int, name: str) -> Any:
-    """An int8 model whose compressed file has at most so many bytes.
+def fit(proto: Any, exact: Any, counts: NDArray[np.int64], most: int, name: str) -> bytes:
+    """The compressed file of an int8 model, with at most so many bytes.
 
     Args:
-        proto: of :func:`augpro.export.int8.to_int8`; it is changed.
+        proto: of :func:`augpro.export.int8.to_int8`; it is changed to what the file holds.
         exact: the same model in float32.
         counts: how often each token was seen, [V].
         most: bytes.
@@ -44,8 +44,9 @@ def fit(proto: Any, exact: Any, counts: NDArray[np.int64], most: int, name: str)
     Raises:
         InputError: if it cannot be made as small as that.
     """
-    if len(compressed(proto.SerializeToString())) <= most:
-        return proto
+    content = compressed(proto.SerializeToString())
+    if len(content) <= most:
+        return content
     looked_up = {node.input[0] for node in proto.graph.node if node.op_type == "Gather"}
     tables = [
         _Table(tensor, proto, exact)
@@ -54,25 +55,25 @@ def fit(proto: Any, exact: Any, counts: NDArray[np.int64], most: int, name: str)
     ]
     seen = np.sqrt(counts + _UNSEEN)
 
-    def size(level: float) -> int:
+    def rounded_to(level: float) -> bytes:
         for table in tables:
             table.round(np.maximum(_COARSEST, level * seen))
-        return len(compressed(proto.SerializeToString()))
+        return compressed(proto.SerializeToString())
 
     low, high = np.log(_LEVELS)
-    if size(np.exp(high)) <= most:
-        return proto
-    least = size(np.exp(low))
-    if least > most:
+    content = rounded_to(np.exp(high))
+    if len(content) <= most:
+        return content
+    least = rounded_to(np.exp(low))
+    if len(least) > most:
         raise InputError(
-            f"{name}: the model alone takes {least / 1e6:.3g} MB with the coarsest embeddings; give more "
+            f"{name}: the model alone takes {len(least) / 1e6:.3g} MB with the coarsest embeddings; give more "
             "--max-megabytes, --trim-vocabulary, or a student with fewer layers."
         )
     for _ in tqdm(range(_STEPS), desc="fitting", leave=False):
         middle = (low + high) / 2
-        low, high = (middle, high) if size(np.exp(middle)) <= most else (low, middle)
-    size(np.exp(low))
-    return proto
+        low, high = (middle, high) if len(rounded_to(np.exp(middle))) <= most else (low, middle)
+    return rounded_to(np.exp(low))
 
 
 class _Table:

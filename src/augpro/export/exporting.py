@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from augpro.export.budget import compressed, fit
+from augpro.export.budget import fit
 from augpro.export.folder import export_tables, finished, tokenizer_bytes, write_folder
 from augpro.export.graph import (
     TOLERANCE,
@@ -62,12 +62,12 @@ def run_export(plan: ExportPlan) -> Exported:
     final, reader = whole, tokenizer_bytes(plan, tokenizer, trimmed)
     if config.int8:
         final = to_int8(whole)
-        if config.max_megabytes is not None:
-            final = fit(final, whole, counts, int(config.max_megabytes * 1e6) - len(reader), name)
+    if config.max_megabytes is None:
+        content = final.SerializeToString()
+    else:
+        content = fit(final, whole, counts, int(config.max_megabytes * 1e6) - len(reader), name)
+    if config.int8:
         check_shapes(small, final, tokenizer, name, _ANY)
-    content = final.SerializeToString()
-    if config.max_megabytes is not None:
-        content = compressed(content)
     with finished(config.out) as folder:
         sizes = write_folder(folder, plan, tokenizer, (content, reader), trimmed)
         parity = None
