@@ -113,13 +113,6 @@ def is_leftover(path: Path) -> bool:
     return re.fullmatch(r"\..+\.[0-9a-f]{12}", path.name) is not None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files of killed processes; no other process may be writing to the folder."""
-    for path in folder.iterdir():
-        if is_leftover(path) and path.is_file():
-            path.unlink()
-
-
 def _bring_to_disk(path: Path, mode: int) -> None:
     with open(path, "rb+") as file:  # Windows synchronises only what may be written
         os.fsync(file.fileno())
@@ -163,13 +156,13 @@ def finalize_files(folder: Path) -> None:
     sync_folder(folder)
 
 
-def remove_abandoned(path: Path) -> None:
-    """Remove what killed processes had begun to write under the name of a file or folder.
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the files and folders that killed processes had begun to write in a folder, or those under a name.
 
     What a living process writes there stays: it holds a lock on it, or on Windows has it open.
     """
-    for found in path.parent.iterdir():
-        if is_leftover(found) and found.name[:-13] == f".{path.name}":
+    for found in folder.iterdir():
+        if is_leftover(found) and name in ("", found.name[1:-13]):
             with suppress(OSError), _held(found) as free:
                 if free and found.is_dir():
                     shutil.rmtree(found)

@@ -15,7 +15,6 @@ from augpro.files.checksums import read_sealed, write_sealed
 from augpro.files.durable import (
     is_leftover,
     make_folder,
-    remove_abandoned,
     remove_leftovers,
     try_file,
     writing,
@@ -257,7 +256,7 @@ def claim_file(path: Path) -> None:
     claim_folder(path.parent)
     try:
         try_file(path)
-        remove_abandoned(path)
+        remove_leftovers(path.parent, path.name)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); give another --out.") from error
 
