@@ -8,7 +8,8 @@ difference from the named method with a paired t-test over the shared seeds (Hol
 the training seconds.
 
 Between ``<!-- gains of METHOD in FILE FILE ... -->`` and ``<!-- end -->`` it compares the method with plain
-distillation, with a row for each task and number of training rows in the files.
+distillation, with a row for each task and number of training rows in the files; with ``summary`` in the place of
+``gains`` in few columns.
 
 ``--check`` changes nothing, and ends with exit code 1 if a table differs from the results.
 """
@@ -29,7 +30,9 @@ from augpro.results.result import Scores
 
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- results (?P<file>\S+) against (?P<base>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-GAINS = re.compile(r"(<!-- gains of (?P<base>\S+) in (?P<files>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+GAINS = re.compile(
+    r"(<!-- (?P<form>gains|summary) of (?P<base>\S+) in (?P<files>.+?) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 Runs = dict[int, CellResult]
 
 
@@ -90,11 +93,8 @@ def table(path: Path, base: str) -> str:
     header = ["method", "seeds"]
     for what in (metric, first.distance_label):
         header += [f"{what} (95 %)", f"difference from {base}", "p"]
-    lines = [
-        "| " + " | ".join([*header, "training seconds"]) + " |",
-        "|---|---|---|---|---|---|---|---|---|",
-        f"| teacher | | {scale * of_teacher(first):.{digits}f} | | | | | | |",
-    ]
+    teacher = ["teacher", "", f"{scale * of_teacher(first):.{digits}f}", *[""] * 6]
+    lines = [[*header, "training seconds"], teacher]
     for method, runs in sorted(methods.items(), key=lambda item: -mean_distance(item[1])):
         cells = [f"`{method}`", str(len(runs))]
         for name, places, times in (("metric", digits, scale), ("distance", 3, 1)):
@@ -103,53 +103,87 @@ def table(path: Path, base: str) -> str:
             cells.append("" if np.isnan(difference) else f"{times * difference:+.{places}f}")
             cells.append("" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001")
         cells.append(f"{statistics.median(training_seconds(row) for row in runs.values()):.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown(lines)
 
 
 def mean_distance(runs: Runs) -> float:
     return statistics.mean(quality(row, "distance") for row in runs.values())
 
 
-def gains(paths: list[Path], base: str) -> str:
-    """A line for each task and size: both methods, the gain and its p, and the distance to the teacher."""
+class Gain:
+    """A task and number of rows: gold labels alone, plain distillation and the method, over shared seeds."""
+
+    def __init__(self, task: str, rows: list[CellResult], base: str) -> None:
+        methods = methods_of(rows)
+        seeds = sorted(methods["none"].keys() & methods[base].keys())
+        both = [{seed: methods[one][seed] for seed in seeds} for one in ("none", base)]
+        self.task, self.seeds, self.row = task, len(seeds), both[1][seeds[0]]
+        self.plain, self.values = [[100 * quality(row, "metric") for row in runs.values()] for runs in both]
+        gold = methods.get("fine-tune", {})
+        labels = [100 * quality(gold[seed], "metric") for seed in seeds if seed in gold]
+        self.labels = f"{statistics.mean(labels):.1f}" if labels else ""
+        self.test = paired_seeds(self.values, self.plain)
+        far, near = map(mean_distance, both)
+        self.distance, self.nearer = f"{far:.3f} to {near:.3f}", f"{near / far - 1:+.0%}"
+        self.seconds = [statistics.median(map(training_seconds, runs.values())) for runs in both]
+
+    def line(self) -> list[str]:
+        p = "" if np.isnan(self.test.p_value) else f"{self.test.p_value:.3f}"
+        return [self.task, self.row.metric_name, f"{self.row.train_rows:,} x {self.row.epochs:g}", str(self.seeds),
+                f"{scored(self.row).rows:,}", f"{100 * of_teacher(self.row):.1f}", self.labels,
+                *(spread(values, 1, 1) for values in (self.plain, self.values)), f"{self.test.difference:+.1f}", p,
+                f"{self.distance} ({self.nearer})", " to ".join(f"{one:.0f}" for one in self.seconds)]  # fmt: skip
+
+    def summary(self) -> list[str]:
+        return [self.task, f"{100 * of_teacher(self.row):.1f}", self.labels,
+                *(f"{statistics.mean(values):.1f}" for values in (self.plain, self.values)), self.nearer,
+                " and ".join(f"{one / 60:.0f}" for one in self.seconds)]  # fmt: skip
+
+
+def gains_of(paths: list[Path], base: str) -> list[Gain]:
     groups: dict[tuple[str, float | None], list[CellResult]] = {}
     for row in (row for path in paths for row in rows_of(path)):
         groups.setdefault((row.task.rpartition("/")[2], row.cell.size), []).append(row)
-    header = ["task", "metric", "texts x epochs", "seeds", "evaluation rows", "teacher",
+    tasks = list(dict.fromkeys(task for task, _ in groups))
+    ordered = sorted(groups.items(), key=lambda item: (tasks.index(item[0][0]), item[0][1] or 0))
+    return [Gain(task, rows, base) for (task, _), rows in ordered]
+
+
+def gains(paths: list[Path], base: str) -> str:
+    """A line for each task and size: both methods, the gain and its p, and the distance to the teacher."""
+    header = ["task", "metric", "texts x epochs", "seeds", "evaluation rows", "teacher", "gold labels alone",
               "plain distillation (95 %)", f"{base} (95 %)", "gain", "p", "distance to the teacher",
               "training seconds"]  # fmt: skip
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    won = []
-    tasks = list(dict.fromkeys(task for task, _ in groups))
-    for (task, _), rows in sorted(
-        groups.items(), key=lambda item: (tasks.index(item[0][0]), item[0][1] or 0)
-    ):
-        methods = methods_of(rows)
-        seeds = sorted(methods["none"].keys() & methods[base].keys())
-        sides = [{seed: methods[one][seed] for seed in seeds} for one in ("none", base)]
-        metrics = [[100 * quality(row, "metric") for row in runs.values()] for runs in sides]
-        far, near = map(mean_distance, sides)
-        before, after = (statistics.median(map(training_seconds, runs.values())) for runs in sides)
-        test, first = paired_seeds(metrics[1], metrics[0]), sides[1][seeds[0]]
-        won.append(test.difference)
-        cells = [task, first.metric_name, f"{first.train_rows:,} x {first.epochs:g}", str(len(seeds)),
-                 f"{scored(first).rows:,}", f"{100 * of_teacher(first):.1f}",
-                 *(spread(values, 1, 1) for values in metrics), f"{test.difference:+.1f}",
-                 "" if np.isnan(test.p_value) else f"{test.p_value:.3f}",
-                 f"{far:.3f} to {near:.3f} ({near / far - 1:+.0%})", f"{before:.0f} to {after:.0f}"]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    if len(tasks) > 1:
-        lines.append(f"| mean{' |' * 8} {statistics.mean(won):+.1f} | | | |")
-    return "\n".join(lines) + "\n"
+    all_gains = gains_of(paths, base)
+    lines = [header, *(gain.line() for gain in all_gains)]
+    if len({gain.task for gain in all_gains}) > 1:
+        mean = statistics.mean(gain.test.difference for gain in all_gains)
+        lines.append(["mean", *[""] * 8, f"{mean:+.1f}", "", "", ""])
+    return markdown(lines)
+
+
+def summary(paths: list[Path], base: str) -> str:
+    """A short line for each task and size."""
+    header = ["task", "teacher", "gold labels alone", "plain distillation", base, "change of the distance to the teacher",
+              "training minutes, plain and augmented"]  # fmt: skip
+    return markdown([header, *(gain.summary() for gain in gains_of(paths, base))])
+
+
+def markdown(lines: list[list[str]]) -> str:
+    head, *rows = [f"| {' | '.join(line)} |\n".replace("  ", " ") for line in lines]
+    return head + "|" + "---|" * len(lines[0]) + "\n" + "".join(rows)
 
 
 def rewritten(page: str) -> str:
     """The page with every table made anew."""
     page = BLOCK.sub(lambda found: found[1] + table(RESULTS / found["file"], found["base"]) + found[4], page)
+    forms = {"gains": gains, "summary": summary}
     return GAINS.sub(
         lambda found: (
-            found[1] + gains([RESULTS / file for file in found["files"].split()], found["base"]) + found[4]
+            found[1]
+            + forms[found["form"]]([RESULTS / file for file in found["files"].split()], found["base"])
+            + found[5]
         ),
         page,
     )

@@ -170,6 +170,16 @@ def test_a_teacher_that_did_not_label_the_rows_is_told(planned, both_classes, sa
     assert any(told in note for note in planned(teacher=str(other)).data.notes)
 
 
+def test_a_student_cut_from_the_teacher_of_the_rows_learns_as_slowly_as_one_cut_while_it_labels(
+    planned, both_classes
+):
+    student, teacher = (
+        planned(learning_rate=None, **given) for given in ({}, {"student": str(both_classes)})
+    )
+    assert student.config.learning_rate == 5e-4
+    assert teacher.config.learning_rate == 2e-4
+
+
 def test_labels_with_other_names_need_an_order(planned, folder, tmp_path):
     lines = [f"{text} today,{label}" for text in ("good", "bad", "fine", "slow") for label in ("yes", "no")]
     (tmp_path / "validation.csv").write_text("\n".join(["text,label", *lines]) + "\n")

@@ -56,11 +56,11 @@ def test_gains_are_those_of_the_seeds_that_both_were_run_with(tables, tmp_path):
         runs = [(seed, 0.80 + seed / 100, gain + seed / 500) for seed in (0, 1)]
         rows = [run_of(task, "none", seed, score, 0.4) for seed, score, _ in runs]
         rows += [run_of(task, "augpro-mix", seed, score + more, 0.1) for seed, score, more in runs]
-        rows += [run_of(task, "augpro-mix", 2, 0.0, 9.0)]
+        rows += [run_of(task, "augpro-mix", 2, 0.0, 9.0), run_of(task, "fine-tune", 0, 0.75, 0.9)]
         files.append(tmp_path / f"{task}.jsonl")
         files[-1].write_text("".join(json.dumps(row) + "\n" for row in rows))
     first, second, mean = tables.gains(files, "augpro-mix").splitlines()[2:]
-    assert first.startswith("| one | accuracy | 1,000 x 25 | 2 | 2,000 | 90.0 | 80.5 (")
+    assert first.startswith("| one | accuracy | 1,000 x 25 | 2 | 2,000 | 90.0 | 75.0 | 80.5 (")
     assert "| +4.1 |" in first
     assert "| 0.400 to 0.100 (-75%) | 50 to 50 |" in first
     assert "| -0.9 |" in second
@@ -68,11 +68,13 @@ def test_gains_are_those_of_the_seeds_that_both_were_run_with(tables, tmp_path):
     assert "| +1.6 |" in mean
     (alone,) = tables.gains(files[:1], "augpro-mix").splitlines()[2:]
     assert alone == first
+    short = tables.summary(files[:1], "augpro-mix").splitlines()[2:]
+    assert short == ["| one | 90.0 | 75.0 | 80.5 | 84.6 | -75% | 1 and 1 |"]
 
 
 def test_the_mean_of_equal_seeds_has_a_dash_for_an_interval(tables, tmp_path):
     rows = [run_of("one", method, seed, 0.8, 0.4) for method in ("none", "augpro-mix") for seed in (0, 1)]
     path = tmp_path / "one.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "| 80.0 (-) | 80.0 (-) | +0.0 |" in tables.gains([path], "augpro-mix")
+    assert "| | 80.0 (-) | 80.0 (-) | +0.0 |" in tables.gains([path], "augpro-mix")
     assert "| `none` | 2 | 80.0 (-) |" in tables.table(path, "none")

@@ -130,7 +130,7 @@ class StudentOptions(LearnOptions):
     student_layers: str | tuple[int, ...] = Field(
         (),
         description="Layers to keep, e.g. 0,5, or auto:2 to search for the best two. Default: all layers of "
-        "--student, or three layers of the teacher.",
+        "--student; of the teacher three of up to six, or the first half of more.",
     )
     label_weight: float = Field(0.0, ge=0, description="Weight of the loss on gold labels (alpha).")
     teacher_weight: float = Field(1.0, ge=0, description="Weight of the distillation loss (beta).")

@@ -184,7 +184,8 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
         config, pool = open_pool(config, data, start)
         depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
         more = config.label_budget or 0
-        config = resolve_defaults(config, augmenter, depth, rows + more, student == teacher)
+        cut = student == teacher or (stored is not None and stored.labelled_by(student))
+        config = resolve_defaults(config, augmenter, depth, rows + more, cut)
         # The warm-up before a choice by the student has only the rows of the data.
         rows += 0 if config.label_by in ("uncertainty", "bald") else more
     _check_rows(config, data, rows)
@@ -232,7 +233,7 @@ def _student(
 ) -> tuple[ModelSource, tuple[int, ...]]:
     """The model that the student starts from, and the layers it keeps.
 
-    By default all layers of ``--student``, or three of the teacher's. Empty if a search will choose them.
+    By default all layers of ``--student``, or some of the teacher's. Empty if a search will choose them.
     """
     start = given or (_source(config, config.student) if config.student is not None else teacher)
     assert start is not None  # one of the two is there, see open_stored

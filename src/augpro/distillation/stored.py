@@ -40,6 +40,10 @@ class StoredPlan:
         """Name of the method that made the texts."""
         return self.rows.manifest.configuration.method
 
+    def labelled_by(self, model: ModelSource) -> bool:
+        """Whether a model is the teacher whose labels the rows have, wherever it lies."""
+        return model_content(model).decode() == self.rows.labels.content
+
     @property
     def teacher_config(self) -> Any:
         """The part of the teacher's configuration that says what its labels are."""
@@ -131,7 +135,7 @@ class StoredPlan:
     def _about(self, teacher: ModelSource | None) -> list[str]:
         """A note if the agreement is measured with another teacher than the one that is learned from."""
         labels = self.rows.labels
-        if teacher is None or model_content(teacher).decode() == labels.content:
+        if teacher is None or self.labelled_by(teacher):
             return []
         note = f"the rows of {self.rows.folder} have labels of {labels.teacher}, and {teacher.name} is another model"
         return [f"{note}; the agreement is measured with the latter"]

@@ -182,8 +182,8 @@ class RunResult(Stored):
     scored_rows: dict[str, RowsHash] = Field(default_factory=dict)
     """Hashes of the rows that were scored, by `evaluation` and `holdout`."""
     phase_seconds: dict[str, float] = Field(default_factory=dict)
-    """Seconds of each phase. Those of `teacher` include what labels of augmented texts that were read from a label
-    store took when they were computed."""
+    """Seconds of each phase. In `teacher`, a label of an augmented text that was read from a label store counts with
+    the time that it took when it was computed."""
     label_seconds: float = 0.0
     """What the teacher's labels of the training rows take, also where they were read from a store."""
     teacher_labels: dict[str, int] = Field(default_factory=dict)

@@ -94,8 +94,8 @@ class BackTranslation(TextAugmenter):
     ``pip install '.[translation]'``.
 
     Attributes:
-        there: folder or hub name of the model into the other language.
-        back: folder or hub name of the model back.
+        forward_model: folder or hub name of the model into the other language.
+        backward_model: folder or hub name of the model back.
         temperature: of the sampling, in [0.001, 1000]; above 1 flattens, below 1 sharpens.
         top_k: a token is drawn from this many tokens of highest probability, 1 to 1,000; 1 is greedy search.
         max_tokens: maximum number of tokens of a translation, including the end token, 1 to 4,096.
@@ -111,16 +111,16 @@ class BackTranslation(TextAugmenter):
 
     name: ClassVar[str] = "back-translation"
 
-    there: str = "Helsinki-NLP/opus-mt-en-de"
-    back: str = "Helsinki-NLP/opus-mt-de-en"
+    forward_model: str = "Helsinki-NLP/opus-mt-en-de"
+    backward_model: str = "Helsinki-NLP/opus-mt-de-en"
     temperature: float = 0.8
     top_k: int = 10
     max_tokens: int = 512
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        check_text("there", self.there)
-        check_text("back", self.back)
+        check_text("forward_model", self.forward_model)
+        check_text("backward_model", self.backward_model)
         check_range("temperature", self.temperature, 1e-3, 1e3)
         check_whole("top_k", self.top_k, 1, 1000)
         check_whole("max_tokens", self.max_tokens, 1, 4096)
@@ -132,7 +132,7 @@ class BackTranslation(TextAugmenter):
         Raises:
             InputError: names the fix.
         """
-        for name in (self.there, self.back):
+        for name in (self.forward_model, self.backward_model):
             config = ModelSource(name).load_config()
             if not config.is_encoder_decoder:
                 raise InputError(
@@ -143,11 +143,12 @@ class BackTranslation(TextAugmenter):
 
     def rewrite(self, columns: list[list[str]], row_ids: Tensor, context: AugmentContext) -> list[list[str]]:
         """Translate every column there and back."""
-        there, back = (self._translator(name, context, row_ids.device) for name in (self.there, self.back))
+        names = (self.forward_model, self.backward_model)
+        forward, backward = (self._translator(name, context, row_ids.device) for name in names)
         rewritten = []
         for column, texts in enumerate(columns):
-            middle = self.translate(texts, there, row_ids, f"there{column}", context)
-            rewritten.append(self.translate(middle, back, row_ids, f"back{column}", context))
+            middle = self.translate(texts, forward, row_ids, f"there{column}", context)
+            rewritten.append(self.translate(middle, backward, row_ids, f"back{column}", context))
         return rewritten
 
     def _translator(self, name: str, context: AugmentContext, device: torch.device) -> Translator:
