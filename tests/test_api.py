@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from augpro import DistillConfig, augment_texts, distill, run
 from augpro.augment import Random, augmenter
+from augpro.distillation import pipeline
 from augpro.errors import InputError
 from common import ANSWERS, LABELS, OTHERS, TEXTS, tiny_bert, wordpiece
 
@@ -51,6 +53,26 @@ def test_what_is_held_stays_as_it_is(teacher):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert trained.student is not model
     assert len(trained.student.bert.encoder.layer) == 2
+
+
+@pytest.mark.e2e
+def test_a_student_is_read_to_the_length_that_it_was_trained_with(teacher, tmp_path):
+    """Whatever loads it later: a text is cut as in the training."""
+    trained = distill(teacher, TEXTS, max_tokens=8, out=tmp_path / "student", **SHORT)
+    saved = AutoTokenizer.from_pretrained(tmp_path / "student")
+    assert (trained.tokenizer.model_max_length, saved.model_max_length) == (8, 8)
+    assert teacher[1].model_max_length == 32
+
+
+@pytest.mark.e2e
+def test_what_is_replaced_is_counted_in_the_training_alone(teacher, monkeypatch):
+    """Afterwards some texts are made again, to be checked."""
+    options = SHORT | {"augment": "random", "epochs": 3}
+    checked = distill(teacher, TEXTS, **options).result.replacement
+    monkeypatch.setattr(pipeline, "check_rows", lambda *_: None)
+    unchecked = distill(teacher, TEXTS, **options).result.replacement
+    assert unchecked
+    assert unchecked.items() < checked.items()
 
 
 @pytest.mark.e2e

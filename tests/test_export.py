@@ -1,5 +1,6 @@
 """augpro export: the folder answers as the PyTorch model does, and what cannot be exported is told at once."""
 
+import copy
 import json
 import sys
 
@@ -125,7 +126,9 @@ def test_an_int8_answer_does_not_depend_on_the_batch(teacher_folder, tmp_path, s
 def test_the_calibration_and_the_limit_come_along(save_model, tokenizer, tmp_path, shared_graph):
     folder = save_model(tokenizer, layers=3, seed=1)
     calibrated(2.0, 0.6).save(folder)
-    (folder / "config.augpro.json").write_text('{"max_tokens": 9}')
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = 9
+    tokenizer.save_pretrained(folder)
     run_export(plan(folder, tmp_path))
     classifier = Classifier.load(tmp_path / "exported")
     assert (classifier.calibration.temperature, classifier.calibration.threshold) == (2.0, 0.6)
@@ -216,6 +219,18 @@ def test_the_command_shows_plan_and_tables(teacher_folder, table_file, tmp_path,
     assert again.exit_code == 2
 
 
+def test_labels_of_the_data_need_no_option(save_model, tokenizer, tmp_path):
+    """They are not used; what they are is what the model says."""
+    folder = save_model(tokenizer, layers=1, problem_type="multi_label_classification")
+    rows = [
+        f"{text},{label}"
+        for text, label in zip(TEXTS, ["negative|positive", "positive", "negative"] * 10, strict=False)
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    found = plan(folder, tmp_path, data=str(tmp_path / "rows.csv"))
+    assert (found.problem, len(found.rows)) == ("multi_label", len(rows))
+
+
 def test_measurements():
     runs = {"fast": (lambda inputs: inputs, ("input_ids",), 9)}
     found = measure(runs, 64)
@@ -229,7 +244,9 @@ def test_measurements():
 @pytest.mark.e2e
 def test_all_models_are_timed(teacher_folder, save_model, tokenizer, tmp_path, monkeypatch, shared_graph):
     monkeypatch.setattr(timing, "_SECONDS", 0)
-    monkeypatch.setattr(exporting, "cold_start", lambda folder, exported: 1.5 if exported else 2.5)
+    monkeypatch.setattr(
+        exporting, "cold_start", lambda folder, exported, trusted=False: 1.5 if exported else 2.5
+    )
     teacher = save_model(tokenizer, layers=4, seed=1)
     result = run_export(plan(teacher_folder, tmp_path, timing=True, int8=True, teacher=str(teacher)))
     assert {speed.model for speed in result.speeds} == {"teacher", "student", "ONNX", "int8"}

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from augpro.errors import InputError
+from augpro.export.graph import check_shapes, input_names, to_onnx
 from augpro.export.trimming import _order, count_tokens, in_blocks, text_parts, trim
 from augpro.export.vocabularies import tokens_of
 from augpro.models.source import ModelSource
@@ -120,6 +121,27 @@ def test_all_tokens_in_the_order_of_their_use(kind, tokenizers):
                 for part, row in ((model, old.ids), (found.model, new.ids))
             ]
         torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.e2e
+def test_the_padding_token_may_have_a_high_id():
+    """As in ModernBERT, whose special tokens come last: its embeddings know it by its new id then."""
+    built = Tokenizer(models.BPE())
+    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    built.train_from_iterator([*TEXTS, OTHERS] * 20, trainers.BpeTrainer(vocab_size=300, show_progress=False))
+    built.add_special_tokens(SPECIAL)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=built, model_max_length=30, pad_token="<pad>", unk_token="<unk>"
+    )
+    padding = tokenizer.pad_token_id
+    model = tiny_classifier(len(tokenizer), pad_token_id=padding)
+    use = count_tokens(tokenizer, in_blocks(list(TEXTS), None), 30, "tiny")
+    found = trim(model, tokenizer, json.loads(built.to_str()), use, "tiny")
+    new = int(found.new_ids[padding])
+    assert padding == len(tokenizer) - 4 > len(found.old_ids) > new
+    assert found.model.get_input_embeddings().padding_idx == found.model.config.pad_token_id == new
+    graph = to_onnx(found.model, input_names(tokenizer), "tiny")
+    assert check_shapes(found.model, graph, tokenizer, "tiny", 1e-4) < 1e-4
 
 
 def test_ids_may_have_gaps(tokenizers):

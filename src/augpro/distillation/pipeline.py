@@ -1,5 +1,6 @@
 """A whole run on one page: data -> tokens -> teacher labels -> augmented training -> scores -> folder."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from augpro.distillation.identity import input_fingerprints
 from augpro.distillation.labelling import add_pool
 from augpro.distillation.layer_search import load_start, search_layers
 from augpro.distillation.plan import Plan, make_plan
-from augpro.distillation.samples import check_rows, joined, samples_markdown
+from augpro.distillation.samples import CheckedRows, check_rows, joined, samples_markdown
 from augpro.distillation.scoring import label_scored, score_splits
 from augpro.distillation.summary import notes_of, summarize
 from augpro.distillation.train import (
@@ -31,10 +32,12 @@ from augpro.models.reading import predict_logits
 from augpro.results.output import CONFIG, PREDICTIONS, SAMPLES, OutputFolder, check_output
 from augpro.results.provenance import write_training_rows
 from augpro.results.result import RunResult
+from augpro.shards.stored import StoredAugmentation
 from augpro.teachers.label_check import match_by_rows
-from augpro.tokens import tokenize
+from augpro.tokens import max_length, tokenize
 from augpro.training.dataset import DistillationDataset, label_tensor
 from augpro.training.meter import Meter
+from augpro.training.online import OnlineAugmentation
 from augpro.training.options import training_arguments
 from augpro.training.trainer import DistillationTrainer
 
@@ -112,30 +115,61 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         with meter.phase("student"):
             trainer.train(resume_from_checkpoint=folder.checkpoint)
             student = trainer.finished_student()
+            saved = _limited(tokenizer, config.max_tokens)
             if processes.leads():
-                _save(plan, student, tokenizer, folder.path)  # before anything else can fail
+                _save(plan, student, saved, folder.path)  # before anything else can fail
 
         with meter.phase("evaluate"):
             logits = {name: predict_logits(student, tables[name]) for name in scored}
             scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
-        checked = None
-        if augmentation and (plan.stored or (plan.augmenter and plan.augmenter.makes_text)):
-            with meter.phase("check"):
-                eval_texts = [text for split in scored.values() for text in joined(split.texts, split.pairs)]
-                checked = check_rows(augmentation, dataset, student, plan.task, eval_texts)
+        done = (
+            augmentation.counted().shares() if augmentation else {}
+        )  # before the check, which makes more texts
+        checked = _check(plan, augmentation, dataset, student, meter)
         result = summarize(plan, scores.scores, scores.teacher, meter, trainer, teacher)
         result.label_seconds, result.layer_search = label_seconds, search
+        result.replacement = done | (checked.shares if checked else {})
         if checked:
-            result.samples, result.replacement = checked.samples, result.replacement | checked.shares
+            result.samples = checked.samples
         result.notes = notes_of(plan, result) + scores.notes + training_notes(plan, trainer)
         if processes.leads():
             write_tensors(folder.path / PREDICTIONS, scores.predictions)
-            if checked:
-                write_text(folder.path / _SAMPLES_TEXT, samples_markdown(result))
-                write_json_lines(folder.path / SAMPLES, (line.model_dump() for line in checked.lines))
-            result.save(folder.path)
+            _save_result(result, checked, folder.path)
             folder.finish()
-        return Trained(student, tokenizer, result)
+        return Trained(student, saved, result)
+
+
+def _check(
+    plan: Plan,
+    augmentation: OnlineAugmentation | StoredAugmentation | None,
+    dataset: DistillationDataset,
+    student: PreTrainedModel,
+    meter: Meter,
+) -> CheckedRows | None:
+    """What the texts of some rows are like, for the process that writes it; None for methods that make none."""
+    makes_text = plan.stored or (plan.augmenter and plan.augmenter.makes_text)
+    if not augmentation or not makes_text or not processes.leads():
+        return None
+    with meter.phase("check"):
+        scored = plan.scored_splits().values()
+        eval_texts = [text for split in scored for text in joined(split.texts, split.pairs)]
+        return check_rows(augmentation, dataset, student, plan.task, eval_texts)
+
+
+def _save_result(result: RunResult, checked: CheckedRows | None, path: Path) -> None:
+    if checked:
+        write_text(path / _SAMPLES_TEXT, samples_markdown(result))
+        write_json_lines(path / SAMPLES, (line.model_dump() for line in checked.lines))
+    result.save(path)
+
+
+def _limited(tokenizer: PreTrainedTokenizerBase, limit: int | None) -> PreTrainedTokenizerBase:
+    """The tokenizer, or with ``--max-tokens`` a copy that has this limit, for whatever loads the model later."""
+    if limit is None:
+        return tokenizer
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = max_length(tokenizer, limit)
+    return tokenizer
 
 
 def _save(plan: Plan, student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:

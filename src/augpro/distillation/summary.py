@@ -50,7 +50,6 @@ def summarize(
         for phase, texts in seen.items()
         if texts and result.phase_seconds.get(phase)
     }
-    result.replacement = done.shares()
     result.parameters = {"student": sum(p.numel() for p in trainer.model.parameters())}
     return result
 

@@ -113,14 +113,15 @@ def _timed(
     """The result with what speed and start were measured."""
     runs: dict[str, tuple[Run, tuple[str, ...], int]] = {}
     starts: dict[str, float] = {}
+    trusted = plan.config.trust_remote_code
     if plan.config.teacher:
-        teacher = ModelSource(plan.config.teacher, plan.config.trust_remote_code)
+        teacher = ModelSource(plan.config.teacher, trusted)
         large, names = teacher.load_trained_classifier().eval(), input_names(teacher.load_tokenizer())
         runs["teacher"] = torch_run(large), names, vocabulary_size(large)
-        starts["teacher"] = cold_start(str(model_location(plan.config.teacher)), exported=False)
+        starts["teacher"] = cold_start(str(model_location(plan.config.teacher)), False, trusted)
     names = input_names(tokenizer)
     runs["student"] = torch_run(model), names, vocabulary_size(model)
-    starts["student"] = cold_start(str(model_location(plan.config.model)), exported=False)
+    starts["student"] = cold_start(str(model_location(plan.config.model)), False, trusted)
     for kind, graph in graphs.items():
         if kind == "ONNX" or plan.config.int8:
             runs[kind] = onnx_run(session_of(graph.SerializeToString())), names, result.sizes.kept_tokens

@@ -140,7 +140,7 @@ def _examples(
     found = []
     for rows, tokens in ((rows, min(tokens, limit)) for rows, tokens in SHAPES):
         ids = torch.randint(0, size, (rows, tokens), generator=draw)
-        padding = int(tokenizer.pad_token_id or 0)
+        padding = int(getattr(model.config.get_text_config(), "pad_token_id", None) or 0)
         ids[ids == padding] = (padding + 1) % size
         mask = torch.ones_like(ids)
         if getattr(model.config, "eos_token_id", None) is not None and model.config.is_encoder_decoder:

@@ -15,7 +15,7 @@ from augpro.models.padding import reads_padding
 from augpro.models.source import ModelSource
 from augpro.plugins import check_installed
 from augpro.results.output import check_folder
-from augpro.results.provenance import recorded_max_tokens, recorded_pairs
+from augpro.results.provenance import recorded_pairs
 from augpro.tasks import ProblemType
 from augpro.teachers.alignment import class_names, problem_of, spec_for
 from augpro.tokens import max_length
@@ -75,7 +75,9 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
     rows = train = None
     notes: list[str] = []
     if config.data is not None:
-        spec = DataSpec(config.data, config.text_column, config.pair_column, make_validation=False)
+        problem = problem_of(model)
+        columns = (config.text_column, config.pair_column)
+        spec = DataSpec(config.data, *columns, problem_type=problem, make_validation=False)
         data = load_data(spec_for(spec, model))
         notes += data.notes
         rows = data.splits[next(name for name in ("validation", "test", "train") if name in data.splits)]
@@ -84,10 +86,9 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
                 raise InputError(f"{config.data}: there is no train split to take tokens from; give --texts.")
             train = data.splits["train"]
     folder = Path(model_location(config.model))
-    trained = recorded_max_tokens(folder)
     return ExportPlan(
         config, source, class_names(model), problem_of(model),
-        max_length(tokenizer, config.max_tokens or trained), _pair(folder, rows),
+        max_length(tokenizer, config.max_tokens), _pair(folder, rows),
         reads_padding(model), CalibrationRecord.load(folder), rows, train, tuple(notes),
     )  # fmt: skip
 

@@ -20,11 +20,15 @@ BATCHES, LENGTHS = (1, 32), (16, 64, 256)
 _SECONDS, _LEAST, _MOST = 0.3, 3, 200  # of one measurement: time, and repetitions
 _ANSWER = "hello"
 
-_RUNTIME = "from augpro_runtime import Classifier; Classifier.load({folder!r}).predict([{text!r}])"
+_RUNTIME = (
+    "import sys; from augpro_runtime import Classifier; Classifier.load(sys.argv[1]).predict([sys.argv[2]])"
+)
 _PYTORCH = (
-    "import torch; from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer;"
-    "t = AutoTokenizer.from_pretrained({folder!r}); m = Model.from_pretrained({folder!r}).eval();"
-    "m(**t([{text!r}], return_tensors='pt'))"
+    "import sys, torch; from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer;"
+    "trusted = {'trust_remote_code': sys.argv[3] == 'True'};"
+    "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], **trusted);"
+    "model = Model.from_pretrained(sys.argv[1], **trusted).eval();"
+    "model(**tokenizer([sys.argv[2]], return_tensors='pt'))"
 )
 
 
@@ -101,17 +105,23 @@ def _median(run: Run, inputs: dict[str, np.ndarray]) -> float:
     return 1000 * statistics.median(times)
 
 
-def cold_start(folder: str, exported: bool) -> float:
+def cold_start(folder: str, exported: bool, trust_remote_code: bool = False) -> float:
     """Seconds from the start of a Python process to its end after one answer, the faster of two.
+
+    Args:
+        folder: of the classifier.
+        exported: whether augpro-runtime loads it, else transformers.
+        trust_remote_code: whether code that comes with it may run.
 
     Raises:
         InputError: if the process fails.
     """
-    code = (_RUNTIME if exported else _PYTORCH).format(folder=folder, text=_ANSWER)
+    code = _RUNTIME if exported else _PYTORCH
+    command = [sys.executable, "-c", code, folder, _ANSWER, str(trust_remote_code)]
     times = []
     for _ in range(2):
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         times.append(time.perf_counter() - started)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -170,6 +170,8 @@ def _cut(model: PreTrainedModel, order: NDArray[np.int64]) -> PreTrainedModel:
             part.weight = rows
             if isinstance(part, torch.nn.Embedding):
                 part.num_embeddings = len(order)
+                kept = order.tolist()
+                part.padding_idx = kept.index(part.padding_idx) if part.padding_idx in kept else None
     model.config.get_text_config().vocab_size = len(order)
     return model
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -56,21 +55,11 @@ def seen_rows(model: str, role: str, splits: dict[str, Split]) -> list[str]:
 
 def recorded_pairs(folder: Path) -> bool | None:
     """Whether a model was trained on pairs of texts, as its result says; None where that is not known."""
-    found = _recorded(folder / RESULT, "pairs")
-    return found if isinstance(found, bool) else None
-
-
-def recorded_max_tokens(folder: Path) -> int | None:
-    """The --max-tokens of the run that trained a model; None where that is not known."""
-    found = _recorded(folder / CONFIG, "max_tokens")
-    return found if isinstance(found, int) else None
-
-
-def _recorded(path: Path, key: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get(key)
+        found = json.loads((folder / RESULT).read_text(encoding="utf-8")).get("pairs")
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
+    return found if isinstance(found, bool) else None
 
 
 def recorded_rows(folder: Path) -> set[int] | None:
