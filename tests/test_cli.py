@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from transformers import pipeline
 from typer.testing import CliRunner
 
+import augpro
 from augpro.cli.app import app
 from augpro.distillation.samples import check_rows
 from common import LABELS, TEXTS
@@ -81,6 +82,11 @@ def test_finetune_distill_evaluate_and_use(distill, table_file, student_source, 
     again = json.loads(scores.read_text())["evaluation"]
     assert again["metrics"]["accuracy"] == result["metric"]
     assert again["distance_to_teacher"] == pytest.approx(result["distance_to_teacher"], abs=1e-6)
+
+
+def test_the_version():
+    done = invoke("--version")
+    assert (done.exit_code, done.output) == (0, f"augpro {augpro.__version__}\n")
 
 
 @pytest.mark.e2e

@@ -1,6 +1,5 @@
 """The command line: options come from :mod:`augpro.config`, work is done elsewhere, heavy imports wait."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from augpro.calibration.options import CalibrateConfig
 from augpro.cli.labels import labels
 from augpro.cli.options import command, friendly_errors
+from augpro.cli.start import check_one_process, print_version
 from augpro.config import CompareConfig, DistillConfig, EvaluateConfig, FinetuneConfig
 from augpro.export.options import ExportConfig
 from augpro.predict.options import PredictConfig
@@ -39,19 +39,14 @@ app = typer.Typer(
 
 
 @app.callback()
-def _in_one_process(context: typer.Context) -> None:
-    if os.environ.get("WORLD_SIZE", "1") == "1" or context.invoked_subcommand in ("distill", "finetune"):
-        return
-    from augpro.errors import InputError
-    from augpro.models import processes
-
-    if not processes.leads():
-        raise typer.Exit(2)
-    with friendly_errors():
-        raise InputError(
-            f"augpro {context.invoked_subcommand}: runs in one process, and there are {processes.count()}; start it "
-            "without torchrun."
-        )
+def _before(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and end."),
+    ] = False,
+) -> None:
+    check_one_process(context.invoked_subcommand)
 
 
 _DRY_RUN = {
