@@ -5,6 +5,7 @@
 Each measurement is a process of its own, with a model so small that the peak is that of the rows. Parts:
 
 - `evaluate`: a CSV file of so many texts scored with a teacher beside it;
+- `distill`: three epochs on so many texts, so that three augmented versions of each are kept;
 - `compare`: the tables of five methods and three seeds with the logits of so many rows each;
 - `augment-csv`, `augment-jsonl`, `augment-parquet`: a file of so many texts, and one augmented version of each,
   written to shards; few rows are one shard;
@@ -30,7 +31,7 @@ from augpro.results.environment import library_versions, machine_facts
 
 METHODS = ("fine-tune", "none", "random", "knn", "augpro-mix")
 SEEDS = (0, 1, 2)
-FEW = {"evaluate": 200, "compare": 200}
+FEW = {"evaluate": 200, "compare": 200, "distill": 2_000}
 SHARD_ROWS = 10_240
 
 
@@ -74,6 +75,15 @@ def evaluate(folder: Path) -> None:
 
     model = str(folder / "model")
     evaluate_model(EvaluateConfig(data=str(folder / "rows.csv"), model=model, teacher=model))
+
+
+def distill(folder: Path) -> None:
+    from augpro.config import DistillConfig
+    from augpro.distillation.pipeline import run
+
+    model = str(folder / "model")
+    run(DistillConfig(data=str(folder / "rows.csv"), teacher=model, student=model, augment="random", epochs=3,
+                      batch_size=128, trainer_options={"save_strategy": "no"}, out=folder / "student"))  # fmt: skip
 
 
 def augment(folder: Path) -> None:
@@ -187,7 +197,7 @@ def measure(part: str, rows: int, classes: int) -> tuple[float, float]:
     """Peak memory in MiB and seconds of one part, in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if part == "evaluate":
+        if part in ("evaluate", "distill"):
             make_model(folder / "model", classes)
             make_data(folder / "rows.csv", rows, classes)
         elif part.startswith(("augment", "predict")):
@@ -224,9 +234,13 @@ def main() -> None:
         import time
 
         started = time.perf_counter()
-        {"evaluate": evaluate, "compare": compare, "augment": augment, "predict": predict}[
-            args.part.split("-")[0]
-        ](args.folder)
+        {
+            "evaluate": evaluate,
+            "distill": distill,
+            "compare": compare,
+            "augment": augment,
+            "predict": predict,
+        }[args.part.split("-")[0]](args.folder)
         print(peak_mib(), time.perf_counter() - started)
         return
     for part in args.parts:

@@ -165,8 +165,8 @@ def gains(paths: list[Path], base: str) -> str:
 
 def summary(paths: list[Path], base: str) -> str:
     """A short line for each task and size."""
-    header = ["task", "teacher", "gold labels alone", "plain distillation", base, "change of the distance to the teacher",
-              "training minutes, plain and augmented"]  # fmt: skip
+    header = ["task", "teacher", "gold labels alone", "plain distillation", base,
+              "change of the distance to the teacher", "training minutes, plain and augmented"]  # fmt: skip
     return markdown([header, *(gain.summary() for gain in gains_of(paths, base))])
 
 
