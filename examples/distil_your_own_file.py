@@ -20,8 +20,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="file, folder of split files, or data set name")
     parser.add_argument("--teacher", required=True, help="folder or hub name of a sequence classifier")
     parser.add_argument("--out", required=True, type=Path, help="new folder for the student")
-    parser.add_argument("--student", default="minilm", help="model that the student is cut from")
-    parser.add_argument("--student-layers", default="0,5", help="layers to keep")
+    parser.add_argument("--student-layers", default=(), help="layers of the teacher to keep, such as 0,2,5")
     return parser.parse_args()
 
 
@@ -31,10 +30,8 @@ def main() -> None:
     config = DistillConfig(
         data=args.data,
         teacher=args.teacher,
-        student=args.student,
         student_layers=args.student_layers,
         augment="augpro-mix",
-        augment_options={"replace_fraction": 0.4},
         out=args.out,
     )
     try:

@@ -50,11 +50,11 @@ def test_objects(monkeypatch, capsys):
 
 
 @pytest.mark.e2e
-def test_distil_your_own_file(reviews, teacher_folder, save_model, tokenizer, tmp_path, monkeypatch, capsys):
-    student, out = save_model(tokenizer, layers=3, seed=4), tmp_path / "student"
+def test_distil_your_own_file(reviews, teacher_folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "student"
     run_script(
         "distil_your_own_file.py", "--data", reviews, "--teacher", teacher_folder, "--out", out,
-        "--student", student, "--student-layers", "0,2", monkeypatch=monkeypatch,
+        "--student-layers", "0,2", monkeypatch=monkeypatch,
     )  # fmt: skip
     printed = capsys.readouterr().out
     assert re.search(r"accuracy: student [01]\.\d{3}, teacher [01]\.\d{3}", printed)
