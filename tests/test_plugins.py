@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -15,7 +16,8 @@ from typer.testing import CliRunner
 from augpro.augment import AUGMENTERS, Part, Random, augmenter, register_augmenter
 from augpro.augment.methods.replace import DrawnReplacement, Replaced
 from augpro.cli.app import app
-from augpro.config import DistillConfig
+from augpro.compare.grid import Grid
+from augpro.config import CompareConfig, DistillConfig
 from augpro.distillation.plan import make_plan
 from augpro.errors import InputError
 from augpro.losses import LOSSES, kd_loss, register_loss
@@ -175,6 +177,16 @@ def test_names_are_registered_once_and_as_they_can_be_written(monkeypatch):
         register_loss("other", 3)
 
 
+@contextmanager
+def another_version(source):
+    text = source.read_text()
+    source.write_text(text + "# another version\n")
+    try:
+        yield
+    finally:
+        source.write_text(text)
+
+
 def test_what_another_package_is_made_of_counts_for_resuming(installed, table_file, teacher_folder, tmp_path):
     from augpro.distillation.identity import input_fingerprints
 
@@ -183,14 +195,23 @@ def test_what_another_package_is_made_of_counts_for_resuming(installed, table_fi
         augment="shift", kd_loss="absolute", out=tmp_path,
     ))  # fmt: skip
     before = input_fingerprints(plan)
-    source = installed / "augpro_shift.py"
-    text = source.read_text()
-    source.write_text(text + "# another version\n")
-    try:
+    with another_version(installed / "augpro_shift.py"):
         changed = {name for name, value in input_fingerprints(plan).items() if value != before[name]}
-    finally:
-        source.write_text(text)
     assert changed == {"code of other packages"}
+
+
+def test_what_another_package_is_made_of_counts_for_a_comparison(
+    installed, table_file, teacher_folder, tmp_path
+):
+    """Its method, also within another one, and its loss; the other cells are still finished."""
+    grid = Grid(CompareConfig(
+        data=str(table_file), teacher=str(teacher_folder), student_layers=(0, 2), batch_size=4, out=tmp_path,
+        methods=("random", "shift", "compose:of=random+shift", "random:kd_loss=absolute", "tfidf"), seeds=(0,),
+    ))  # fmt: skip
+    before = {cell: grid.key(cell) for cell in grid.cells()}
+    with another_version(installed / "augpro_shift.py"):
+        changed = {cell.method for cell, key in before.items() if grid.key(cell) != key}
+    assert changed == {"shift", "compose:of=random+shift", "random:kd_loss=absolute"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from augpro.augment import AUGMENTERS
 from augpro.baselines import BASELINES
 from augpro.config import BaselineConfig, CompareConfig, DistillConfig, StudentOptions, build
 from augpro.data.loading import load_data
-from augpro.distillation.identity import code_version, data_fingerprint
+from augpro.distillation.identity import code_version, data_fingerprint, foreign_code
 from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
 from augpro.files.checksums import sealed, unsealed
@@ -129,7 +129,7 @@ class Grid:
         return build(kind, {**values, "seed": cell.seed, "out": out}, f"--methods {cell.method}")
 
     def key(self, cell: Cell) -> str:
-        """Hash of the cell's whole configuration, its data, its models and the code.
+        """Hash of the cell's whole configuration, its data, its models and the code, also that of other packages.
 
         Options that all share count even where the cell has its own: its line tells them as its condition.
         """
@@ -139,7 +139,7 @@ class Grid:
         models = [model_content(source) for source in models_among(own)]
         models += [file_content(config.unlabelled)] if config.unlabelled else []
         parts = [json.dumps(part, sort_keys=True).encode() for part in (options, self.settings, self._inputs)]
-        return fingerprint([*parts, *models])
+        return fingerprint([*parts, *models, *foreign_code(config)])
 
     @property
     def settings(self) -> dict[str, Any]:

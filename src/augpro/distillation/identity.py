@@ -28,7 +28,7 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
     hashes = {"data": data_fingerprint(plan.data)}
     if plan.pool is not None:
         hashes["unlabelled texts"] = fingerprint([json.dumps([plan.pool.texts, plan.pool.pairs]).encode()])
-    if code := _foreign_code(config):
+    if code := foreign_code(config):
         hashes["code of other packages"] = fingerprint(code)
     if plan.stored:
         hashes["augmented rows"] = fingerprint([plan.stored.rows.manifest.model_dump_json().encode()])
@@ -42,7 +42,7 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
     return hashes
 
 
-def _foreign_code(config: FinetuneConfig | DistillConfig) -> list[bytes]:
+def foreign_code(config: FinetuneConfig | DistillConfig) -> list[bytes]:
     """Source code of the method and the loss if they come from another package."""
     if not isinstance(config, DistillConfig):
         return []
