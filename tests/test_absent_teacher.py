@@ -1,6 +1,7 @@
 """A teacher that is not there any more: a label store answers for it, as far as labels go."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from augpro.distillation.train import load_teacher
 from augpro.errors import InputError
 from augpro.models.source import ModelSource
 from augpro.teachers.absent import StoredTeacher
+from augpro.teachers.store import LabelStore
 from augpro.teachers.teacher import Teacher
 from augpro.tokens import tokenize
 from augpro.vocabulary import Vocabulary
@@ -160,7 +162,30 @@ def test_a_relative_name_is_that_of_its_whole_path(plan, folders, gone, monkeypa
     monkeypatch.setattr(
         "time.sleep", lambda _seconds: None
     )  # the hub, which is asked first, is asked again at once
-    assert make_plan(plan(teacher="teacher")).teacher.name == "teacher"
+    planned = make_plan(plan(teacher="teacher"))
+    assert planned.teacher.name == "teacher"
+    assert "by this name alone" not in " ".join(planned.data.notes)
+
+
+def test_a_relative_name_is_not_that_of_another_folder(plan, folders, monkeypatch):
+    monkeypatch.chdir(folders)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    source = ModelSource("teacher")
+    teacher = Teacher(source.load_trained_classifier(), source.load_tokenizer(), store=folders / "shared")
+    teacher.label(TEXTS)
+    whole = teacher.record
+    assert whole.name == str(folders / "teacher")
+    (folders / "elsewhere").mkdir()
+    monkeypatch.chdir(folders / "elsewhere")
+    options = {"teacher": "teacher", "label_store": folders / "shared"}
+    with pytest.raises(InputError, match="teacher: cannot load a model on the hub"):
+        make_plan(plan(**options))
+    # An earlier version stored the name as it was given, and hub names are stored so.
+    LabelStore(folders / "shared").write(replace(whole, name="teacher"), [])
+    assert "by this name alone" in " ".join(make_plan(plan(**options)).data.notes)
+    LabelStore(folders / "shared").write(replace(whole, name="./teacher"), [])
+    with pytest.raises(InputError, match="teacher: no such model folder"):
+        make_plan(plan(**options | {"teacher": "./teacher"}))
 
 
 def test_another_limit_is_told(plan, gone):

@@ -43,6 +43,11 @@ class ModelSource:
     name: str
     trust_remote_code: bool = False
 
+    @property
+    def must_be_local(self) -> bool:
+        """Whether the name can only be that of a folder, and not one of the hub."""
+        return self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
+
     def load_config(self) -> Any:
         """The model's configuration; reads no weights.
 
@@ -150,8 +155,7 @@ class ModelSource:
 
     def _load(self, loader: Any, **options: Any) -> Any:
         path = model_location(self.name)
-        looks_local = self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
-        if looks_local and not Path(path).is_dir():
+        if self.must_be_local and not Path(path).is_dir():
             raise InputError(
                 f"{self.name}: no such model folder; give a save_pretrained folder or a hub name."
             )

@@ -80,21 +80,28 @@ def teacher_source(config: DistillConfig) -> ModelSource | None:
     try:
         source.load_config()
     except InputError:
-        records = _records(LabelStore(config.label_store), config.teacher, config.max_tokens)
+        records = _records(LabelStore(config.label_store), source, config.max_tokens)
         if not records:
             raise
         return AbsentTeacher(config.teacher, store=config.label_store, records=records)
     return source
 
 
-def _records(store: LabelStore, name: str, max_tokens: int | None) -> tuple[TeacherRecord, ...]:
+def _records(store: LabelStore, source: ModelSource, max_tokens: int | None) -> tuple[TeacherRecord, ...]:
     """The model that was used last under the teacher's name, with the run's limit, in every precision.
+
+    A folder has its whole path as its name. A relative one is of the hub, or of a folder that an earlier version did
+    not tell from others: it is none that can only be a folder, and :func:`store_notes` tells it of any other.
 
     Raises:
         InputError: if it has labels with other limits only.
     """
-    place = Path(name).absolute()  # processes with another working folder name it so
-    named = [record for record in store.teachers() if Path(record.name).absolute() == place]
+    name, place = source.name, Path(source.name).absolute()
+    named = [
+        record
+        for record in store.teachers()
+        if Path(record.name) == place or (record.name == name and not source.must_be_local)
+    ]
     last = [
         record
         for record in named
@@ -128,7 +135,11 @@ def store_notes(config: DistillConfig, teacher: ModelSource, splits: Iterable[Sp
         stored = StoredTeacher(teacher)
         for split in splits:
             stored.label(split.texts, split.pairs)
-        notes.append(f"{teacher.name} is not there; its labels are read from {store_path(teacher.store)}")
+        by_name = ", which has it by this name alone: make sure that it is the same model"
+        known = "" if Path(teacher.records[0].name).is_absolute() else by_name
+        notes.append(
+            f"{teacher.name} is not there; its labels are read from {store_path(teacher.store)}{known}"
+        )
     return notes
 
 

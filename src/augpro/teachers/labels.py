@@ -20,7 +20,7 @@ class TeacherRecord:
 
     Attributes:
         identity: hash of everything that decides its logits: weights, configuration, tokenizer, limit, precision.
-        name: folder or hub name, as it was given when it was last used.
+        name: whole path of its folder, or its hub name, when it was last used.
         kind: class of the model.
         model: hash of its weights and configuration, a part of the identity.
         tokenizer: hash of its tokenizer, likewise.

@@ -231,10 +231,13 @@ class Teacher:
             model, tokenizer = self._key.decode(), tokenizer_fingerprint(self.tokenizer)
             parts = (model, tokenizer, str(self.limit), precision)
             identity = fingerprint(part.encode() for part in parts)
-            name, kind = self.model.name_or_path, type(self.model).__name__
+            kind = type(self.model).__name__
+            name = self.model.name_or_path or kind
+            if Path(name).is_dir():  # a relative name is that of another folder elsewhere
+                name = str(Path(name).absolute())
             config = self.model.config.to_json_string(use_diff=False)
             self._records[precision] = TeacherRecord(
-                identity=identity, name=name or kind, kind=kind, model=model, tokenizer=tokenizer,
+                identity=identity, name=name, kind=kind, model=model, tokenizer=tokenizer,
                 precision=precision, tokens=self.limit, longest=max_length(self.tokenizer),
                 classes=self.outputs, config=config,
             )  # fmt: skip
