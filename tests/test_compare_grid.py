@@ -1,6 +1,7 @@
 """The grid of a comparison: what identifies a cell, what its line holds, and how many epochs equal seconds are."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from augpro.compare.cells import CellRunner, Outcome, finished_cells
 from augpro.compare.cost import equal_epochs
 from augpro.compare.figures import predictions_of
 from augpro.compare.grid import Grid, ResultsFile, method_options
-from augpro.compare.runner import _readable, equal_seconds_cells
+from augpro.compare.runner import _readable, check_grid, equal_seconds_cells
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.files.checksums import write_tensors
@@ -141,6 +142,19 @@ def test_equal_seconds_leaves_a_method_alone_that_says_how_long_it_trains(config
     found = equal_epochs(grid, rows)
     assert "none:epochs=4" not in found
     assert found["none"] == 4 * found["random"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((4000.0, 16.0), "4000"),
+        ((4.0, 16.0), "4 training rows are fewer than one batch"),
+        ((8.0, 12.5, 16.0), "12.5"),
+    ],
+)
+def test_every_size_is_checked_before_a_cell_runs(config, sizes, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        check_grid(Grid(config(sizes=sizes)))
 
 
 @pytest.mark.e2e

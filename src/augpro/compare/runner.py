@@ -8,6 +8,7 @@ scored row, for the paired tests), ``samples/`` (augmented texts, where a method
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from augpro.baselines.run import plan_baseline
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def check_grid(grid: Grid) -> str:
-    """Check every method against data and models, before anything runs.
+    """Check every method with every size against data and models, before anything runs.
 
     Returns:
         What is left to be checked when the teacher is loaded, see ``Plan.label_check``.
@@ -42,10 +43,9 @@ def check_grid(grid: Grid) -> str:
     Raises:
         InputError: as ``augpro distill`` would raise it.
     """
-    sizes = grid.config.sizes or (None,)
     left = ""
-    for method in grid.methods:
-        config = grid.distill_config(Cell(method, sizes[-1], grid.config.seeds[0], 1.0), Path("checked"))
+    for method, size in product(grid.methods, grid.config.sizes or (None,)):
+        config = grid.distill_config(Cell(method, size, grid.config.seeds[0], 1.0), Path("checked"))
         plan = plan_baseline(config).plan if isinstance(config, BaselineConfig) else make_plan(config)
         left = plan.label_check
     return left
