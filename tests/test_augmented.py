@@ -140,6 +140,10 @@ def test_the_plan_trains_on_the_stored_rows_and_scores_those_of_data(planned, fo
         ({"max_tokens": 16}, "were cut at the limit of the tokenizer"),
         ({"augmented": "nothing"}, "no augmented rows here"),
         (
+            {"trainer_options": {"eval_strategy": "epoch", "metric_for_best_model": "agreement"}},
+            "can be scored by accuracy, macro_f1, f1, matthews or loss",
+        ),
+        (
             {"augment": "none", "teacher_weight": 0.0, "augmented_weight": 0.0},
             "all weights of the loss are 0",
         ),

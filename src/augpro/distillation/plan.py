@@ -192,12 +192,12 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
     if augmenter and teacher:
         check_shared(augmenter, config.augment, student, teacher)  # type: ignore[union-attr]
     scored = choose_eval_split(config, data)
-    config = _with_trainer_options(config, data, augmenter, scored)
     plan = Plan(
         config, data, scored, student, layers, teacher, augmenter, objective, method, matching, pool, stored
     )
+    plan = _with_trainer_options(plan)
     trained = len(data.splits["train"]) + (getattr(config, "label_budget", None) or 0)
-    data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(config, trained)])
+    data.notes.extend([*label_notes(data.task, plan.scored_splits()), *step_notes(plan.config, trained)])
     data.notes.extend(_check_models(plan))
     if teacher and isinstance(config, DistillConfig):
         asked = plan.scored_splits() if stored else {"train": data.splits["train"], **plan.scored_splits()}
@@ -217,15 +217,13 @@ def _rows_to_train_on(spec: DataSpec, given: Given) -> TaskData:
     return data
 
 
-def _with_trainer_options(
-    config: FinetuneConfig | DistillConfig, data: TaskData, augmenter: Augmenter | None, scored: str
-) -> FinetuneConfig | DistillConfig:
-    """The configuration with checked options for the Trainer, including the metric of its evaluation."""
-    options = check_trainer_options(config, augmenter)
-    name = validation_split(options, data.splits, scored)
+def _with_trainer_options(plan: Plan) -> Plan:
+    """The plan with checked options for the Trainer, including the metric of its evaluation."""
+    options = check_trainer_options(plan.config, plan.augmenter)
+    name = validation_split(options, plan.data.splits, plan.eval_split)
     if name is not None:
-        options = with_metric(options, data.task, data.splits[name], isinstance(config, DistillConfig))
-    return config.model_copy(update={"trainer_options": options})
+        options = with_metric(options, plan.task, plan.data.splits[name], plan.teacher is not None)
+    return replace(plan, config=plan.config.model_copy(update={"trainer_options": options}))
 
 
 def _student(
