@@ -169,8 +169,10 @@ def test_a_folder_that_something_else_has_written_meanwhile_is_left_alone(
     ({"teacher": "t", "timing": False}, "leave --no-timing out"),
 ])  # fmt: skip
 def test_options_that_do_not_fit(options, told, tmp_path):
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=told) as error:
         build(ExportConfig, {"model": "m", "out": tmp_path, **options})
+    assert str(error.value).startswith("options: --")
+    assert "{" not in str(error.value), "the whole configuration is no part of the sentence"
 
 
 def test_what_is_wrong_is_found_before_weights_are_loaded(

@@ -182,8 +182,10 @@ def _format_error(item: Any, kind: type[BaseModel]) -> str:
         return f"unknown option {name!r} ({guess}known: {', '.join(kind.model_fields)})"
     if item["type"] == "missing":
         return f"--{name.replace('_', '-')} is missing"
+    told: str = item["msg"].removeprefix("Value error, ")
+    if not name:  # of options that do not go together, which the sentence names itself
+        return told
     option = f"--{name.replace('_', '-')}"
     if item["input"] is None:
         return f"{option} has no value (in YAML, ~ alone is none); write one, or leave the option out"
-    told = item["msg"].removeprefix("Value error, ")
     return f"{option} {item['input']!r}: {told[0].lower()}{told[1:]}"
