@@ -167,6 +167,20 @@ def test_a_single_run_can_be_reported(tmp_path):
     assert len(embedded(page)["texts"]) == 60
 
 
+def test_a_method_that_is_not_installed_here_can_be_reported(tmp_path):
+    """One of another package, or an object that was given in Python."""
+    grid = write_results(tmp_path / "grid", methods=("none", "shift:share=0.3"), seeds=(4,))
+    row = read_lines(grid)[1] | {"method": "mostfrequent"}
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "result.json").write_text(json.dumps(row))
+    shutil.copy(grid / "predictions" / f"{row['cell']['key']}.safetensors", run / "predictions.safetensors")
+    studies = read_studies([grid, run])
+    methods = [{row.cell.method for row in study.rows} for study in studies]
+    assert methods == [{"none", "shift:share=0.3"}, {"mostfrequent"}]
+    assert all(study.panels[0].tables for study in studies)
+
+
 @pytest.mark.e2e
 def test_folders_can_be_combined(grid, tmp_path):
     other = write_results(tmp_path / "other", task="tickets", samples=5)

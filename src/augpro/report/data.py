@@ -15,7 +15,7 @@ from augpro.compare.comparison import Quality, compare_quality
 from augpro.compare.conditions import by_condition
 from augpro.compare.cost import cost_table
 from augpro.compare.figures import Group, with_predictions
-from augpro.compare.grid import FINETUNE, PLAIN_KD, RESULTS, ResultsFile, charge_labels, method_options
+from augpro.compare.grid import FINETUNE, PLAIN_KD, RESULTS, ResultsFile, charge_labels
 from augpro.errors import InputError
 from augpro.results.cell import CellResult, FinishedCell
 from augpro.results.output import PREDICTIONS, RESULT, SAMPLES
@@ -184,8 +184,6 @@ def _read(folder: Path) -> list[Study]:
     if alone or (folder / RESULTS).is_file():
         path = folder if alone else folder / RESULTS
         rows = ResultsFile(path).rows
-        for number, row in enumerate(rows, start=1):
-            _check_method(row, f"{path}, row {number}", "remove that line, and its cell runs again")
         if alone:  # named by the file, and nothing is beside it
             folder = folder.with_suffix("")
         places = folder / "predictions", folder / "samples"
@@ -223,12 +221,4 @@ def _single(path: Path) -> CellResult:
     cell = FinishedCell(method=method, size=None, seed=result.seed, epochs=result.epochs, key=key)
     row = CellResult.of(result, cell)
     charge_labels([row])
-    _check_method(row, str(path), "give the folder of a finished augpro distill run")
     return row
-
-
-def _check_method(row: CellResult, place: str, fix: str) -> None:
-    try:
-        method_options(row.cell.method)
-    except InputError as error:
-        raise InputError(f"{place}: {row.cell.method!r} is no method of this version; {fix}.") from error
