@@ -111,10 +111,17 @@ def test_a_teacher_in_another_precision_answers_as_from_a_folder(teacher, precis
         assert torch.equal(value, held.state_dict()[name]), name
 
 
-def test_the_random_state_of_the_process_stays_as_it_is(teacher):
+@pytest.mark.parametrize("work", ["distill", "augment_texts"])
+def test_the_random_state_of_the_process_stays_as_it_is(teacher, tmp_path, work):
+    model, tokenizer = teacher
+    model.base_model.save_pretrained(tmp_path)  # without a head, which is drawn when it is loaded
+    tokenizer.save_pretrained(tmp_path)
     torch.manual_seed(3)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    distill(teacher, TEXTS, **SHORT)
+    if work == "distill":
+        distill(teacher, TEXTS, **SHORT)
+    else:
+        augment_texts(TEXTS, tmp_path)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
     assert random.getstate() == before[2]

@@ -149,23 +149,25 @@ def augment_texts(
         raise ValueError(
             f"{_kind(method)} makes no text, but points between texts; use a method such as augpro-mix"
         )
-    source = _held("model", model) or ModelSource(str(model))
-    tokenizer = source.load_tokenizer()
-    table = source.load_classifier().get_input_embeddings().get_parameter("weight")
-    space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
-    rows = tokenize(tokenizer, *held_texts("texts", texts, pairs))
-    known = None if classes is None else _classes(classes, len(rows))
-    made: list[Any] = []
-    if not len(rows):
-        return [[] for _ in range(copies)]
-    for copy in range(copies):
-        batch = method(
-            rows.batch(range(len(rows))), AugmentContext(RowRandom(seed, copy), space, rows, known)
-        )
-        assert isinstance(batch, TokenBatch)
-        first, second = space.vocabulary.decode(batch)
-        made.append(first if second is None else list(zip(first, second, strict=True)))
-    return made
+    columns = held_texts("texts", texts, pairs)
+    with _ONE_AT_A_TIME, global_random_kept():  # what is loaded draws the weights that it lacks
+        source = _held("model", model) or ModelSource(str(model))
+        tokenizer = source.load_tokenizer()
+        table = source.load_classifier().get_input_embeddings().get_parameter("weight")
+        space = EmbeddingSpace(table, Vocabulary(tokenizer, len(table)))
+        rows = tokenize(tokenizer, *columns)
+        known = None if classes is None else _classes(classes, len(rows))
+        made: list[Any] = []
+        if not len(rows):
+            return [[] for _ in range(copies)]
+        for copy in range(copies):
+            batch = method(
+                rows.batch(range(len(rows))), AugmentContext(RowRandom(seed, copy), space, rows, known)
+            )
+            assert isinstance(batch, TokenBatch)
+            first, second = space.vocabulary.decode(batch)
+            made.append(first if second is None else list(zip(first, second, strict=True)))
+        return made
 
 
 def _held(role: str, given: Any) -> HeldModel | None:
