@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from augpro.compare.grid import ResultsFile
+from augpro.errors import DiskError, InputError
 from augpro.files.checksums import unsealed, write_json_lines, write_tensors
-from augpro.files.durable import copy_file, finalize_files, write_json, write_text
+from augpro.files.durable import copy_file, finalize_files, replacement, write_json, write_text
 from report_cases import cell_result
 
 TENSORS = {"logits": torch.arange(6.0).reshape(2, 3)}
@@ -155,6 +156,15 @@ def test_content_that_cannot_be_written_leaves_the_old_file_and_nothing_else(wri
         write(path)
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("quoted", ["we requested and got a refund", "it said (os error 28)"])
+def test_wrong_input_that_quotes_a_text_is_no_fault_of_the_disk(path, quoted):
+    with pytest.raises(InputError, match=r"^row 3: ") as error, replacement(path):
+        raise InputError(f"row 3: {quoted}; remove it.")
+    assert not isinstance(error.value, DiskError)
+    with pytest.raises(DiskError, match="make room there"), replacement(path):
+        raise ValueError(quoted)  # as a library says it
 
 
 def test_a_new_file_of_results_is_in_its_folder_when_the_first_line_is_written(tmp_path, steps):

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from augpro.errors import DiskError
+from augpro.errors import DiskError, InputError
 
 _FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 # What libraries that are not written in Python say of the same.
@@ -31,6 +31,8 @@ def writing(path: Path) -> Iterator[None]:
     """``DiskError`` with the fix, in the place of what the system or a library says of writing to a path."""
     try:
         yield
+    except InputError:  # may quote a text that reads like a fault of the disk
+        raise
     except Exception as error:
         known = isinstance(error, OSError) and error.errno in _FAULTS
         if not known and not any(said in str(error) for said in _SAID):
