@@ -15,6 +15,7 @@ from augpro.compare.runner import _readable, check_grid, equal_seconds_cells
 from augpro.config import CompareConfig
 from augpro.errors import InputError
 from augpro.files.checksums import write_tensors
+from augpro.files.durable import write_json
 from augpro.results.cell import Cell
 from common import LABELS, wordpiece
 from report_cases import cell_result, result, write_lines
@@ -94,6 +95,35 @@ def test_a_cell_without_whole_predictions_is_not_finished(tmp_path, damage, capl
     assert finished_cells(store, tmp_path).keys() == {"a"}
     assert [row.cell.key for row in _readable(store.rows, tmp_path)] == ["a"]
     assert "left out: none, seed 0: " in caplog.text
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_a_cell_leaves_is_removed_after_a_kill_too(config, tmp_path, monkeypatch, keep):
+    """Killed after its line was written; the model that an earlier run has kept stays."""
+    kept, cell = tmp_path / "cells" / "kept", tmp_path / "cells" / "a"
+    for folder in (kept, cell):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+    write_json(cell / "result.json", result("none", None, 0, "a", 0.5))
+    for path in (cell / "predictions.safetensors", predictions_of(tmp_path / "predictions", "kept")):
+        write_tensors(path, {"evaluation.student": torch.zeros(3, 2)})
+    cell.with_suffix(".json").touch()
+    write_lines(tmp_path, [result("none", None, 0, "kept", 0.5)])
+    grid, append = Grid(config(keep_models=keep)), ResultsFile.append
+
+    def runner():
+        return CellRunner(grid, ResultsFile(tmp_path / "results.jsonl"), Outcome(), lambda *_: None)
+
+    def killed(store, row):
+        append(store, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResultsFile, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runner()._collect(next(grid.cells()), "a")
+    assert cell.is_dir()
+    runner().run([])
+    assert sorted(path.name for path in kept.parent.iterdir()) == (["a", "kept"] if keep else ["kept"])
 
 
 def test_older_lines_are_charged_for_their_labels_alike(tmp_path):

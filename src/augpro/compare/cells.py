@@ -69,6 +69,9 @@ class CellRunner:
         """Run the cells that are not finished; returns the results of all that are then."""
         keys = {cell: self.grid.key(cell) for cell in cells}
         finished = finished_cells(self.store, self.out)
+        for key in finished:
+            if self._options(key).is_file():  # a kill came before all was removed
+                self._clear(key)
         waiting = [cell for cell in cells if keys[cell] not in finished]
         running: dict[Cell, tuple[BaseProcess, float]] = {}
         done = len(cells) - len(waiting)
@@ -108,7 +111,7 @@ class CellRunner:
         folder = self.out / "cells" / key
         shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
         options = self.grid.distill_config(cell, folder).model_dump(mode="json")
-        path = self.out / "cells" / f"{key}.json"
+        path = self._options(key)
         path.parent.mkdir(exist_ok=True)
         write_json(path, options)
         (self.out / "logs").mkdir(exist_ok=True)
@@ -151,10 +154,19 @@ class CellRunner:
         if (folder / SAMPLES).is_file():
             copy_file(folder / SAMPLES, self.out / "samples" / f"{key}.jsonl")
         self.store.append(row)
-        (self.out / "cells" / f"{key}.json").unlink(missing_ok=True)
-        if not self.config.keep_models:
-            shutil.rmtree(folder)
+        self._clear(key)
         return True
+
+    def _options(self, key: str) -> Path:
+        """The file of a cell's options, which is there until nothing else is left to be removed."""
+        return self.out / "cells" / f"{key}.json"
+
+    def _clear(self, key: str) -> None:
+        """Remove what a cell has left once its result is taken over, but for a model that is kept."""
+        folder = self.out / "cells" / key
+        if folder.is_dir() and not self.config.keep_models:
+            shutil.rmtree(folder)
+        self._options(key).unlink(missing_ok=True)
 
 
 def finished_cells(store: ResultsFile, out: Path) -> dict[str, CellResult]:
