@@ -1,7 +1,7 @@
 """Quality of the runs of a group, as values and as what they would have been on other rows."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +116,11 @@ class Figure:
         """Mean over seeds."""
         return statistics.mean(self.values[method, seed] for seed in group.runs[method])
 
+    def best(self, group: Group, methods: Iterable[str]) -> str:
+        """The method with the best mean."""
+        pick: Callable[..., str] = max if self.larger_is_better else min
+        return pick(methods, key=lambda method: self.mean(group, method))
+
 
 @dataclass(frozen=True)
 class ScoredRows:
@@ -219,43 +224,37 @@ class ScoredSplit:
 
 def best_method(group: Group, figure: Figure) -> str | None:
     """The method with the best mean, if it is separated from every other one over seeds and over rows."""
-    pick: Callable[..., str] = max if figure.larger_is_better else min
-    best = pick(group.runs, key=lambda method: figure.mean(group, method))
-    found = [figure.test(group, best, method) for method in group.runs if method != best]
-    tests = [(test[0], test[1]) for test in found if test and test[1]]
-    if not tests or len(tests) < len(found):
-        return None
-    by_seed, by_row = (
-        holm([seeds.p_value for seeds, _ in tests]),
-        holm([rows.p_value for _, rows in tests if rows]),
-    )
-    apart = all(separated(*pair) for pair in zip(by_seed, by_row, strict=True))
-    # Means are over all seeds of a method, tests over those it shares with the other: they can disagree.
-    sign = 1 if figure.larger_is_better else -1
-    better = all(sign * part.difference > 0 for test in tests for part in test if part)
-    return best if apart and better else None
+    best = figure.best(group, group.runs)
+    others = [method for method in group.runs if method != best]
+    return best if others and _beaten(group, figure, best, others) == others else None
 
 
 def unbeaten_baselines(group: Group, figure: Figure) -> tuple[str, list[str]] | None:
     """The student with the best mean, and the baselines that it is not shown to be better than.
 
-    Shown is what both tests show, over seeds and over rows, after Holm's correction for the number of baselines. None
-    without a student, a baseline, or the predictions that the test over rows needs.
+    None without a student, a baseline, or the predictions that the test over rows needs.
     """
-    pick: Callable[..., str] = max if figure.larger_is_better else min
     students = [method for method in group.runs if not is_baseline(method)]
     baselines = [method for method in group.runs if is_baseline(method)]
     if not students or not baselines or not figure.resampled:
         return None
-    best = pick(students, key=lambda method: figure.mean(group, method))
+    best = figure.best(group, students)
+    beaten = _beaten(group, figure, best, baselines)
+    return best, [method for method in baselines if method not in beaten]
+
+
+def _beaten(group: Group, figure: Figure, best: str, others: Sequence[str]) -> list[str]:
+    """The methods that one is shown to be better than.
+
+    Shown is what both tests show, over seeds and over rows, after Holm's correction for the number of methods. Means
+    are over all seeds of a method, tests over those that both have, so a better mean alone shows nothing.
+    """
     sign = 1 if figure.larger_is_better else -1
-    tests = [figure.test(group, best, method) for method in baselines]
+    tests = [figure.test(group, best, method) for method in others]
     by_seed = holm([test[0].p_value if test else np.nan for test in tests])
     by_row = holm([test[1].p_value if test and test[1] else np.nan for test in tests])
-    beaten = [
-        test is not None
-        and separated(*p_values)
-        and all(part and sign * part.difference > 0 for part in test)
-        for test, p_values in zip(tests, zip(by_seed, by_row, strict=True), strict=True)
+    return [
+        method
+        for method, test, *p_values in zip(others, tests, by_seed, by_row, strict=True)
+        if test and separated(*p_values) and all(part and sign * part.difference > 0 for part in test)
     ]
-    return best, [method for method, lost in zip(baselines, beaten, strict=True) if not lost]
