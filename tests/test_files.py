@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from augpro.compare.grid import ResultsFile
 from augpro.errors import DiskError, InputError
-from augpro.files.checksums import unsealed, write_json_lines, write_tensors
+from augpro.files.checksums import read_once, unsealed, write_json_lines, write_tensors
 from augpro.files.durable import copy_file, finalize_files, replacement, write_json, write_text
 from report_cases import cell_result
 
@@ -156,6 +156,21 @@ def test_content_that_cannot_be_written_leaves_the_old_file_and_nothing_else(wri
         write(path)
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+def test_a_file_is_read_once_unless_it_changes(path, monkeypatch):
+    taken = []
+    read = read_once(lambda file: taken.append(file) or file.read_text())
+    path.write_text("one")
+    assert (read(path), read(path)) == ("one", "one")
+    monkeypatch.chdir(path.parent)
+    assert read(Path(path.name)) == "one"
+    assert len(taken) == 1
+    path.write_text("another")
+    assert read(path) == "another"
+    os.utime(path, ns=(0, 0))
+    assert read(path) == "another"
+    assert len(taken) == 3
 
 
 @pytest.mark.parametrize("quoted", ["we requested and got a refund", "it said (os error 28)"])

@@ -8,8 +8,9 @@ import torch
 
 from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, augmenter, register_augmenter
 from augpro.data.loading import DataSpec, load_data
+from augpro.files.checksums import file_sha256
 from augpro.row_random import RowRandom
-from augpro.shards.manifest import MANIFEST, Manifest, file_sha256
+from augpro.shards.manifest import MANIFEST, Manifest
 from augpro.shards.plan import shard_starts
 from augpro.shards.run import summary
 from augpro.tokens import tokenize

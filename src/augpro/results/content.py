@@ -1,6 +1,5 @@
 """Hashes of what a model or a method is, computed from its content, not from its location."""
 
-import hashlib
 import inspect
 import json
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from augpro.augment import Augmenter
 from augpro.augment.methods.combined import Combined, read_parts
+from augpro.files.checksums import file_content
 from augpro.files.durable import fingerprint
 from augpro.models.held import HeldModel
 from augpro.models.named import model_location
@@ -63,9 +63,3 @@ def model_content(source: ModelSource) -> bytes:
     files = sorted(path for path in folder.iterdir() if path.name in _MODEL_FILES
                    or (path.suffix == ".safetensors" and path.name not in _NOT_WEIGHTS))  # fmt: skip
     return fingerprint(file_content(path) for path in files).encode()
-
-
-def file_content(path: Path) -> bytes:
-    """Hash of a file, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()

@@ -9,11 +9,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from augpro.files.checksums import file_sha256
 from augpro.files.durable import beside, replacement
 from augpro.models.reading import fastest_device
 from augpro.models.source import ModelSource
 from augpro.row_random import global_random_kept
-from augpro.shards.manifest import Labels, ShardRecord, file_sha256
+from augpro.shards.manifest import Labels, ShardRecord
 from augpro.shards.table import PAIR, TEXT, facts_of, read_groups, shard_writer, with_labels, without_labels
 from augpro.tasks import ProblemType
 from augpro.teachers.teacher import Teacher

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from augpro.augment import AugmentContext, Augmenter, EmbeddingSpace, ReplacementCounts, Store
+from augpro.files.checksums import file_sha256
 from augpro.files.durable import replacement
 from augpro.models.reading import fastest_device
 from augpro.models.source import ModelSource
 from augpro.row_random import RowRandom
 from augpro.shards.label import Labeller, LabellingJob, labeller, one_thread
-from augpro.shards.manifest import ShardRecord, file_sha256
+from augpro.shards.manifest import ShardRecord
 from augpro.shards.rows import StoredRows
 from augpro.shards.table import ShardRows, shard_writer
 from augpro.tokens import TokenBatch, TokenTable, padded, tokenize

@@ -1,6 +1,5 @@
 """The manifest of a set of shards: what it was made from, and the checksum of every shard."""
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from augpro.augment.counts import ReplacementCounts
 from augpro.errors import InputError
-from augpro.files.checksums import CHECKSUM, unsealed, write_sealed
+from augpro.files.checksums import CHECKSUM, file_sha256, unsealed, write_sealed
 from augpro.tasks import ProblemType
 
 MANIFEST = "manifest.json"
@@ -216,12 +215,6 @@ class Manifest(_Entry):
             raise InputError(
                 f"{path}: the manifest is damaged or of another version; remove the folder and {AGAIN}."
             ) from error
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_intact(folder: Path, record: ShardRecord) -> bool:
