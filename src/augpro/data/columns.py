@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from augpro.data.headers import check_header, header_note, is_number
+from augpro.data.delimited import is_number
+from augpro.data.headers import check_header, header_note
 from augpro.data.readers import Table, listed
 from augpro.errors import InputError
 

@@ -240,10 +240,11 @@ def _are_rows(lines: list[str], before: list[str], mark: str, known: list[set[st
 
 
 def _is_like(cell: str, others: set[str]) -> bool:
-    return cell in others or bool(others and _is_number(cell) and all(map(_is_number, others)))
+    return cell in others or bool(others and is_number(cell) and all(map(is_number, others)))
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number."""
     try:
         float(cell)
     except ValueError:

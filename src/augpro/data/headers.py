@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from augpro.data.delimited import is_number
 from augpro.data.readers import Table, listed
 from augpro.errors import InputError
 
@@ -60,12 +61,3 @@ def _like_data(table: Table) -> str | None:
         if texts and is_number(name) and all(is_number(str(cell)) for cell in cells):
             return f"{texts[0]!r} is a whole text, and {name!r} a number as below it"
     return None
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
