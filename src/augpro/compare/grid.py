@@ -40,9 +40,9 @@ _NOT_IN_KEY = {
 }
 _SHARED = (set(DistillConfig.model_fields) & set(CompareConfig.model_fields)) - {"out", "epochs"}
 _POOL = ("unlabelled", "label_budget", "label_by")
-# Options of `augpro distill` that one method of a grid may have otherwise than the rest.
 # Why what was named may be only a part of what was meant.
 _MARKS = "here a comma starts the next method and a colon the next option, so that no value holds one"
+# Options of `augpro distill` that one method of a grid may have otherwise than the rest.
 _OWN = {"train_rows", *StudentOptions.model_fields} - {
     "teacher",
     "student",
