@@ -68,7 +68,7 @@ class CellRunner:
     def run(self, cells: list[Cell]) -> list[CellResult]:
         """Run the cells that are not finished; returns the results of all that are then."""
         keys = {cell: self.grid.key(cell) for cell in cells}
-        finished = finished_cells(self.store, self.out)
+        finished, there = finished_cells(self.store, self.out), len(self.store.rows)
         for key in finished:
             if self._options(key).is_file():  # a kill came before all was removed
                 self._clear(key)
@@ -99,7 +99,7 @@ class CellRunner:
             for process, _ in running.values():
                 process.kill()
                 process.join()
-        finished = finished_cells(self.store, self.out)
+        finished |= {row.cell.key: row for row in self.store.rows[there:]}
         return [finished[key] for key in keys.values() if key in finished]
 
     def _expected(self, cell: Cell) -> float:
