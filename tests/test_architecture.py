@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -150,6 +151,9 @@ def test_public_names_exist_and_are_documented():
     for name in augpro.__all__:
         assert getattr(augpro, name).__doc__, name
     assert set(augpro.__all__) == set(augpro._HOME)
+    for package in ("augment", "baselines", "projection", "data.loading"):
+        module = importlib.import_module(f"augpro.{package}")
+        assert all(hasattr(module, name) for name in module.__all__), package
     with pytest.raises(AttributeError, match="nothing_of_ours"):
         _ = augpro.nothing_of_ours
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from augpro.tokens import tokenize
@@ -230,6 +230,23 @@ def test_reserved_forms_are_banned_even_as_ordinary_tokens(byte_bpe):
     groups = Vocabulary(tokenizer, len(tokenizer)).groups
     assert {int(groups[tokenizer.convert_tokens_to_ids(token)]) for token in reserved} == {BANNED}
     assert {int(groups[tokenizer.convert_tokens_to_ids(token)]) for token in ("<a", "[x]")} == {CONTINUATION}
+
+
+def test_the_first_word_may_change_after_a_special_token(byte_bpe):
+    """RoBERTa's tokenizer writes it as it writes a continuation, and puts a special token before it."""
+    backend = Tokenizer.from_str(byte_bpe.backend_tokenizer.to_str())
+    backend.post_processor = processors.RobertaProcessing(("<eos>", 1), ("<pad>", 0))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", cls_token="<pad>", sep_token="<eos>", model_max_length=64
+    )
+    vocabulary = Vocabulary(tokenizer, len(tokenizer))
+    batch = tokenize(tokenizer, SENTENCES, SENTENCES[::-1]).batch(range(len(SENTENCES)))
+    ids = swap_within_groups(vocabulary, batch, 0, rate=0.5)
+    kept = vocabulary.keep_canonical(ids, batch)
+    first = batch.segments[:, 1:] != batch.segments[:, :-1]
+    changed = (kept != batch.ids)[:, 1:][first & (batch.segments[:, 1:] >= 0)]
+    assert changed.float().mean() > 0.1
+    assert vocabulary.mismatch_rate(batch.with_ids(kept)) == 0.0
 
 
 def test_byte_bpe_swaps_change_something(byte_bpe):

@@ -2,9 +2,9 @@
 
 x is an original row, x' its augmented version, s and t are the student's and the teacher's logits, and y is the gold
 label if there is one. Functions return one value per row. :class:`Objective` weights them and averages over all rows
-of the batch, labelled or not, so that accumulating gradients over small batches equals one large batch. KD follows
-Hinton et al. 2015 (arXiv 1503.02531), with the factor temperature**2 that keeps the size of the gradient independent
-of the temperature.
+of the batch, labelled or not, so that accumulating gradients over small batches of equal size equals one large batch.
+KD follows Hinton et al. 2015 (arXiv 1503.02531), with the factor temperature**2 that keeps the size of the gradient
+independent of the temperature.
 """
 
 from collections.abc import Callable

@@ -52,7 +52,6 @@ __all__ = [
     "ReplacementCounts",
     "Several",
     "Smart",
-    "Stay",
     "Store",
     "TMix",
     "TokenReplacement",

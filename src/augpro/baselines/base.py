@@ -102,11 +102,15 @@ def check_name(name: str, value: object) -> None:
 
 
 def mean_pooled(
-    body: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], limit: int | None
+    body: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    limit: int | None,
+    pairs: Sequence[str] | None = None,
 ) -> Array:
-    """Mean of the last hidden states over the tokens of each text, without padding, [N, D]."""
+    """Mean of the last hidden states over the tokens of each text or pair, without padding, [N, D]."""
     body.eval()
-    return mean_states(body, tokenize(tokenizer, texts, None, limit), "embeddings").numpy()
+    return mean_states(body, tokenize(tokenizer, texts, pairs, limit), "embeddings").numpy()
 
 
 def combine(split: Split, encode: Callable[[Sequence[str]], Array]) -> Array:
@@ -115,14 +119,15 @@ def combine(split: Split, encode: Callable[[Sequence[str]], Array]) -> Array:
     As in InferSent (Conneau et al. 2017, arXiv 1705.02364). The products are multiplied by the square root of D to
     have unit length on average, because the penalty on the weights is the same for all four.
     """
-    first = _unit(encode(split.texts))
+    first = unit(encode(split.texts))
     if split.pairs is None:
         return first
-    second = _unit(encode(split.pairs))
+    second = unit(encode(split.pairs))
     product = first * second * np.sqrt(first.shape[1])
     return np.hstack([first, second, np.abs(first - second), product])
 
 
-def _unit(vectors: Array) -> Array:
+def unit(vectors: Array) -> Array:
+    """Vectors divided by their length, [N, D]."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, 1e-12))

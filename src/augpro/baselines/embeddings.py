@@ -1,10 +1,21 @@
 """Sentence embeddings of a frozen language model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from augpro.baselines.base import Features, Setting, check_model, check_name, combine, mean_pooled
+from augpro.baselines.base import (
+    STUDENT,
+    TEACHER,
+    Features,
+    Setting,
+    check_model,
+    check_name,
+    combine,
+    mean_pooled,
+    unit,
+)
 from augpro.data.loading import Split
 
 
@@ -31,9 +42,11 @@ class Embeddings:
     def features(self, train: Split, teacher_logits: Tensor, setting: Setting) -> Features:
         """The embeddings; nothing is trained."""
         body, tokenizer = setting.load_body(self.model)
-        return Features(
-            lambda split: combine(
-                split, lambda texts: mean_pooled(body, tokenizer, texts, setting.max_tokens)
-            ),
-            sum(part.numel() for part in body.parameters()),
-        )
+        limit = setting.max_tokens
+
+        def of(split: Split) -> Any:
+            if self.model in (TEACHER, STUDENT):  # has learned to read the texts of a pair together
+                return unit(mean_pooled(body, tokenizer, split.texts, limit, split.pairs))
+            return combine(split, lambda texts: mean_pooled(body, tokenizer, texts, limit))
+
+        return Features(of, sum(part.numel() for part in body.parameters()))

@@ -151,13 +151,12 @@ def _choose(
 ) -> float:
     """The strength with the lowest validation error; 1 if there are too few rows for folds."""
     best, least = 1.0, np.inf
-    weights = [start] * len(folds)
     for strength in STRENGTHS if folds else ():
         error = 0.0
-        for number, (kept, left) in enumerate(folds):
-            # Start from the solution of the next stronger penalty, which is near.
-            weights[number] = _solve(features[kept], targets[kept], loss, strength, weights[number])
-            error += loss(_scores(features[left], weights[number]), targets[left])[0]
+        for kept, left in folds:
+            # Not from the solution of the next stronger penalty: its slope is often small enough to stop there.
+            weights = _solve(features[kept], targets[kept], loss, strength, start)
+            error += loss(_scores(features[left], weights), targets[left])[0]
         if not error < least:
             break
         best, least = strength, error

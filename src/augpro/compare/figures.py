@@ -232,27 +232,29 @@ def best_method(group: Group, figure: Figure) -> str | None:
 def unbeaten_baselines(group: Group, figure: Figure) -> tuple[str, list[str]] | None:
     """The student with the best mean, and the baselines that it is not shown to be better than.
 
-    None without a student, a baseline, or the predictions that the test over rows needs.
+    The best of several students may look better by chance, so p-values are multiplied by their number. None without a
+    student, a baseline, or the predictions that the test over rows needs.
     """
     students = [method for method in group.runs if not is_baseline(method)]
     baselines = [method for method in group.runs if is_baseline(method)]
     if not students or not baselines or not figure.resampled:
         return None
     best = figure.best(group, students)
-    beaten = _beaten(group, figure, best, baselines)
+    beaten = _beaten(group, figure, best, baselines, len(students))
     return best, [method for method in baselines if method not in beaten]
 
 
-def _beaten(group: Group, figure: Figure, best: str, others: Sequence[str]) -> list[str]:
+def _beaten(group: Group, figure: Figure, best: str, others: Sequence[str], choices: int = 1) -> list[str]:
     """The methods that one is shown to be better than.
 
     Shown is what both tests show, over seeds and over rows, after Holm's correction for the number of methods. Means
-    are over all seeds of a method, tests over those that both have, so a better mean alone shows nothing.
+    are over all seeds of a method, tests over those that both have, so a better mean alone shows nothing. ``choices``
+    is the number of methods that the first one is the best of, by which p-values are multiplied.
     """
     sign = 1 if figure.larger_is_better else -1
     tests = [figure.test(group, best, method) for method in others]
-    by_seed = holm([test[0].p_value if test else np.nan for test in tests])
-    by_row = holm([test[1].p_value if test and test[1] else np.nan for test in tests])
+    by_seed = holm([min(1.0, choices * test[0].p_value) if test else np.nan for test in tests])
+    by_row = holm([min(1.0, choices * test[1].p_value) if test and test[1] else np.nan for test in tests])
     return [
         method
         for method, test, *p_values in zip(others, tests, by_seed, by_row, strict=True)

@@ -182,6 +182,8 @@ class Vocabulary:
         """Row, start and end of every word of at least two pieces with a changed piece."""
         group = self.groups.to(ids.device)[ids].masked_fill(batch.segments < 0, BANNED)
         begins = group != CONTINUATION
+        # A byte-level tokenizer may write the first word of a text as it writes a continuation.
+        begins[:, 1:] |= batch.segments[:, 1:] != batch.segments[:, :-1]
         begins[:, 0] = True
         # A word is its start and the continuations after it; number words along the flattened batch.
         word = begins.flatten().cumsum(0) - 1
