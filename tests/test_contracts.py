@@ -201,7 +201,8 @@ BAD = [
     ("exclude_parents", "no"), ("top_k", 2.5), ("replace_fraction", "half"), ("step", float("inf")),
     ("repeat_partner", 1), ("distribution", "normal"), ("unit", "sentence"), ("depths", [1.5]), ("depths", []),
     ("depths", 0.5), ("noise", 0.0), ("synonym", 1.5), ("insertion", -0.1), ("swap", "often"),
-    ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0), ("forward_model", 3), ("backward_model", 3),
+    ("deletion", True), ("model", 3), ("temperature", 0.0), ("batch_size", 0),
+    ("forward_model", 3), ("backward_model", 3),
     ("max_tokens", 0), ("partner_fraction", 1.1), ("through", "teacher"),
     ("partner_unit", "sentence"), ("of", "knn"), ("space", "nowhere"), ("steps", 0),
 ]  # fmt: skip
