@@ -79,8 +79,15 @@ def teacher_source(config: DistillConfig) -> ModelSource | None:
         return source
     try:
         source.load_config()
-    except InputError:
-        records = _records(LabelStore(config.label_store), source, config.max_tokens)
+    except InputError as error:
+        store = LabelStore(config.label_store)
+        records = _records(store, source, config.max_tokens)
+        alike = [known.name for known in store.teachers() if Path(known.name).name == Path(source.name).name]
+        if not records and alike:
+            raise InputError(
+                f"{source.name}: there is no such model, and {store.path} has labels of {alike[-1]}; give that as "
+                "--teacher if it is the same model, or the folder of the teacher."
+            ) from error
         if not records:
             raise
         return AbsentTeacher(config.teacher, store=config.label_store, records=records)
