@@ -197,18 +197,15 @@ def measure(part: str, rows: int, classes: int) -> tuple[float, float]:
     """Peak memory in MiB and seconds of one part, in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if part in ("evaluate", "distill"):
-            make_model(folder / "model", classes)
-            make_data(folder / "rows.csv", rows, classes)
-        elif part.startswith(("augment", "predict")):
+        if part == "compare":
+            make_predictions(folder, rows, classes)
+        else:
             make_model(folder / "model", classes)
             make_data(folder / "rows.csv", rows, classes)
             if part.startswith("predict"):
                 export(folder)
                 rename_labels(folder / "rows.csv")
-            convert(folder / "rows.csv", part.split("-")[1])
-        else:
-            make_predictions(folder, rows, classes)
+            convert(folder / "rows.csv", part.partition("-")[2] or "csv")
         done = subprocess.run(
             [sys.executable, __file__, "--part", part, "--folder", name],
             check=True,
@@ -234,13 +231,8 @@ def main() -> None:
         import time
 
         started = time.perf_counter()
-        {
-            "evaluate": evaluate,
-            "distill": distill,
-            "compare": compare,
-            "augment": augment,
-            "predict": predict,
-        }[args.part.split("-")[0]](args.folder)
+        work = {part.__name__: part for part in (evaluate, distill, compare, augment, predict)}
+        work[args.part.split("-")[0]](args.folder)
         print(peak_mib(), time.perf_counter() - started)
         return
     for part in args.parts:

@@ -127,8 +127,8 @@ def candidates(depth: int, count: int, seed: int) -> list[Layers]:
     [(0, 3), (0, 1), (0, 2), (1, 2), (1, 3), (2, 3)]
     """
     steps = max(count - 1, 1)
-    spaced = tuple(round(i * (depth - 1) / steps) for i in range(count))
-    first = default_layers(depth) if count == len(default_layers(depth)) else spaced
+    default, spaced = default_layers(depth), tuple(round(i * (depth - 1) / steps) for i in range(count))
+    first = default if len(default) == count else spaced
     drawn = [first]
     if math.comb(depth, count) <= _MOST:
         drawn += [keep for keep in itertools.combinations(range(depth), count) if keep != first]

@@ -122,9 +122,8 @@ def run_plan(plan: Plan, callbacks: Sequence[TrainerCallback] = ()) -> Trained:
         with meter.phase("evaluate"):
             logits = {name: predict_logits(student, tables[name]) for name in scored}
             scores = score_splits(plan.task, scored, logits, scored_teacher_logits)
-        done = (
-            augmentation.counted().shares() if augmentation else {}
-        )  # before the check, which makes more texts
+        # Before the check, which makes more texts.
+        done = augmentation.counted().shares() if augmentation else {}
         checked = _check(plan, augmentation, dataset, student, meter)
         result = summarize(plan, scores.scores, scores.teacher, meter, trainer, teacher)
         result.label_seconds, result.layer_search = label_seconds, search

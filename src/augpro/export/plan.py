@@ -72,10 +72,9 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
     model, tokenizer = source.load_config(), check_model(source, finished=True)
     if config.teacher:
         check_model(ModelSource(config.teacher, config.trust_remote_code), finished=True)
-    rows = train = None
+    problem, rows, train = problem_of(model), None, None
     notes: list[str] = []
     if config.data is not None:
-        problem = problem_of(model)
         columns = (config.text_column, config.pair_column)
         spec = DataSpec(config.data, *columns, problem_type=problem, make_validation=False)
         data = load_data(spec_for(spec, model))
@@ -87,7 +86,7 @@ def make_export_plan(config: ExportConfig) -> ExportPlan:
             train = data.splits["train"]
     folder = Path(model_location(config.model))
     return ExportPlan(
-        config, source, class_names(model), problem_of(model),
+        config, source, class_names(model), problem,
         max_length(tokenizer, config.max_tokens), _pair(folder, rows),
         reads_padding(model), CalibrationRecord.load(folder), rows, train, tuple(notes),
     )  # fmt: skip

@@ -163,14 +163,13 @@ def _order(kept: list[int], fixed: set[int]) -> NDArray[np.int64]:
 def _cut(model: PreTrainedModel, order: NDArray[np.int64]) -> PreTrainedModel:
     """A copy of the model with these rows of the word embeddings, wherever they are used."""
     model = copy.deepcopy(model)
-    whole = model.get_input_embeddings().get_parameter("weight")
+    whole, kept = model.get_input_embeddings().get_parameter("weight"), order.tolist()
     rows = torch.nn.Parameter(whole.detach()[torch.from_numpy(order)].clone(), requires_grad=False)
     for part in model.modules():
         if getattr(part, "weight", None) is whole:
             part.weight = rows
             if isinstance(part, torch.nn.Embedding):
                 part.num_embeddings = len(order)
-                kept = order.tolist()
                 part.padding_idx = kept.index(part.padding_idx) if part.padding_idx in kept else None
     model.config.get_text_config().vocab_size = len(order)
     return model

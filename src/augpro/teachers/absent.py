@@ -81,16 +81,15 @@ def teacher_source(config: DistillConfig) -> ModelSource | None:
         source.load_config()
     except InputError as error:
         store = LabelStore(config.label_store)
-        records = _records(store, source, config.max_tokens)
+        if records := _records(store, source, config.max_tokens):
+            return AbsentTeacher(config.teacher, store=config.label_store, records=records)
         alike = [known.name for known in store.teachers() if Path(known.name).name == Path(source.name).name]
-        if not records and alike:
-            raise InputError(
-                f"{source.name}: there is no such model, and {store.path} has labels of {alike[-1]}; give that as "
-                "--teacher if it is the same model, or the folder of the teacher."
-            ) from error
-        if not records:
+        if not alike:
             raise
-        return AbsentTeacher(config.teacher, store=config.label_store, records=records)
+        raise InputError(
+            f"{source.name}: there is no such model, and {store.path} has labels of {alike[-1]}; give that as "
+            "--teacher if it is the same model, or the folder of the teacher."
+        ) from error
     return source
 
 
