@@ -1,6 +1,7 @@
 """Small files of every format for the tests of reading data."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from augpro.data.loading import DataSpec, TaskData, load_data
+from augpro.errors import InputError
 
 
 def load(source: Path | str, **options: Any) -> TaskData:
@@ -67,3 +70,37 @@ def write_all(folder: Path, texts: list[str], labels: list[Any]) -> dict[str, Pa
 
 
 GOOD = "text,label\ngood,a\nbad,b\n"
+TWO = {"text": "x", "label": "a"}
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def parquet_bytes(columns: dict[str, Any]) -> bytes:
+    return table_bytes(pa.table(columns))
+
+
+def lines(*records: Any) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def bad(case: str, name: str, content: str | bytes, *said: str, **options: Any) -> Any:
+    """A file of this name and content, read with these options, and what the message must say."""
+    return pytest.param(name, content, said, options, id=case)
+
+
+def check_refused(path: Path, content: str | bytes, said: tuple[str, ...], options: dict[str, Any]) -> None:
+    """A file with this content ends in one sentence about it, with all that is to be said."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        load(path, **options)
+    message = str(caught.value)
+    assert str(path) in message
+    for part in said:
+        assert part in message
+    assert "\n" not in message
+    assert not message.endswith(".")
+    assert "; " in message  # what is wrong; the mend
