@@ -63,7 +63,7 @@ def options(table_file, teacher_folder, student, pool_file):
     (table_file / "train.csv").write_text("\n".join([header, *rows[8:]]) + "\n")
     return {"data": str(table_file), "teacher": str(teacher_folder), "student": str(student), "epochs": 2,
             "batch_size": 4, "learning_rate": 1e-2, "unlabelled": pool_file, "label_budget": BUDGET,
-            "trainer_options": {"disable_tqdm": True}, "augment": "none"}  # fmt: skip
+            "trainer_options": {"disable_tqdm": True}, "augment": "none", "dropout": 0.1}  # fmt: skip
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def choice(options, tokenizer, teacher_folder, tmp_path):
         )
         table = tokenize(tokenizer, rows.texts)
         dataset = DistillationDataset(table, label_tensor(rows.labels, plan.task), logits)
-        model = load_student(plan.student, plan.task, plan.student_layers, plan.config.freeze_embeddings)
+        model = load_student(plan.student, plan.task, freeze_embeddings=True, dropout=plan.config.dropout)
         return Choice(plan, plan.config, plan.pool, dataset, model, tokenizer)
 
     return make

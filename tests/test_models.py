@@ -10,14 +10,18 @@ from safetensors.torch import load_file
 from transformers import (
     BertConfig,
     BertModel,
+    DistilBertConfig,
     GPT2Config,
     GPT2ForSequenceClassification,
+    ModernBertConfig,
+    RobertaConfig,
 )
 
 from augpro.errors import InputError
 from augpro.models import source as models
+from augpro.models.held import HeldModel
 from augpro.models.reading import fastest_device, predict_logits
-from augpro.models.source import ModelSource, load_student
+from augpro.models.source import ModelSource, dropout_rates, load_student
 from augpro.tasks import Task
 from augpro.tokens import tokenize
 from common import LABELS, tiny_bert, wordpiece
@@ -79,7 +83,7 @@ def test_trust_is_passed_on_as_it_was_given(trusted, teacher_folder, monkeypatch
     source.load_config()
     source.load_tokenizer()
     source.load_classifier()
-    assert seen == [trusted] * 4  # the tokenizer asks for the configuration too
+    assert seen == [trusted] * 5  # tokenizer and classifier ask for the configuration too
     assert ModelSource("x").trust_remote_code is False
 
 
@@ -197,3 +201,25 @@ def test_a_build_for_an_accelerator_that_is_not_there_computes_on_the_cpu(monkey
     assert fastest_device() == torch.device("cpu")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert fastest_device() == torch.device("cuda")
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("asked", "found"), [(0.0, 0.0), (0.3, 0.3), (None, 0.1)])
+def test_the_dropout_of_a_student(asked, found, held, tokenizer, save_model):
+    source = ModelSource(str(save_model(tokenizer, layers=2, dropout=0.1)))
+    if held:
+        source = HeldModel("held", model=source.load_classifier(), tokenizer=tokenizer)
+    student = load_student(source, TASK, [1], dropout=asked)
+    rates = {module.p for module in student.modules() if isinstance(module, torch.nn.Dropout)}
+    assert rates == set(dropout_rates(student.config).values()) == {found}
+    assert set(dropout_rates(source.load_config()).values()) == {0.1}  # as it was
+
+
+def test_dropout_rates_are_found_by_their_names():
+    names = {
+        DistilBertConfig: {"dropout", "attention_dropout", "seq_classif_dropout", "qa_dropout"},
+        GPT2Config: {"attn_pdrop", "embd_pdrop", "resid_pdrop", "summary_first_dropout"},
+        ModernBertConfig: {"attention_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout"},
+        RobertaConfig: {"hidden_dropout_prob", "attention_probs_dropout_prob"},
+    }
+    assert {kind: set(dropout_rates(kind())) for kind in names} == names

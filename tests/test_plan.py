@@ -36,6 +36,20 @@ def test_the_learning_rate_follows_the_depth_of_the_student(resolve_defaults):
     assert resolve_defaults(layers=2, learning_rate=3e-5).learning_rate == 3e-5
 
 
+@pytest.mark.parametrize(
+    ("options", "dropout"),
+    [
+        ({"layers": 4}, 0.0),
+        ({"layers": 3, "augment": "none"}, 0.0),
+        ({"layers": 4, "augment": "none"}, None),  # as in the model
+        ({"layers": 4, "augment": "none", "dropout": 0.2}, 0.2),
+        ({"dropout": 0.2}, 0.2),
+    ],
+)
+def test_dropout_follows_the_depth_and_the_augmentation(resolve_defaults, options, dropout):
+    assert resolve_defaults(**options).dropout == dropout
+
+
 @pytest.mark.e2e
 def test_epochs_follow_the_training_rows(resolve_defaults, table_file):
     assert resolve_defaults().epochs == 25

@@ -86,6 +86,9 @@ class LearnOptions(Values):
     batch_size: int = Field(32, ge=1, le=2**20, description="Original rows in each training step.")
     learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate; it decreases linearly to 0.")
     freeze_embeddings: bool = Field(False, description="Do not train the word embeddings.")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout rate in training. Default: that of the model."
+    )
     trainer_options: Options = Field(
         default_factory=dict,
         description="An option of transformers.TrainingArguments, e.g. bf16=true or eval_strategy=epoch.",
@@ -180,6 +183,13 @@ class StudentOptions(LearnOptions):
         "the teacher, else 5e-4; for more 1e-4.",
     )
     freeze_embeddings: bool = Field(True, description="Do not train the word embeddings.")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Dropout rate of the student in training. Default: 0; for more than 3 layers without augmented "
+        "rows that of the model.",
+    )
 
     @field_validator("student_layers", mode="before")
     @classmethod

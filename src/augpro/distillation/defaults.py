@@ -44,6 +44,15 @@ def resolve_defaults(
     return config
 
 
+def default_dropout(config: DistillConfig, augmenter: Augmenter | None, layers: int) -> float | None:
+    """The dropout of the student; None is that of the model that it starts from.
+
+    Augmented rows do what dropout is there for, and a small student has little to overfit with.
+    """
+    none = augmenter or config.augmented or layers <= 3
+    return 0.0 if config.dropout is None and none else config.dropout
+
+
 def _check_candidates(config: DistillConfig, augmenter: Augmenter | None) -> None:
     """Raise ``InputError`` for several candidates of a method without text, and for more new ones than are kept."""
     if augmenter is None:

@@ -68,7 +68,10 @@ def load_start(plan: Plan) -> PreTrainedModel:
 
 
 def _load(plan: Plan, layers: Layers) -> PreTrainedModel:
-    return load_student(plan.student, plan.task, layers, plan.config.freeze_embeddings, plan.config.seed)
+    config = plan.config
+    return load_student(
+        plan.student, plan.task, layers, config.freeze_embeddings, config.seed, config.dropout
+    )
 
 
 def search_layers(

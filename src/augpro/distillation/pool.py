@@ -9,6 +9,7 @@ from augpro.data.headers import check_header
 from augpro.data.loading import Split, TaskData
 from augpro.data.readers import listed, read_table
 from augpro.errors import InputError
+from augpro.models.source import dropout_rates
 from augpro.tasks import LabelBy
 
 _DEFAULT: LabelBy = "random"
@@ -57,10 +58,12 @@ def _check_criterion(config: DistillConfig, data: TaskData, start: Any) -> None:
         raise InputError(
             "--label-by uncertainty: a predicted score has no entropy; use bald for a regression."
         )
-    rates = {name: value for name, value in start.get_text_config().to_dict().items() if "drop" in name}
-    if config.label_by == "bald" and not any(isinstance(rate, float) and rate > 0 for rate in rates.values()):
+    rates = dropout_rates(start)
+    if config.dropout is not None:
+        rates = dict.fromkeys(rates, config.dropout)
+    if config.label_by == "bald" and not any(rates.values()):
         raise InputError(
-            "--label-by bald: bald compares passes with dropout, and the initial student has no dropout; "
+            "--label-by bald: bald compares passes with dropout, and the student has none; add --dropout 0.1, or "
             "use uncertainty, or coverage for a regression."
         )
 

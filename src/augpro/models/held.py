@@ -24,9 +24,11 @@ class HeldModel(ModelSource):
     model: PreTrainedModel = field(kw_only=True)
     tokenizer: PreTrainedTokenizerBase = field(kw_only=True)
 
-    def load_config(self) -> Any:
-        """A copy of the model's configuration, with its classes."""
-        return copy.deepcopy(self.model.config)
+    def load_config(self, **options: Any) -> Any:
+        """A copy of the model's configuration, with its classes, and with other values of some options."""
+        config = copy.deepcopy(self.model.config)
+        config.update(options)
+        return config
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """A copy of the tokenizer, which pads as the model does and knows its positions.
@@ -40,28 +42,19 @@ class HeldModel(ModelSource):
         tokenizer.split_special_tokens = True
         return self._fitted(tokenizer)
 
-    def load_classifier(self, **options: Any) -> PreTrainedModel:
-        """A copy of the model in float32, with these changes of its configuration; a head that does not fit is new.
+    def load_classifier(self, config: Any = None) -> PreTrainedModel:
+        """A copy of the model in float32, with this configuration; a head that does not fit is new.
 
         Raises:
             InputError: if the model is no classifier.
         """
-        config = self.load_config()
-        for name, value in options.items():
-            setattr(config, name, value)
         self._check()
-        if self.model.config.num_labels == config.num_labels:
-            model: PreTrainedModel = copy.deepcopy(self.model)
-            model.config = config
-        else:
-            model = type(self.model)(config)
-            shapes = {name: value.shape for name, value in model.state_dict().items()}
-            fitting = {
-                name: value
-                for name, value in self.model.state_dict().items()
-                if shapes.get(name) == value.shape
-            }
-            model.load_state_dict(fitting, strict=False)
+        model: PreTrainedModel = type(self.model)(config or self.load_config())
+        shapes = {name: value.shape for name, value in model.state_dict().items()}
+        fitting = {
+            name: value for name, value in self.model.state_dict().items() if shapes.get(name) == value.shape
+        }
+        model.load_state_dict(fitting, strict=False)
         return self._padded(model.float().requires_grad_(True))
 
     def load_trained_classifier(self) -> PreTrainedModel:

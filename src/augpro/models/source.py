@@ -48,13 +48,13 @@ class ModelSource:
         """Whether the name can only be that of a folder, and not one of the hub."""
         return self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
 
-    def load_config(self) -> Any:
-        """The model's configuration; reads no weights.
+    def load_config(self, **options: Any) -> Any:
+        """The model's configuration, with other values of some options; reads no weights.
 
         Raises:
             InputError: if the model does not exist or cannot be reached.
         """
-        return self._load(AutoConfig)
+        return self._load(AutoConfig, **options)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's own tokenizer.
@@ -89,18 +89,21 @@ class ModelSource:
                 f"{self.name}: this folder has no tokenizer; save it there with tokenizer.save_pretrained."
             )
 
-    def load_classifier(self, **options: Any) -> PreTrainedModel:
+    def load_classifier(self, config: Any = None) -> PreTrainedModel:
         """The model as a sequence classifier to train; a head that is missing or does not fit is initialized.
+
+        Args:
+            config: its configuration; default is its own.
 
         Raises:
             InputError: if weights below the head are missing, or they are not safetensors.
         """
         model, info = self._load(
             AutoModelForSequenceClassification,
+            config=config or self.load_config(),
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **options,
         )
         check_loaded(info, self.name, "model", model.base_model_prefix)
         return self._padded(model.float())  # a checkpoint in half precision is trained and scored in float32
@@ -191,6 +194,7 @@ def load_student(
     layers: Sequence[int] = (),
     freeze_embeddings: bool = False,
     seed: int = 0,
+    dropout: float | None = None,
 ) -> PreTrainedModel:
     """A classifier for the task, cut to ``layers`` if they are given.
 
@@ -200,20 +204,24 @@ def load_student(
         layers: encoder layers to keep, counted from 0; all if empty.
         freeze_embeddings: whether to freeze the word embeddings.
         seed: of a new classification head.
+        dropout: rate of all its dropout layers, which goes into the model's config; None leaves them as they are.
 
     Raises:
         InputError: if the source cannot be loaded or lacks a layer, or the cut model cannot be saved and loaded
             faithfully.
     """
     names = dict(enumerate(task.label_names)) or {0: "score"}
+    config = source.load_config(
+        num_labels=task.outputs,
+        id2label=names,
+        label2id={name: index for index, name in names.items()},
+        problem_type=HF_PROBLEM_TYPE[task.problem_type],
+    )
+    if dropout is not None:
+        config.get_text_config().update(dict.fromkeys(dropout_rates(config), dropout))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = source.load_classifier(
-            num_labels=task.outputs,
-            id2label=names,
-            label2id={name: index for index, name in names.items()},
-            problem_type=HF_PROBLEM_TYPE[task.problem_type],
-        )
+        model = source.load_classifier(config=config)
     if layers:
         keep_layers(
             model,
@@ -223,6 +231,18 @@ def load_student(
     if freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     return model
+
+
+def dropout_rates(config: Any) -> dict[str, float]:
+    """The options of a model's configuration that are dropout rates, by name.
+
+    An option without a value (``classifier_dropout`` of BERT) takes that of another one.
+    """
+    return {
+        name: value
+        for name, value in config.get_text_config().to_dict().items()
+        if type(value) in (int, float) and ("dropout" in name or name.endswith("_pdrop"))
+    }
 
 
 def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:

@@ -35,9 +35,9 @@ class AbsentTeacher(ModelSource):
     store: Path = field(kw_only=True)
     records: tuple[TeacherRecord, ...] = field(kw_only=True)
 
-    def load_config(self) -> Any:
-        """The configuration in the store."""
-        values = json.loads(self.records[0].config)
+    def load_config(self, **options: Any) -> Any:
+        """The configuration in the store, with other values of some options."""
+        values = json.loads(self.records[0].config) | options
         config = AutoConfig.for_model(values.pop("model_type"))
         loaded = type(config).from_dict(values)
         loaded.name_or_path = self.name
@@ -47,7 +47,7 @@ class AbsentTeacher(ModelSource):
         """Refused; so is everything that loads weights."""
         self.refuse("the tokenizer of the teacher")
 
-    def load_classifier(self, **options: Any) -> PreTrainedModel:
+    def load_classifier(self, config: Any = None) -> PreTrainedModel:
         """Refused."""
         self.refuse("the weights of the teacher")
 
