@@ -2,9 +2,11 @@
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from augpro_runtime import Classifier
 from exported_folders import write_exported
@@ -16,12 +18,13 @@ def libraries():
     """Install the libraries of the page, once; skip the test where that cannot be: nothing else needs Node.js."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("needs Node.js 20 or later with npm")
-    if not (HERE / "node_modules" / ".package-lock.json").exists():
+    # One process at a time: npm ci starts by removing what is there.
+    with FileLock(Path(tempfile.gettempdir()) / "augpro-npm-ci.lock"):
+        if (HERE / "node_modules" / ".package-lock.json").exists():
+            return
         done = _run("npm", "ci", "--no-audit", "--no-fund")
-        if done.returncode:
-            pytest.skip(
-                f"needs the libraries of the page, by npm ci ({done.stderr.strip().splitlines()[-1:]})"
-            )
+    if done.returncode:
+        pytest.skip(f"needs the libraries of the page, by npm ci ({done.stderr.strip().splitlines()[-1:]})")
 
 
 def build_page(*arguments):

@@ -43,6 +43,7 @@ def test_the_learning_rate_follows_the_depth_of_the_student(resolve_defaults):
         ({"layers": 3, "augment": "none"}, 0.0),
         ({"layers": 4, "augment": "none"}, None),  # as in the model
         ({"layers": 4, "augment": "none", "dropout": 0.2}, 0.2),
+        ({"layers": 3, "augment": "smart"}, None),
         ({"dropout": 0.2}, 0.2),
     ],
 )

@@ -236,6 +236,7 @@ class Augmenter(ABC):
             (the tokenizer) or "width" (the tokenizer and the embedding width).
         excludes: fields of ``TrainingArguments`` that it cannot be combined with.
         takes_turns: whether the replicas of a row must be numbered without gaps.
+        needs_dropout: whether its loss compares passes of the student with different dropout.
     """
 
     needs_student: ClassVar[bool] = False
@@ -244,6 +245,7 @@ class Augmenter(ABC):
     teacher_shares: ClassVar[Literal["text", "tokens", "width"]] = "text"
     excludes: ClassVar[tuple[str, ...]] = ()
     takes_turns: ClassVar[bool] = False
+    needs_dropout: ClassVar[bool] = False
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -49,8 +49,9 @@ def default_dropout(config: DistillConfig, augmenter: Augmenter | None, layers: 
 
     Augmented rows do what dropout is there for, and a small student has little to overfit with.
     """
-    none = augmenter or config.augmented or layers <= 3
-    return 0.0 if config.dropout is None and none else config.dropout
+    if config.dropout is not None or (augmenter and augmenter.needs_dropout):
+        return config.dropout
+    return 0.0 if augmenter or config.augmented or layers <= 3 else None
 
 
 def _check_candidates(config: DistillConfig, augmenter: Augmenter | None) -> None:

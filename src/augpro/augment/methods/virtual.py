@@ -204,6 +204,7 @@ class Smart(Augmenter):
 
     needs_student: ClassVar[bool] = True
     makes_text: ClassVar[bool] = False
+    needs_dropout: ClassVar[bool] = True
     # The two outputs are so close that in half precision their difference is only rounding error.
     excludes: ClassVar[tuple[str, ...]] = ("bf16", "fp16", "torch_compile")
 
