@@ -110,6 +110,7 @@ class Plan:
         """The resolved plan for people to read."""
         config = self.config
         epochs, rate = config.epochs, config.learning_rate
+        dropout = "" if config.dropout is None else f", dropout {config.dropout:g}"
         return {
             "task": self.task.name,
             "problem type": self.task.problem_type,
@@ -121,7 +122,7 @@ class Plan:
             + (f", layers {', '.join(map(str, self.student_layers))}" if self.student_layers else "")
             + (f", {self.searched_layers} layers chosen by a search" if self.searched_layers else "")
             + (" (cut from the teacher, with its head)" if self.student == self.teacher else ""),
-            "training": f"{epochs:g} epochs, {config.batch_size} rows per step, learning rate {rate:g}",
+            "training": f"{epochs:g} epochs, {config.batch_size} rows per step, learning rate {rate:g}{dropout}",
             **self._describe_validation(),
             "augmentation": self.method_parameters or "none",
             **({"representations": self.matching.describe()} if self.matching else {}),
