@@ -87,8 +87,9 @@ class LearnOptions(Values):
     learning_rate: float = Field(1e-4, gt=0, description="Peak learning rate; it decreases linearly to 0.")
     freeze_embeddings: bool = Field(False, description="Do not train the word embeddings.")
     dropout: float | None = Field(
-        None, ge=0, lt=1, description="Dropout rate in training. Default: that of the model."
-    )
+        None, ge=0, lt=1, description="Dropout rate in training. Default: that of the model; 0 for a student of up "
+        "to 3 layers, or with augmented rows.",
+    )  # fmt: skip
     trainer_options: Options = Field(
         default_factory=dict,
         description="An option of transformers.TrainingArguments, e.g. bf16=true or eval_strategy=epoch.",
@@ -177,19 +178,10 @@ class StudentOptions(LearnOptions):
         "uncertainty or bald of a student after a short training.",
     )
     learning_rate: float | None = Field(  # type: ignore[assignment]
-        None,
-        gt=0,
-        description="Peak learning rate; it decreases linearly to 0. Default for up to 3 layers 2e-4 if cut from "
-        "the teacher, else 5e-4; for more 1e-4.",
-    )
+        None, gt=0, description="Peak learning rate; it decreases linearly to 0. Default for up to 3 layers 2e-4 if "
+        "cut from the teacher, else 5e-4; for more 1e-4.",
+    )  # fmt: skip
     freeze_embeddings: bool = Field(True, description="Do not train the word embeddings.")
-    dropout: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="Dropout rate of the student in training. Default: 0; for more than 3 layers without augmented "
-        "rows that of the model.",
-    )
 
     @field_validator("student_layers", mode="before")
     @classmethod

@@ -25,7 +25,7 @@ from augpro.teachers.teacher import Teacher
 TEACHER: dict[str, Any] = {"epochs": 4, "learning_rate": 3e-4}
 STUDENT: dict[str, Any] = {
     "epochs": 20, "learning_rate": 2e-4, "batch_size": 16, "train_rows": 0.2, "freeze_embeddings": True,
-    "student_layers": (0, 2, 5),
+    "student_layers": (0, 2, 5), "dropout": 0.1,
 }  # fmt: skip
 # Short runs that are not resumed need neither checkpoints nor a loss on the screen for every epoch.
 TRAINER: dict[str, Any] = {"save_strategy": "no", "logging_strategy": "no"}

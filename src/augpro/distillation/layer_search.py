@@ -68,10 +68,8 @@ def load_start(plan: Plan) -> PreTrainedModel:
 
 
 def _load(plan: Plan, layers: Layers) -> PreTrainedModel:
-    config = plan.config
-    return load_student(
-        plan.student, plan.task, layers, config.freeze_embeddings, config.seed, config.dropout
-    )
+    options = plan.config.freeze_embeddings, plan.config.seed, plan.config.dropout
+    return load_student(plan.student, plan.task, layers, *options)
 
 
 def search_layers(
