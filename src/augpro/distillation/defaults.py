@@ -44,14 +44,13 @@ def resolve_defaults(
     return config
 
 
-def default_dropout(config: DistillConfig, augmenter: Augmenter | None, layers: int) -> float | None:
-    """The dropout of the student; None is that of the model that it starts from.
+def resolve_dropout(config: DistillConfig, augmenter: Augmenter | None, layers: int) -> DistillConfig:
+    """The options with the student's dropout; None is that of the model that it starts from.
 
     Augmented rows do what dropout is there for, and a small student has little to overfit with.
     """
-    if config.dropout is not None or (augmenter and augmenter.needs_dropout):
-        return config.dropout
-    return 0.0 if augmenter or config.augmented or layers <= 3 else None
+    wanted = (augmenter and augmenter.needs_dropout) or not (augmenter or config.augmented or layers <= 3)
+    return config if wanted or config.dropout is not None else config.model_copy(update={"dropout": 0.0})
 
 
 def _check_candidates(config: DistillConfig, augmenter: Augmenter | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from augpro.augment import Augmenter
 from augpro.config import DataOptions, DistillConfig, FinetuneConfig, TrainOptions
 from augpro.data.loading import DataSpec, Split, TaskData, load_data
-from augpro.distillation.defaults import default_dropout, default_layers, resolve_defaults
+from augpro.distillation.defaults import default_layers, resolve_defaults, resolve_dropout
 from augpro.distillation.given import NOTHING, Given
 from augpro.distillation.matching import plan_matching
 from augpro.distillation.method import check_shared, chosen_method, chosen_objective
@@ -183,8 +183,7 @@ def make_plan(config: FinetuneConfig | DistillConfig, given: Given = NOTHING) ->
     start, rows = student.load_config(), len(data.splits["train"])
     if isinstance(config, DistillConfig):
         depth = config.searched_layers or len(layers) or getattr(start, "num_hidden_layers", 12)
-        config = config.model_copy(update={"dropout": default_dropout(config, augmenter, depth)})
-        config, pool = open_pool(config, data, start)
+        config, pool = open_pool(resolve_dropout(config, augmenter, depth), data, start)
         more = config.label_budget or 0
         cut = student == teacher or (stored is not None and stored.labelled_by(student))
         config = resolve_defaults(config, augmenter, depth, rows + more, cut)
