@@ -44,21 +44,23 @@ class Task:
     p_values: dict[str, float]
 
 
-def short(method: str) -> str:
-    return method.partition(":")[0]
+def named(found: list[str], methods: list[str]) -> dict[str, str]:
+    """Of each method the name in the results: without options if it is there, else the first with options."""
+    first = {method.partition(":")[0]: method for method in reversed(found)}
+    return {method: method if method in found else first[method] for method in methods if method in first}
 
 
 def read(folder: Path, methods: list[str]) -> Task | None:
     """The task of a folder; None if it lacks a method."""
     predictions = folder / "predictions"
-    rows = [row for row in ResultsFile(folder / RESULTS).rows if short(row.cell.method) in methods]
-    rows = with_predictions(rows, predictions)
-    seeds = [{row.cell.seed for row in rows if short(row.cell.method) == method} for method in methods]
+    rows = ResultsFile(folder / RESULTS).rows
+    name = named([row.cell.method for row in rows], methods)
+    rows = with_predictions([row for row in rows if row.cell.method in name.values()], predictions)
+    seeds = [{row.cell.seed for row in rows if row.cell.method == name.get(method)} for method in methods]
     shared = sorted(set.intersection(*seeds))
     if not shared:
         return None
     group = Group(rows, predictions, rows[0].cell.method, seeds=shared)
-    name = {short(method): method for method in group.runs}
     *_, split = group.first.splits
     scored = ScoredSplit(group, split)
     metric, distance = scored.metric(), scored.distance()
