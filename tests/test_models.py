@@ -83,7 +83,7 @@ def test_trust_is_passed_on_as_it_was_given(trusted, teacher_folder, monkeypatch
     source.load_config()
     source.load_tokenizer()
     source.load_classifier()
-    assert seen == [trusted] * 5  # tokenizer and classifier ask for the configuration too
+    assert seen == [trusted] * 4  # the tokenizer asks for the configuration too
     assert ModelSource("x").trust_remote_code is False
 
 

@@ -49,8 +49,11 @@ def resolve_dropout(config: DistillConfig, augmenter: Augmenter | None, layers: 
 
     Augmented rows do what dropout is there for, and a small student has little to overfit with.
     """
-    wanted = (augmenter and augmenter.needs_dropout) or not (augmenter or config.augmented or layers <= 3)
-    return config if wanted or config.dropout is not None else config.model_copy(update={"dropout": 0.0})
+    if config.dropout is not None or (augmenter and augmenter.needs_dropout):
+        return config
+    return config.model_copy(
+        update={"dropout": 0.0 if augmenter or config.augmented or layers <= 3 else None}
+    )
 
 
 def _check_candidates(config: DistillConfig, augmenter: Augmenter | None) -> None:

@@ -24,11 +24,9 @@ class HeldModel(ModelSource):
     model: PreTrainedModel = field(kw_only=True)
     tokenizer: PreTrainedTokenizerBase = field(kw_only=True)
 
-    def load_config(self, **options: Any) -> Any:
-        """A copy of the model's configuration, with its classes, and with other values of some options."""
-        config = copy.deepcopy(self.model.config)
-        config.update(options)
-        return config
+    def load_config(self) -> Any:
+        """A copy of the model's configuration, with its classes."""
+        return copy.deepcopy(self.model.config)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """A copy of the tokenizer, which pads as the model does and knows its positions.

@@ -48,13 +48,13 @@ class ModelSource:
         """Whether the name can only be that of a folder, and not one of the hub."""
         return self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
 
-    def load_config(self, **options: Any) -> Any:
-        """The model's configuration, with other values of some options; reads no weights.
+    def load_config(self) -> Any:
+        """The model's configuration; reads no weights.
 
         Raises:
             InputError: if the model does not exist or cannot be reached.
         """
-        return self._load(AutoConfig, **options)
+        return self._load(AutoConfig)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's own tokenizer.
@@ -100,7 +100,7 @@ class ModelSource:
         """
         model, info = self._load(
             AutoModelForSequenceClassification,
-            config=config or self.load_config(),
+            config=config,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
@@ -211,12 +211,10 @@ def load_student(
             faithfully.
     """
     names = dict(enumerate(task.label_names)) or {0: "score"}
-    config = source.load_config(
-        num_labels=task.outputs,
-        id2label=names,
-        label2id={name: index for index, name in names.items()},
-        problem_type=HF_PROBLEM_TYPE[task.problem_type],
-    )
+    config = source.load_config()
+    config.id2label = names  # which gives the number of outputs
+    config.label2id = {name: index for index, name in names.items()}
+    config.problem_type = HF_PROBLEM_TYPE[task.problem_type]
     if dropout is not None:
         config.get_text_config().update(dict.fromkeys(dropout_rates(config), dropout))
     with torch.random.fork_rng(devices=[]):

@@ -35,9 +35,9 @@ class AbsentTeacher(ModelSource):
     store: Path = field(kw_only=True)
     records: tuple[TeacherRecord, ...] = field(kw_only=True)
 
-    def load_config(self, **options: Any) -> Any:
-        """The configuration in the store, with other values of some options."""
-        values = json.loads(self.records[0].config) | options
+    def load_config(self) -> Any:
+        """The configuration in the store."""
+        values = json.loads(self.records[0].config)
         config = AutoConfig.for_model(values.pop("model_type"))
         loaded = type(config).from_dict(values)
         loaded.name_or_path = self.name
